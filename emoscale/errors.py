@@ -35,7 +35,7 @@ class StoreError(EmoscaleError):
     """A store on disk is damaged or incomplete."""
 
 
-class Preempted(EmoscaleError):
+class PreemptedError(EmoscaleError):
     """The process was told to end (SIGTERM); the run can be continued."""
 
     exit_code = 143

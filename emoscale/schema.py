@@ -85,14 +85,10 @@ ACTIVATIONS = StoreSchema(
 SELECTIVITY = StoreSchema(
     "selectivity",
     data=(
-        Array(
-            "tau", ("neuron", "attribute"), "float64", "Kendall's tau-b of neuron RDM and attribute RDM; NaN: constant"
-        ),
+        Array("tau", ("neuron", "attribute"), "float64", "Kendall's tau-b of the neuron's and the attribute's RDM"),
         Array("p", ("neuron", "attribute"), "float64", "One-sided p of tau > 0"),
         Array("q", ("neuron", "attribute"), "float64", "p * tests / rank of p, over all neurons and attributes"),
-        Array(
-            "rank", ("neuron", "attribute"), "float64", "Average rank of -tau within the attribute; 1 is most selective"
-        ),
+        Array("rank", ("neuron", "attribute"), "float64", "Average rank of -tau within the attribute, from 1"),
     ),
     coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
 )

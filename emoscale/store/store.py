@@ -252,10 +252,10 @@ def _write(array: zarr.Array[Any], box: tuple[slice, ...], values: NDArray[Any],
     with zarr.config.set({"codec_pipeline.path": _OWN_PIPELINE, "array.write_empty_chunks": True}):
         own = zarr.open_array(str(array_path), mode="r+")
         for key in left_out:
-            chunk = tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in zip(key, own.chunks, own.shape, strict=True))
-            own[chunk] = values[
-                tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(chunk, box, strict=True))
-            ]
+            lengths = zip(key, own.chunks, own.shape, strict=True)
+            chunk = tuple(slice(i * size, min((i + 1) * size, length)) for i, size, length in lengths)
+            within = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(chunk, box, strict=True))
+            own[chunk] = values[within]
 
 
 def open_store(path: Path, schema: StoreSchema, mode: str = "r") -> Store:
