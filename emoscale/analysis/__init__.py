@@ -1,0 +1,27 @@
+"""The statistics of a run: what switching neurons off did, where selective neurons are, and how people compare.
+
+`analyze` writes every result table of a run folder. The functions below it take and give plain arrays and tables, so
+they serve other data (the study's released accuracies, say) as well.
+"""
+
+from emoscale.analysis.humans import concept_correlations, human_comparison, importance
+from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.stage import analyze
+from emoscale.analysis.unimodality import unimodality
+
+__all__ = [
+    "accuracy_table",
+    "analyze",
+    "concept_correlations",
+    "drop_table",
+    "human_comparison",
+    "importance",
+    "overall_drop",
+    "overlap",
+    "paired_accuracies",
+    "random_draws",
+    "significant_by_layer",
+    "tau_summary",
+    "unimodality",
+]

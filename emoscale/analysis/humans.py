@@ -1,0 +1,103 @@
+"""Do the attributes that matter to the model matter to people? (METHOD sections 2 and 8.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from emoscale.analysis.significance import mean_tests, q_values
+
+_FEWEST = 3
+"""Two points always correlate perfectly."""
+
+
+def importance(
+    dissimilarity: NDArray[np.float64], rdms: NDArray[np.float64], attributes: Sequence[str]
+) -> pd.DataFrame:
+    """Measure how much each attribute counts in people's own space of the concepts.
+
+    Parameters
+    ----------
+    dissimilarity : ndarray, float, shape (P,)
+        People's mean dissimilarity of each pair of concepts, pairs in `numpy.triu_indices(C, 1)` order.
+    rdms : ndarray, float, shape (A, P)
+        Attribute RDMs, |score_i - score_j|, pairs in the same order.
+    attributes : sequence of str, length A
+
+    Returns
+    -------
+    DataFrame
+        Columns ``attribute``, ``tau`` (Kendall's tau-b between `dissimilarity` and the RDM), ``p`` (asymptotic,
+        one-sided: greater) and ``q`` over the attributes. NaN for an attribute that does not vary.
+    """
+    tests = [kendalltau(dissimilarity, rdm, method="asymptotic", alternative="greater") for rdm in rdms]
+    p = np.array([test.pvalue for test in tests], np.float64)
+    return pd.DataFrame(
+        {"attribute": list(attributes), "tau": [test.statistic for test in tests], "p": p, "q": q_values(p)}
+    )
+
+
+def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame:
+    """Correlate, within each concept, the attributes' drops with their importance in people.
+
+    Parameters
+    ----------
+    paired : DataFrame
+        From `emoscale.analysis.paired_accuracies`; the drop is -d averaged over a concept's prompts.
+    importances : DataFrame
+        From `importance`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``k``, ``concept``, ``r`` (Pearson, over the attributes). NaN where fewer than 3 attributes have both
+        values or either does not vary.
+    """
+    drops = -paired.pivot_table("d", ["k", "concept"], "attribute", observed=True)
+    tau = importances.set_index("attribute")["tau"].reindex(drops.columns).to_numpy(np.float64)
+    known = ~np.isnan(tau)
+    y, x = drops.to_numpy(np.float64)[:, known], tau[known]
+    r = np.full(len(y), np.nan)
+    if len(x) >= _FEWEST:
+        x = x - x.mean()
+        y = y - y.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(y, axis=1) * np.linalg.norm(x)
+        # Below this the values are equal but for rounding.
+        r = np.divide(y @ x, norms, out=r, where=norms > 1e-12)
+    return drops.index.to_frame(index=False).assign(r=np.clip(r, -1, 1))
+
+
+def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
+    """Test the concepts' correlations with importance against 0, for each k.
+
+    Parameters
+    ----------
+    correlations : DataFrame
+        From `concept_correlations`.
+
+    Returns
+    -------
+    DataFrame
+        Per ``k``: ``mean_r``, ``ci_low``, ``ci_high`` (mean of Fisher's z and its 95 % t interval, transformed back),
+        ``t``, ``df``, ``p`` (two-sided) and ``concepts``, the number that entered. Concepts whose r is undefined, or
+        exactly 1 or -1 so that z is infinite, are left out.
+    """
+    z = np.arctanh(correlations["r"].where(correlations["r"].abs() < 1))
+    groups = z.groupby(correlations["k"]).agg(["count", "mean", "std"]).reset_index()
+    test = mean_tests(groups["count"], groups["mean"], groups["std"])
+    return pd.DataFrame(
+        {
+            "k": groups["k"],
+            "mean_r": np.tanh(groups["mean"]),
+            "ci_low": np.tanh(test.ci_low),
+            "ci_high": np.tanh(test.ci_high),
+            "t": test.t,
+            "df": np.maximum(test.df, 0),
+            "p": test.p_two_sided,
+            "concepts": groups["count"],
+        }
+    )

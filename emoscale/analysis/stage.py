@@ -1,0 +1,133 @@
+"""The analysis stage: from a run folder's ablation and selectivity to its result tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoscale.analysis.humans import concept_correlations, human_comparison, importance
+from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.unimodality import unimodality
+from emoscale.errors import StageError
+from emoscale.progress import Progress
+from emoscale.run_folder import RunFolder
+from emoscale.schema import SELECTIVITY
+from emoscale.store import open_store
+from emoscale_kernels.pairs import condensed_distances
+
+HUMAN_TABLES = ("importance", "correlation_by_concept", "human_comparison")
+
+
+def analyze(
+    folder: RunFolder,
+    scores: NDArray[np.float64],
+    concepts: Sequence[str],
+    attributes: Sequence[str],
+    dissimilarity: NDArray[np.float64] | None,
+    *,
+    alpha: float = 0.01,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write every result table of a run (METHOD section 8).
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Holds the ablation table and the selectivity store.
+    scores : ndarray, float, shape (C, A)
+        Attribute scores of the concepts.
+    concepts : sequence of str, length C
+    attributes : sequence of str, length A
+        Tables list concepts and attributes in these orders.
+    dissimilarity : ndarray, float, shape (P,), or None
+        People's mean dissimilarity of each pair of concepts, pairs in `numpy.triu_indices(C, 1)` order. Without it the
+        tables that compare with people are not written (and removed if an earlier analysis left them).
+    alpha : float
+        A neuron is selective at q < alpha.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        ``tables`` (names), ``k`` (sizes compared), ``pairs`` (selective-random pairs) and ``human_data`` (bool).
+
+    Raises
+    ------
+    StageError
+        If the ablation or selectivity belongs to other concepts or attributes, or has nothing to compare.
+    """
+    accuracies = _accuracies(folder, concepts, attributes)
+    paired = paired_accuracies(accuracies)
+    if paired.empty:
+        raise StageError(
+            f"{folder.ablation_table}: no prompt has both selective and random masks of one size; "
+            "run mask and ablate again with --fresh"
+        )
+    ks = sorted({int(k) for k in paired["k"]})
+    tables = {
+        "drop_overall": overall_drop(paired),
+        "drop_by_attribute": drop_table(paired, ["attribute"]),
+        "drop_by_concept": drop_table(paired, ["concept"]),
+        "drop_by_concept_attribute": drop_table(paired, ["concept", "attribute"]),
+        "accuracy": accuracy_table(accuracies),
+        "random_draws": random_draws(accuracies),
+        "unimodality": unimodality(paired),
+    }
+    if dissimilarity is not None:
+        importances = importance(dissimilarity, condensed_distances(scores), attributes)
+        correlations = concept_correlations(paired, importances)
+        comparison = human_comparison(correlations)
+        tables |= dict(zip(HUMAN_TABLES, (importances, correlations, comparison), strict=True))
+    tables |= _population_tables(folder, attributes, ks, alpha)
+
+    if dissimilarity is None:
+        for name in HUMAN_TABLES:
+            (folder.tables / f"{name}.csv").unlink(missing_ok=True)
+    progress.start(len(tables), "tables")
+    for name, table in tables.items():
+        folder.write_table(name, table)
+        progress.advance()
+    return {"tables": list(tables), "k": ks, "pairs": len(paired), "human_data": dissimilarity is not None}
+
+
+def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence[str]) -> pd.DataFrame:
+    if not folder.ablation_table.is_file():
+        raise StageError(f"{folder.ablation_table}: not there; run ablate first")
+    table = pd.read_parquet(folder.ablation_table)
+    strangers = {
+        "concepts": set(table["concept"]) - set(concepts),
+        "attributes": set(table["attribute"]) - {"", *attributes},
+    }
+    if problems := [
+        f"{folder.ablation_table}: holds other {kind} ({', '.join(sorted(names))}); run ablate again with --fresh"
+        for kind, names in strangers.items()
+        if names
+    ]:
+        raise StageError(problems)
+    # Sums in floating point depend on the order of the rows, and the tables must not depend on how ablation was split.
+    table = table.sort_values(["concept", "replicate", "mask"], ignore_index=True)
+    return table.assign(
+        concept=pd.Categorical(table["concept"], list(concepts), ordered=True),
+        attribute=pd.Categorical(table["attribute"], ["", *attributes], ordered=True),
+        accuracy=table["correct"] / table["total"],
+    )
+
+
+def _population_tables(
+    folder: RunFolder, attributes: Sequence[str], ks: Sequence[int], alpha: float
+) -> dict[str, pd.DataFrame]:
+    store = open_store(folder.selectivity, SELECTIVITY)
+    names = [str(name) for name in store.read("attribute")]
+    if names != list(attributes):
+        raise StageError(f"{folder.selectivity}: made for other attributes ({', '.join(names)}); run select again")
+    q = store.read("q")
+    return {
+        "significant": significant_by_layer(q, store.read("layer"), names, alpha),
+        "tau_summary": tau_summary(store.read("tau"), q, names, alpha),
+        "overlap": overlap(store.read("rank"), names, ks),
+    }

@@ -1,0 +1,147 @@
+"""The command line: arguments in, one call out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from emoscale import __version__, pipeline
+from emoscale.config import load_settings
+from emoscale.errors import EmoscaleError, InputError, PreemptedError
+from emoscale.run_folder import RunFolder
+
+# Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
+# a run with nothing left to do answer at once.
+
+app = typer.Typer(
+    help="Which neurons of a language model hold its emotion concepts, and does the model need them?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings, e.g. configs/demo.yaml.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME-OF-CONFIG]", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another value for a setting, e.g. --set tuning.epochs=3."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: Config,
+    out: Out = None,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start anew.")] = False,
+) -> None:
+    """Do every stage of a run that is not done yet."""
+    _run(config, out, overrides, fresh, only=None)
+
+
+def _add_stage(name: str, purpose: str) -> None:
+    def command(
+        config: Config,
+        out: Out = None,
+        overrides: Overrides = None,
+        fresh: Annotated[bool, typer.Option("--fresh", help="Do this stage, and later those after it, anew.")] = False,
+    ) -> None:
+        _run(config, out, overrides, fresh, only=name)
+
+    app.command(name, help=purpose)(command)
+
+
+_STAGES = {
+    "tune": "Train the soft prompts (stage 1).",
+    "extract": "Write the neurons' activations to a store (stage 2).",
+    "select": "Compute every neuron's selectivity for every attribute (stage 3).",
+    "mask": "Choose the neurons to switch off, and random controls (stage 4).",
+    "ablate": "Judge texts with neurons switched off (stage 5).",
+    "analyze": "Compute the statistics (stage 6).",
+    "report": "Draw the figures and write report.html (stage 7).",
+}
+for _name, _purpose in _STAGES.items():
+    _add_stage(_name, _purpose)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
+) -> None:
+    """Print what a run folder or a store holds."""
+    from emoscale.inspection import inspect_path
+
+    inspect_path(path, verify, Console())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine offers, and what is missing."""
+    from emoscale.doctor import examine
+
+    examine(Console())
+
+
+def _run(config: Path, out: Path | None, overrides: list[str] | None, fresh: bool, only: str | None) -> None:
+    settings = load_settings(config, overrides or [])
+    folder = RunFolder(out or Path("runs") / config.stem)
+    pipeline.run(settings, folder, Console(quiet=not _is_rank_0()), only=only, fresh=fresh)
+
+
+def _is_rank_0() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code.
+
+    0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: told to end. The last two can be
+    continued with the same command.
+    """
+    signal.signal(signal.SIGTERM, _preempt)
+    code = 0
+    try:
+        code = app(standalone_mode=False) or 0
+    except EmoscaleError as error:
+        code = _fail(error.problems, error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(["interrupted; the same command continues"], 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        code = _fail([f"{error.filename or 'disk'}: {error.strerror}; mend it, then the same command continues"], 1)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        code = _fail([f"{usage()} (--help says more)"], InputError.exit_code)
+    sys.exit(code)
+
+
+def _fail(problems: list[str], code: int) -> int:
+    if _is_rank_0():
+        for problem in problems:
+            print(f"emoscale: {problem}", file=sys.stderr)
+    return code
+
+
+def _preempt(_signal: int, _frame: Any) -> None:
+    raise PreemptedError("told to end (SIGTERM); the same command continues")

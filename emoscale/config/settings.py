@@ -1,0 +1,171 @@
+"""The settings of a run, stage by stage. Defaults are the published study's where it had the choice to make."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+
+PUBLISHED_SEEDS = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100]
+PUBLISHED_K: list[int | float] = [1500, 2000, 2500, 3000, 4000, 5000, 6000]
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A group of settings; a key that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, protected_namespaces=())
+
+
+class ModelSettings(Section):
+    """The language model."""
+
+    name: str
+    """A folder, ``package:NAME/FOLDER`` inside an installed Python package, or a name on the Hugging Face hub."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    sha256: str | None = None
+    """What the weights file must hash to; checked before use."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights in memory."""
+    site: str = "ffn"
+    """Where neurons are: ``ffn``, or the path of the second feed-forward map with ``{layer}``."""
+    trust_remote_code: StrictBool = False
+    """Run Python code that comes with the model."""
+
+
+class ConceptSettings(Section):
+    """The concepts and what people say of them."""
+
+    attributes: str = "emotions"
+    """``emotions`` (27 emotions, 14 attributes), or a CSV: concept, then one column an attribute."""
+    dissimilarity: str | None = None
+    """A CSV of concept_1, concept_2, dissimilarity; the built-in one goes with the built-in attributes."""
+    names: list[str] | None = None
+    """Concepts to use, in this order; all of the table when left out."""
+
+
+class StimuliSettings(Section):
+    """The texts prompts are trained and judged on."""
+
+    source: Literal["scenarios", "goemotions", "file", "dataset"] = "scenarios"
+    """``scenarios`` (built in), ``goemotions`` (its own tsv layout), ``file``, or ``dataset`` (a hub name)."""
+    path: str | None = None
+    """Folder, file or hub name, by source."""
+    dev_path: str | None = None
+    """File of held-out texts, when they have their own."""
+    text_column: str = "text"
+    label_column: str = "label"
+    label_separator: str | None = None
+    """What separates the labels in a cell, when a text may have several."""
+    split_column: str | None = None
+    """Column that says train or dev."""
+    dev_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of texts held out when the source does not say which."""
+    seed: StrictInt = 0
+    """Of the draw of held-out texts."""
+    max_tokens: Count = 256
+    """Texts are cut to so many tokens."""
+    train_texts: Count | None = None
+    """The most texts of a concept a prompt learns from; as many again do not show it."""
+    dev_texts: Count | None = None
+    """The most held-out texts of a concept; as many again do not show it."""
+    negatives: Literal["others", "any"] = "others"
+    """Texts that do not show the concept: drawn from the others, or, as published, from any."""
+
+
+class TuningSettings(Section):
+    """Prompt tuning."""
+
+    seeds: Annotated[list[StrictInt], Field(min_length=1)] = PUBLISHED_SEEDS
+    """One prompt a concept and seed; the seed is the replicate."""
+    layout: Literal["mask-first", "prefix"] = "mask-first"
+    """``mask-first`` is the published one (masked language models); ``prefix`` suits encoders and causal models."""
+    prompt_length: Count = 100
+    verbaliser: Annotated[list[str], Field(min_length=2, max_length=2)] = ["negative", "positive"]
+    """Words for "does not show the concept" and "shows it", where the model predicts words."""
+    epochs: Count = 2
+    batch_size: Count = 16
+    learning_rate: Rate = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    prompts_per_group: Count = 27
+    """Prompts trained and saved together."""
+    rows_per_pass: Count = 108
+    """Rows of one forward pass."""
+    precision: Precision = "auto"
+
+
+class ExtractionSettings(Section):
+    """Activations."""
+
+    rows: Literal["prompts", "templates"] = "prompts"
+    """What stands for a concept: its tuned prompts, or carrier sentences that name it."""
+    templates: list[str] | None = None
+    """Carrier sentences with ``{concept}``; built-in ones when left out."""
+    dtype: Literal["float32", "float16"] = "float32"
+    """Type in the store."""
+    block_rows: Count = 1024
+    """Rows computed, written and committed at a time."""
+    batch_rows: Count = 32
+    """Rows of one forward pass."""
+    chunk_neurons: Count = 1024
+    """Neurons in a chunk of the store."""
+
+
+class SelectivitySettings(Section):
+    """Selectivity of every neuron for every attribute."""
+
+    measure: Literal["kendall"] = "kendall"
+    inference: Literal["asymptotic"] = "asymptotic"
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """A neuron is significant when q is below."""
+    block_neurons: Count = 1024
+    """Neurons of one task."""
+
+
+class MaskSettings(Section):
+    """Which neurons are switched off."""
+
+    k: Annotated[list[StrictInt | StrictFloat], Field(min_length=1)] = PUBLISHED_K
+    """How many neurons: numbers, or fractions of all."""
+    draws: Count = 5
+    """Random controls for each k."""
+    seed: StrictInt = 0
+
+
+class AblationSettings(Section):
+    """Inference with neurons switched off."""
+
+    masks_per_unit: Count = 64
+    """Masks in one unit of work, with one prompt."""
+    rows_per_pass: Count = 128
+    """Rows (text, mask) of one forward pass."""
+    precision: Precision = "auto"
+
+
+class MachineSettings(Section):
+    """Where to compute; may change between stages of one run."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | None = None
+    """CPU threads of each process; the machine's cores shared out when left out."""
+    scheduler: str | None = None
+    """Address of a running Dask cluster for the selectivity stage."""
+
+
+class Settings(Section):
+    """Everything a run needs."""
+
+    title: str = "emoscale"
+    model: ModelSettings
+    concepts: ConceptSettings = ConceptSettings()
+    stimuli: StimuliSettings = StimuliSettings()
+    tuning: TuningSettings = TuningSettings()
+    extraction: ExtractionSettings = ExtractionSettings()
+    selectivity: SelectivitySettings = SelectivitySettings()
+    masks: MaskSettings = MaskSettings()
+    ablation: AblationSettings = AblationSettings()
+    machine: MachineSettings = MachineSettings()

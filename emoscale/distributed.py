@@ -1,0 +1,131 @@
+"""Ranks and devices: the only place that knows Accelerate.
+
+Each rank owns rows or work units and writes its own; nothing but waiting is shared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+from emoscale.errors import InputError
+
+T = TypeVar("T")
+
+_PATIENCE = timedelta(days=7)
+"""How long a rank waits for the others; stages on one rank can take hours."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that share the run.
+
+    Attributes
+    ----------
+    rank : int
+        Number of this process, from 0.
+    world : int
+        How many processes there are.
+    device : device
+        Where this process computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    _accelerator: Accelerator | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which does what only one may do."""
+        return self.rank == 0
+
+    def own(self, work: Sequence[T]) -> list[T]:
+        """Return this rank's share of some work: every world-th item."""
+        return list(work[self.rank :: self.world])
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+
+
+def one_process(device: str = "cpu") -> Ranks:
+    """Return the ranks of a process that runs alone, for notebooks and tests."""
+    return Ranks(0, 1, torch.device(device))
+
+
+def join(device: str = "auto", threads: int | None = None) -> Ranks:
+    """Find this process's rank and device, as the launcher (accelerate launch, torchrun) set them.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+    threads : int, optional
+        CPU threads of this process; by default the machine's cores shared out among its ranks.
+
+    Returns
+    -------
+    Ranks
+
+    Raises
+    ------
+    InputError
+        If fewer processes came up than the launcher was asked for, or there is no such device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("machine.device 'cuda': no such device here; set machine.device to 'auto'")
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(threads or max(1, cores() // local))
+    if asked == 1:
+        return one_process("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
+    accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[patience])
+    if accelerator.num_processes < asked:
+        raise InputError(
+            f"{asked} processes were asked for and {accelerator.num_processes} came up; on CPUs start them with "
+            f"torchrun --nproc_per_node {asked} -m emoscale ..."
+        )
+    return Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator)
+
+
+def leave() -> None:
+    """Let go of the other ranks at the end of a run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def precision(name: str, device: torch.device) -> Iterator[None]:
+    """Compute in the named precision while the block lasts.
+
+    Parameters
+    ----------
+    name : {"auto", "float32", "bfloat16"}
+        ``auto`` is bfloat16 autocast where the device is fast at it.
+    device : device
+    """
+    bfloat16 = name == "bfloat16" or (name == "auto" and has_fast_bfloat16(device))
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        yield

@@ -1,0 +1,94 @@
+"""Printing what a run folder or a store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emoscale.errors import InputError, StoreError
+from emoscale.run_folder import RunFolder
+from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY, StoreSchema
+from emoscale.store import Store, open_store
+
+_SCHEMAS: tuple[StoreSchema, ...] = (ACTIVATIONS, SELECTIVITY, MASKS)
+
+
+def inspect_path(path: Path, verify: bool, console: Console) -> None:
+    """Print what is at `path`.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder, or one store.
+    verify : bool
+        Read every chunk and compare its checksum.
+    console : Console
+
+    Raises
+    ------
+    InputError
+        If `path` is neither.
+    StoreError
+        If `verify` finds damage; names every chunk.
+    """
+    folder = RunFolder(path)
+    if (path / "zarr.json").is_file():
+        stores = [_open(path)]
+        _print_store(stores[0], console)
+    elif folder.manifest_file.is_file():
+        stores = [_open(p) for p in (folder.activations, folder.selectivity, folder.masks) if p.exists()]
+        _print_run(folder, stores, console)
+    else:
+        raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
+    if verify:
+        problems = [problem for store in stores for problem in store.verify()]
+        if problems:
+            raise StoreError(problems)
+        console.print(f"verified: every chunk of {len(stores)} stores is there and whole", highlight=False)
+
+
+def _open(path: Path) -> Store:
+    problems = []
+    for schema in _SCHEMAS:
+        try:
+            return open_store(path, schema)
+        except InputError as error:
+            problems += error.problems
+            if "not an emoscale store" in str(error):
+                break
+    raise InputError(problems[-1])
+
+
+def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:
+    manifest = folder.manifest()
+    model = manifest.get("model", {})
+    console.print(f"[bold]{folder.path}[/bold]  emoscale {manifest.get('emoscale')}, made {manifest.get('created')}")
+    console.print(
+        f"model {model.get('name')} ({model.get('kind')}), {model.get('neurons')} neurons in {model.get('layers')} "
+        f"layers, weights {str(model.get('weights_sha256'))[:12]}…",
+        highlight=False,
+    )
+    table = Table("stage", "state", "seconds", "what", box=None, pad_edge=False)
+    for stage, facts in manifest["stages"].items():
+        hidden = ("state", "wall_s", "started", "finished")
+        what = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in hidden)
+        table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), what)
+    console.print(table, highlight=False)
+    for store in stores:
+        _print_store(store, console)
+    for path in (folder.tables, folder.figures):
+        if path.is_dir():
+            console.print(f"{path.name}: {', '.join(sorted(file.name for file in path.iterdir()))}", highlight=False)
+
+
+def _print_store(store: Store, console: Console) -> None:
+    state = "complete" if store.complete else "not finished"
+    console.print(f"[bold]{store.path.name}[/bold]  {store.schema.kind}, {state}", highlight=False)
+    table = Table("array", "type", "shape", "chunks", "meaning", box=None, pad_edge=False)
+    for array in store.schema.arrays:
+        shape = " × ".join(f"{dim} {store.sizes[dim]}" for dim in array.dims)
+        chunks = " × ".join(map(str, store.chunks(array.name)))
+        table.add_row(array.name, store.dtype(array.name), shape, chunks, array.meaning)
+    console.print(table, highlight=False)

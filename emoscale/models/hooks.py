@@ -1,0 +1,158 @@
+"""Reading and switching off neurons during a forward pass. Hooks live in a `with` block and vanish with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emoscale.errors import StageError
+from emoscale.models.sites import Site
+
+Read = Callable[[Tensor], Tensor]
+"""How a row is read: values (rows, tokens, units) in, (rows, units) out."""
+
+
+class Captured:
+    """Activations of the latest forward pass, one vector a row."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = sites
+        self._values: dict[str, Tensor] = {}
+        self._read: Read | None = None
+        self._rows = 0
+
+    def expect(self, rows: int, read: Read) -> None:
+        """Say how many rows the next forward pass has and how to read them."""
+        self._rows, self._read = rows, read
+
+    def take(self) -> Tensor:
+        """Return the activations and forget them.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, neurons), the model's dtype, neurons layer-major.
+
+        Raises
+        ------
+        StageError
+            If a site was not passed: the model skipped a block, or it was compiled before the hooks were set.
+        """
+        if silent := [s.module for s in self._sites if s.module not in self._values]:
+            raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
+        values = torch.cat([self._values[s.module] for s in self._sites], dim=1)
+        self._values.clear()
+        return values
+
+    def _see(self, site: Site, values: Tensor) -> None:
+        if site.module in self._values:
+            raise StageError(f"{site.module} is passed more than once in one forward; it cannot be one layer's neurons")
+        if self._read is None:
+            raise StageError("a forward pass ran before Captured.expect said how to read it")
+        self._values[site.module] = self._read(values.reshape(self._rows, -1, values.shape[-1]))
+
+
+@contextmanager
+def capturing(model: nn.Module, sites: Sequence[Site]) -> Iterator[Captured]:
+    """Read the neurons while the block lasts.
+
+    Call `expect` of the yielded object before each forward pass, and `take` after it.
+
+    Parameters
+    ----------
+    model : Module
+    sites : sequence of Site
+
+    Yields
+    ------
+    Captured
+    """
+    captured = Captured(sites)
+    with ExitStack() as hooks:
+        for site in sites:
+
+            def see(_module: nn.Module, args: tuple[Any, ...], site: Site = site) -> None:
+                captured._see(site, args[0])
+
+            hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(see).remove)
+        yield captured
+
+
+class Masked:
+    """Masks by row."""
+
+    def __init__(self, keep: Tensor) -> None:
+        self._keep = keep
+        self._by_layer: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+        self._rows = torch.empty(0, dtype=torch.int64)
+
+    def expect(self, masks: Tensor) -> None:
+        """Say which mask each row of the next forward pass gets, shape (rows,), int64."""
+        self._rows = masks
+
+    def _apply(self, layer: int, neurons: slice, values: Tensor) -> Tensor:
+        key = (layer, values.dtype, values.device)
+        if key not in self._by_layer:
+            self._by_layer[key] = self._keep[:, neurons].to(values.device, values.dtype)
+        keep = self._by_layer[key][self._rows.to(values.device)]
+        return (values.reshape(len(keep), -1, values.shape[-1]) * keep[:, None, :]).reshape(values.shape)
+
+
+@contextmanager
+def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Masked]:
+    """Multiply masked neurons by 0, at every position, while the block lasts (METHOD: masks).
+
+    Parameters
+    ----------
+    model : Module
+    sites : sequence of Site
+    off : Tensor
+        Shape (masks, neurons), bool: which neurons a mask switches off. Call `expect` of the yielded object before
+        each forward pass.
+
+    Yields
+    ------
+    Masked
+    """
+    masked = Masked(~off)
+    with ExitStack() as hooks:
+        first = 0
+        for site in sites:
+            neurons = slice(first, first := first + site.width)
+
+            def apply(
+                _module: nn.Module, args: tuple[Any, ...], layer: int = site.layer, neurons: slice = neurons
+            ) -> tuple[Any, ...]:
+                return masked._apply(layer, neurons, args[0]), *args[1:]
+
+            hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(apply).remove)
+        yield masked
+
+
+@contextmanager
+def reading(model: Any, read: Read) -> Iterator[None]:
+    """Give the model's head one hidden state a row.
+
+    A head over the whole vocabulary at every position is the largest waste in evaluating masked language models.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+        Its base model returns `last_hidden_state`, which becomes (rows, 1, hidden).
+    read : callable
+        (rows, tokens, hidden) in, (rows, hidden) out.
+    """
+
+    def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
+        output["last_hidden_state"] = read(output.last_hidden_state)[:, None]
+        return output
+
+    handle = model.base_model.register_forward_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,237 @@
+"""Finding a model on disk or on the hub, checking it, loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+from emoscale.errors import InputError
+from emoscale.files import sha256
+from emoscale.models.sites import Site, find_sites
+
+Kind = Literal["masked-lm", "causal-lm", "encoder"]
+
+_LOADERS: dict[Kind, Any] = {
+    "masked-lm": AutoModelForMaskedLM,
+    "causal-lm": AutoModelForCausalLM,
+    "encoder": AutoModel,
+}
+_PACKAGE = "package:"
+
+
+@dataclass(frozen=True)
+class ModelOutline:
+    """A model without its weights: enough to check settings against.
+
+    Attributes
+    ----------
+    name : str
+        As the user gave it.
+    folder : Path
+        Where its files are.
+    kind : {"masked-lm", "causal-lm", "encoder"}
+        What can be read from it: the logits of a masked or of the next token, or hidden states alone.
+    config : PreTrainedConfig
+    tokenizer : PreTrainedTokenizerBase
+    sites : list of Site
+    positions : int or None
+        How many tokens a sequence may have when positions count from 0; None where the model sets no limit.
+    first_position : int
+        The number the model itself gives the first token (2 in RoBERTa).
+    """
+
+    name: str
+    folder: Path
+    kind: Kind
+    config: Any
+    tokenizer: Any
+    sites: list[Site]
+    positions: int | None
+    first_position: int
+
+    @property
+    def neurons(self) -> int:
+        """Number of neurons N over all layers."""
+        return sum(site.width for site in self.sites)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A loaded model, frozen and in evaluation mode.
+
+    Attributes
+    ----------
+    outline : ModelOutline
+    module : PreTrainedModel
+    """
+
+    outline: ModelOutline
+    module: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where the word embeddings are."""
+        return self.module.get_input_embeddings().weight.device
+
+
+def outline_model(
+    name: str, *, revision: str | None = None, site: str = "ffn", trust_remote_code: bool = False
+) -> ModelOutline:
+    """Read a model's configuration and tokenizer, and find its neurons, without loading weights.
+
+    Parameters
+    ----------
+    name : str
+        A folder; ``package:NAME/FOLDER`` for one inside an installed Python package; or a name on the Hugging Face
+        hub, fetched into its cache (nothing is fetched when HF_HUB_OFFLINE=1).
+    revision : str, optional
+        Branch, tag or commit on the hub.
+    site : str
+        See `find_sites`.
+    trust_remote_code : bool
+        Run Python code that comes with the model.
+
+    Returns
+    -------
+    ModelOutline
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or transformers cannot read it.
+    """
+    folder = _locate(name, revision)
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        kind = _kind(config)
+        with torch.device("meta"):
+            skeleton = _LOADERS[kind].from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model.name {name!r}: transformers cannot read {folder} ({reason}); give another") from error
+    if config.is_encoder_decoder:
+        raise InputError(f"model.name {name!r}: encoder-decoder models have no prompt task yet; give another model")
+    embeddings = getattr(skeleton.base_model, "embeddings", None)
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    return ModelOutline(
+        name,
+        folder,
+        kind,
+        config,
+        tokenizer,
+        find_sites(skeleton, site),
+        positions=getattr(config.get_text_config(), "max_position_embeddings", None),
+        first_position=0 if padding is None else padding + 1,
+    )
+
+
+def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Load a model's weights (safetensors only), frozen, in evaluation mode.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    device : str or device
+    dtype : {"float32", "bfloat16", "float16"}
+        Type of the weights in memory.
+
+    Returns
+    -------
+    LanguageModel
+    """
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    module = _LOADERS[outline.kind].from_pretrained(
+        outline.folder,
+        config=outline.config,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=getattr(outline.config, "auto_map", None) is not None,
+    )
+    return LanguageModel(outline, module.to(device).eval().requires_grad_(False))
+
+
+def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Turn texts into token ids, without special tokens.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    texts : sequence of str
+    max_tokens : int
+        Longer texts are cut.
+
+    Returns
+    -------
+    list of list of int
+    """
+    encoded = outline.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=max_tokens)
+    return list(encoded["input_ids"])
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return one SHA-256 for a model's weights.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``*.safetensors``. One file gives its own hash; several give the hash of their sorted names and hashes.
+
+    Raises
+    ------
+    InputError
+        If there is no safetensors file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: no safetensors weights; convert them (pickled weights are not loaded)")
+    if len(files) == 1:
+        return sha256(files[0])
+    return hashlib.sha256("".join(f"{f.name} {sha256(f)}\n" for f in files).encode()).hexdigest()
+
+
+def _locate(name: str, revision: str | None) -> Path:
+    if name.startswith(_PACKAGE):
+        package, _, inside = name.removeprefix(_PACKAGE).partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(
+                f"model.name {name!r}: package {package} is not installed; pip install it "
+                "(the demo's model comes with emoscale[demo])"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / inside
+    else:
+        folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    looks_local = name.startswith((_PACKAGE, ".", "/", "~")) or folder.exists() or name.count("/") > 1
+    if not looks_local:
+        try:
+            patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py"]
+            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        except Exception as error:  # the hub client raises some twenty kinds
+            raise InputError(
+                f"model.name {name!r}: no such folder, and not to be had from the hub "
+                f"({type(error).__name__}); give a local folder or a hub name"
+            ) from error
+    raise InputError(f"model.name {name!r}: {folder} has no config.json; give a folder that save_pretrained wrote")
+
+
+def _kind(config: Any) -> Kind:
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
+        return "masked-lm"
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal-lm"
+    return "encoder"

@@ -1,0 +1,223 @@
+"""A language model that reads soft prompts with texts (METHOD: emotion prompts)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emoscale.errors import InputError
+from emoscale.models.hooks import reading
+from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.tasks import TASKS, Task
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where prompt and text stand in the sequence.
+
+    Attributes
+    ----------
+    before, after, closing : tuple of int
+        Token ids before the prompt vectors, between them and the text, and after the text.
+    read : {"first", "last", "mean"}
+        The token that is read, or the mean over all of the row's tokens.
+    positions_from_zero : bool
+        Number positions 0, 1, 2, ... whatever the model's own habit.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    closing: tuple[int, ...]
+    read: str
+    positions_from_zero: bool
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens that are neither prompt nor text."""
+        return len(self.before) + len(self.after) + len(self.closing)
+
+
+def make_layout(name: str, outline: ModelOutline) -> Layout:
+    """Build a layout for a model.
+
+    Parameters
+    ----------
+    name : {"mask-first", "prefix"}
+        ``mask-first`` is the published one: `<mask>`, prompt, `<s>`, text, `</s>`, positions from 0, read at the mask.
+        ``prefix`` puts the prompt after the model's own opening token. Masked models are read at that token, causal
+        models at the last one, encoders at the mean over tokens, which is how sentence encoders are trained.
+    outline : ModelOutline
+
+    Raises
+    ------
+    InputError
+        If the model has no mask token, or cannot look ahead.
+    """
+    tokenizer = outline.tokenizer
+    opening = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    closing = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    start, end = _present(opening), _present(closing)
+    if name == "prefix":
+        if outline.kind == "causal-lm":
+            return Layout(_present(tokenizer.bos_token_id), (), (), read="last", positions_from_zero=False)
+        read = "mean" if outline.kind == "encoder" else "first"
+        return Layout(start, (), end, read=read, positions_from_zero=False)
+    if outline.kind == "causal-lm" or tokenizer.mask_token_id is None:
+        raise InputError(
+            f"tuning.layout 'mask-first': {outline.name} has no mask to read; set tuning.layout to 'prefix'"
+        )
+    return Layout((tokenizer.mask_token_id,), start, end, read="first", positions_from_zero=True)
+
+
+def _present(token: int | None) -> tuple[int, ...]:
+    return () if token is None else (token,)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of input, padded on the right.
+
+    Attributes
+    ----------
+    ids, attention : Tensor
+        Shape (rows, tokens), int64. Where the prompt goes, `ids` hold padding that its vectors replace.
+    read : {"first", "last", "mean"}
+        See `Layout`.
+    """
+
+    ids: Tensor
+    attention: Tensor
+    read: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read_values(self, values: Tensor) -> Tensor:
+        """Read values (rows, tokens, units) at the row's read position; padding is never read.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, units).
+        """
+        if self.read == "first":
+            return values[:, 0]
+        attention = self.attention.to(values.device)
+        lengths = attention.sum(dim=1)
+        if self.read == "last":
+            return values[torch.arange(len(values), device=values.device), lengths - 1]
+        total = torch.einsum("rtu,rt->ru", values, attention.to(values.dtype))
+        return total / lengths[:, None]
+
+
+class PromptedModel:
+    """A frozen model, a layout and a task, ready for batches of (prompt, text).
+
+    Parameters
+    ----------
+    model : LanguageModel
+    layout : str
+        See `make_layout`.
+    prompt_length : int
+        Number L of prompt vectors.
+    verbaliser : sequence of str
+        Words for label 0 and label 1, where the model predicts words.
+    """
+
+    def __init__(self, model: LanguageModel, layout: str, prompt_length: int, verbaliser: Sequence[str]) -> None:
+        self.model = model
+        self.layout = make_layout(layout, model.outline)
+        self.prompt_length = prompt_length
+        self.task: Task = TASKS[model.outline.kind](model.outline, verbaliser)
+        tokenizer = model.outline.tokenizer
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self._embeddings = model.module.get_input_embeddings()
+
+    def initial_prompt(self) -> Tensor:
+        """Return the vectors a prompt starts from.
+
+        Returns
+        -------
+        Tensor
+            Shape (L, hidden), float32: the word embedding of the mask token, or where there is none the mean word
+            embedding, L times.
+        """
+        weights = self._embeddings.weight
+        mask = self.model.outline.tokenizer.mask_token_id
+        start: Tensor = weights[mask] if mask is not None else weights.mean(dim=0)
+        return start.detach().float().repeat(self.prompt_length, 1)
+
+    def batch(self, texts: Sequence[Sequence[int]]) -> Batch:
+        """Lay out rows of text tokens.
+
+        Parameters
+        ----------
+        texts : sequence of sequence of int
+            Token ids without special tokens, one row each.
+
+        Returns
+        -------
+        Batch
+        """
+        layout = self.layout
+        hole = (self._pad,) * self.prompt_length
+        return self._pack([[*layout.before, *hole, *layout.after, *text, *layout.closing] for text in texts])
+
+    def bare_batch(self, rows: int) -> Batch:
+        """Lay out rows that hold everything up to the text, and no text."""
+        layout = self.layout
+        return self._pack([[*layout.before, *(self._pad,) * self.prompt_length, *layout.after]] * rows)
+
+    def _pack(self, sequences: list[list[int]]) -> Batch:
+        lengths = torch.tensor([len(s) for s in sequences])
+        width = int(lengths.max())
+        ids = torch.tensor([s + [self._pad] * (width - len(s)) for s in sequences])
+        attention = (torch.arange(width)[None] < lengths[:, None]).long()
+        device = self.model.device
+        return Batch(ids.to(device), attention.to(device), self.layout.read)
+
+    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
+        """Run the model and read it.
+
+        Parameters
+        ----------
+        batch : Batch
+        prompts : Tensor
+            Shape (rows, L, hidden): each row's own prompt.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, vocabulary) of logits, or (rows, hidden) for an encoder: at the read position.
+        """
+        vectors = self._embeddings(batch.ids)
+        start = len(self.layout.before)
+        vectors[:, start : start + self.prompt_length] = prompts.to(vectors.dtype)
+        options = {}
+        if self.layout.positions_from_zero:
+            options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device)[None]
+        with reading(self.model.module, batch.read_values):
+            output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
+        read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits
+        return read[:, 0]
+
+    def scores(self, batch: Batch, prompts: Tensor, heads: Tensor) -> Tensor:
+        """Score the two labels of every row.
+
+        Parameters
+        ----------
+        batch : Batch
+        prompts : Tensor
+            Shape (rows, L, hidden).
+        heads : Tensor
+            Shape (rows, 2, hidden + 1) for a label head, (rows, 0) for a verbaliser.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, 2), float32.
+        """
+        return self.task.scores(self.forward(batch, prompts), heads)

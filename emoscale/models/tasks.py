@@ -1,0 +1,103 @@
+"""Inference tasks: how two label scores come out of what was read.
+
+A further task is a class here and a line in `TASKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from emoscale.errors import InputError
+from emoscale.models.loading import ModelOutline
+
+
+class Task(Protocol):
+    """What was read in, label scores out."""
+
+    def new_head(self) -> Tensor:
+        """Return the weights a prompt trains besides its vectors; no elements if it needs none."""
+
+    def scores(self, read: Tensor, heads: Tensor) -> Tensor:
+        """Return (rows, 2) float32 scores of what was read (rows, vocabulary or hidden)."""
+
+
+class Verbaliser:
+    """The logits of two words, one a label, at the read position.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    words : sequence of str
+        For label 0 and label 1.
+
+    Raises
+    ------
+    InputError
+        If a word is not one token of the model.
+    """
+
+    def __init__(self, outline: ModelOutline, words: Sequence[str]) -> None:
+        self.tokens = verbaliser_tokens(outline, words)
+
+    def new_head(self) -> Tensor:
+        """Return no weights."""
+        return torch.empty(0)
+
+    def scores(self, read: Tensor, heads: Tensor) -> Tensor:
+        """Return the two words' logits."""
+        return read[:, self.tokens].float()
+
+
+class LabelHead:
+    """A trained linear map from the hidden state to two labels, for encoders that predict no words."""
+
+    def __init__(self, outline: ModelOutline, words: Sequence[str]) -> None:
+        self._hidden = outline.config.get_text_config().hidden_size
+
+    def new_head(self) -> Tensor:
+        """Return zero weights, shape (2, hidden + 1); the last column is the bias."""
+        return torch.zeros(2, self._hidden + 1)
+
+    def scores(self, read: Tensor, heads: Tensor) -> Tensor:
+        """Return each row's own linear map of its hidden state."""
+        return torch.einsum("rh,rlh->rl", read.float(), heads[:, :, :-1]) + heads[:, :, -1]
+
+
+TASKS: dict[str, Callable[[ModelOutline, Sequence[str]], Task]] = {
+    "masked-lm": Verbaliser,
+    "causal-lm": Verbaliser,
+    "encoder": LabelHead,
+}
+"""The task of each kind of model."""
+
+
+def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
+    """Return the token of each word as it stands after a space.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    words : sequence of str
+
+    Raises
+    ------
+    InputError
+        Names every word that is several tokens.
+    """
+    tokens, problems = [], []
+    for word in words:
+        candidates = [outline.tokenizer.encode(form, add_special_tokens=False) for form in (" " + word, word)]
+        single = [ids[0] for ids in candidates if len(ids) == 1 and ids[0] != outline.tokenizer.unk_token_id]
+        if single:
+            tokens.append(single[0])
+        else:
+            problems.append(
+                f"tuning.verbaliser {word!r}: {len(candidates[0])} tokens in {outline.name}; choose a word of one token"
+            )
+    if problems:
+        raise InputError(problems)
+    return tokens

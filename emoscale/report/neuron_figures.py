@@ -1,0 +1,216 @@
+"""Figures (a): where the selective neurons are, and whether attributes share them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+from numpy.typing import NDArray
+
+from emoscale.report.findings import Findings
+from emoscale.report.style import INK, WIDTH, Drawing, new_figure, row_height, sequential
+from emoscale.report.wording import count, listing, threshold
+
+_COLUMNS = 600
+"""Most columns of a map over neurons; more would be narrower than a dot of the printed figure."""
+
+_MOST_NUMBERS = 18
+"""Most rows or columns of a matrix with numbers written in its cells."""
+
+
+def tau_map(findings: Findings) -> Drawing:
+    """Draw every significant tau: attributes down, neurons across, grouped by layer."""
+    store = findings.selectivity
+    layer = store.read("layer")
+    # NaN compares false: neurons that were not tested stay blank.
+    tau = np.where(store.read("q") < findings.alpha, store.read("tau"), -np.inf)
+    order = np.argsort(layer, kind="stable")
+    layers, sizes = np.unique(layer, return_counts=True)
+    starts = _column_starts(sizes)
+    best = np.maximum.reduceat(tau[order], starts, axis=0).T
+    attributes, per_column = findings.attributes, -(-len(layer) // len(starts))
+
+    figure = new_figure(row_height(len(attributes), 0.2, 1.0))
+    axes = figure.subplots()
+    shown = np.ma.masked_invalid(best)
+    top = float(shown.max()) if shown.count() else 1.0
+    low = float(shown.min()) if shown.count() else 0.0
+    image = axes.imshow(
+        shown,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=sequential(),
+        norm=Normalize(low, max(top, low + 1e-6)),
+        extent=(0, len(starts), len(attributes), 0),
+    )
+    edges = np.searchsorted(starts, np.concatenate([[0], np.cumsum(sizes)]))
+    for edge in edges[1:-1]:
+        axes.axvline(edge, color="white", linewidth=1.2)
+    _label_layers(axes, layers, (edges[:-1] + edges[1:]) / 2)
+    axes.set_yticks(np.arange(len(attributes)) + 0.5, attributes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Layer (from 0), its neurons side by side")
+    figure.colorbar(image, ax=axes, label="Kendall’s τ", shrink=0.85, pad=0.01, aspect=30).outline.set_visible(False)
+
+    share = findings.selective_neurons / findings.neurons
+    many = f"the strongest of up to {per_column} neighbours" if per_column > 1 else "one neuron"
+    return Drawing(
+        figure,
+        "Neurons that follow an attribute.",
+        f"Each row is an attribute, each column {many}, from the model’s first layer on the left to its last on the "
+        f"right. Colour is how well the neuron’s differences between concepts follow people’s differences on that "
+        f"attribute (Kendall’s τ; darker is better); blank where it is not significant (q ≥ {threshold(findings.alpha)}). "
+        f"Look for layers with more colour than others and for rows that are almost empty.",
+        f"Map of {len(attributes)} attributes by {findings.neurons:,} neurons in {count(len(layers), 'layer')}; "
+        f"{share:.0%} of the neurons are significant for at least one attribute.",
+    )
+
+
+def _column_starts(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    total = int(sizes.sum())
+    starts, first = [], 0
+    for size in sizes.tolist():
+        columns = min(size, max(1, round(_COLUMNS * size / total)))
+        starts.append(first + np.arange(columns) * size // columns)
+        first += size
+    return np.concatenate(starts)
+
+
+def _label_layers(axes: Axes, layers: NDArray[np.integer], centres: NDArray[Any]) -> None:
+    every = -(-len(layers) // 24)
+    axes.set_xticks(centres[::every], layers[::every])
+
+
+def counts_by_layer(findings: Findings) -> Drawing:
+    """Draw how many neurons of each layer are significant for each attribute."""
+    counts = findings.significant.pivot_table("neurons", "attribute", "layer").reindex(findings.attributes)
+    cells = counts.to_numpy().astype(int)
+    layers = counts.columns.to_numpy()
+    figure = new_figure(row_height(len(counts), 0.22, 1.0))
+    axes = figure.subplots()
+    most = max(int(cells.max()), 1)
+    image = axes.imshow(
+        np.ma.masked_equal(cells, 0), aspect="auto", interpolation="nearest", cmap=sequential(), norm=Normalize(1, most)
+    )
+    if len(layers) <= _MOST_NUMBERS:
+        _write_cells(axes, [[f"{value:,}" for value in row] for row in cells], cells > 0.36 * most)
+    _label_layers(axes, layers, np.arange(len(layers)))
+    axes.set_yticks(range(len(counts)), counts.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Layer (from 0)")
+    figure.colorbar(image, ax=axes, label="Significant neurons", shrink=0.85, pad=0.01, aspect=30).outline.set_visible(
+        False
+    )
+
+    totals = counts.sum(axis=1)
+    busiest = layers[cells.sum(axis=0).argmax()]
+    return Drawing(
+        figure,
+        "How many, and in which layer.",
+        f"Number of neurons whose τ is significant (q < {threshold(findings.alpha)}), by layer and attribute. A neuron "
+        f"can count for several attributes. Layer {busiest} has the most; {totals.idxmax()} is followed by the most "
+        f"neurons ({int(totals.max()):,}), {totals.idxmin()} by the fewest ({int(totals.min()):,}).",
+        f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
+    )
+
+
+def _write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> None:
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            colour = "white" if dark[row, column] else INK
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def rank_map(findings: Findings) -> Drawing:
+    """Draw, for the best neurons of each attribute in turn, which other attributes have them among their best."""
+    k, attributes = findings.k, findings.attributes
+    order = np.argsort(findings.selectivity.read("rank"), axis=0, kind="stable")[:k]
+    member = np.zeros((findings.neurons, len(attributes)), np.float32)
+    np.put_along_axis(member, order, 1, axis=0)
+    columns = min(k, max(1, _COLUMNS // len(attributes)))
+    starts = np.arange(columns) * k // columns
+    # (attribute whose neurons they are, bin, attribute that has them too): the share of each bin
+    shares = np.add.reduceat(member[order.T], starts, axis=1) / np.diff(starts, append=k)[None, :, None]
+    cells = shares.reshape(-1, len(attributes)).T
+
+    figure = new_figure(row_height(len(attributes), 0.2, 1.6))
+    axes = figure.subplots()
+    image = axes.imshow(
+        cells,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=sequential(),
+        norm=Normalize(1e-9, 1),
+        extent=(0, len(cells[0]), len(attributes), 0),
+    )
+    for edge in range(1, len(attributes)):
+        axes.axvline(edge * columns, color="white", linewidth=1)
+    axes.set_xticks((np.arange(len(attributes)) + 0.5) * columns, attributes, rotation=45, ha="right")
+    axes.set_yticks(np.arange(len(attributes)) + 0.5, attributes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(f"The {k:,} best neurons of each attribute, best on the left")
+    figure.colorbar(
+        image, ax=axes, label="Share among the row’s best", shrink=0.85, pad=0.01, aspect=30
+    ).outline.set_visible(False)
+    return Drawing(
+        figure,
+        "Do attributes have neurons of their own?",
+        f"From left to right, the {k:,} most selective neurons of each attribute in turn. A row is coloured where "
+        f"these neurons are also among its own {k:,} best (its own block is therefore dark throughout). If every "
+        f"attribute had neurons of its own, only the diagonal would be dark. Two random sets would share "
+        f"{k / findings.neurons:.0%} of their neurons.",
+        f"Map with a dark diagonal of {len(attributes)} blocks and paler blocks where two attributes share neurons.",
+    )
+
+
+def overlap_matrix(findings: Findings) -> Drawing | None:
+    """Draw the overlap of every two attributes' best neurons, in multiples of chance."""
+    rows = findings.at_k(findings.overlap)
+    if rows.empty:
+        return None
+    attributes = findings.attributes
+    ratio = rows.pivot_table("ratio", "attribute_1", "attribute_2").reindex(index=attributes, columns=attributes)
+    cells = ratio.to_numpy()
+    cells = np.where(np.isnan(cells), cells.T, cells)
+
+    figure = new_figure(row_height(len(attributes), 0.3, 1.5), width=min(2.5 + 0.3 * max(len(attributes), 4), WIDTH))
+    axes = figure.subplots()
+    colours = LinearSegmentedColormap.from_list(
+        "chance", ["#8a4f08", "#dfb26b", "#f7f6f2", "#6fb1cf", "#1b3f73"]
+    ).with_extremes(bad="white")
+    # Twice chance is as far from chance as half of it.
+    log = np.log2(np.clip(cells, 1 / 16, None))
+    reach = max(float(np.nanmax(np.abs(log))), 0.1)
+    image = axes.imshow(log, cmap=colours, norm=TwoSlopeNorm(0, -reach, reach), interpolation="nearest")
+    if len(attributes) <= _MOST_NUMBERS:
+        texts = [["" if np.isnan(value) else f"{value:.1f}" for value in row] for row in cells]
+        _write_cells(axes, texts, np.abs(log) > 0.6 * reach)
+    axes.set_xticks(range(len(attributes)), attributes, rotation=45, ha="right")
+    axes.set_yticks(range(len(attributes)), attributes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, label="Overlap against chance", shrink=0.7, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    ticks = np.arange(-np.floor(reach), np.floor(reach) + 1)
+    bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g} ×" for tick in ticks])
+    return Drawing(
+        figure,
+        "Overlap of the attributes’ neurons.",
+        f"Neurons that are among the {findings.k:,} most selective for both attributes, divided by the number that two "
+        f"random sets would share ({rows['expected'].iloc[0]:,.0f}). 1.0 is chance, blue is more, brown is less. "
+        f"{_closest(rows)}",
+        f"Square matrix of {len(attributes)} attributes; values from {rows['ratio'].min():.1f} to "
+        f"{rows['ratio'].max():.1f} times chance.",
+    )
+
+
+def _closest(rows: pd.DataFrame) -> str:
+    top = rows.nlargest(min(3, len(rows)), "ratio")
+    pairs = [f"{a} with {b}" for a, b in zip(top["attribute_1"], top["attribute_2"], strict=True)]
+    return f"Most in common: {listing(pairs)}."

@@ -1,0 +1,115 @@
+"""The report stage: figures and one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from emoscale.files import write_text
+from emoscale.progress import Progress
+from emoscale.report import story
+from emoscale.report.figures import make_figures
+from emoscale.report.findings import read_findings
+from emoscale.run_folder import RunFolder
+
+_PIXELS_AN_INCH = 124
+"""Shows all figures at one scale, so that their letters are of one size, the widest as wide as the page allows."""
+
+_PLACES = {
+    "tables/*.csv": "every number of this page and many more, one table a file",
+    "figures/*.png, figures/*.svg": "the figures, for slides and for print",
+    "prompts/": "the tuned prompts, with their accuracies in prompts.parquet",
+    "activations.zarr": "how active each neuron was for each prompt",
+    "selectivity.zarr": "τ, p, q and rank of every neuron and attribute",
+    "masks.zarr": "which neurons each mask switched off",
+    "ablation.parquet": "right answers for every prompt and mask",
+    "config.yaml, manifest.json": "the settings as used; versions, machine and time",
+}
+
+
+def write_report(folder: RunFolder, title: str, facts: Mapping[str, str], *, progress: Progress) -> dict[str, Any]:
+    """Draw the figures and write ``report.html``.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Holds the tables, the selectivity store and the prompt table.
+    title : str
+    facts : mapping of str to str
+        What was studied: model, texts, prompts and so on, in the order they are shown.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        ``figures`` (names) and ``k``, the size of the masks that the figures show.
+
+    Raises
+    ------
+    StageError
+        If the tables are missing.
+    """
+    findings = read_findings(folder)
+    figures = make_figures(findings, folder.figures, progress)
+    header, rows = story.sizes_table(findings)
+    page = _template().render(
+        title=title,
+        facts=facts,
+        findings=findings,
+        summary=story.summary_told(findings),
+        prompts=story.prompts_told(findings),
+        populations=story.populations_told(findings),
+        ablation=story.ablation_told(findings),
+        people=story.people_told(findings),
+        limits=story.limits_told(findings),
+        sizes_header=header,
+        sizes_rows=rows,
+        figures=[
+            {
+                "part": figure.name[0],
+                "width": round(figure.width * _PIXELS_AN_INCH),
+                "title": figure.title,
+                "caption": figure.caption,
+                "alt": figure.alt,
+                "data": base64.b64encode(figure.png.read_bytes()).decode("ascii"),
+            }
+            for figure in figures
+        ],
+        places=_PLACES,
+        made_with=_made_with(folder.manifest()),
+    )
+    write_text(folder.report, page)
+    return {"figures": [figure.name for figure in figures], "k": findings.k}
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("emoscale.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _made_with(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Turn what the manifest says of versions, hardware and time into lines."""
+    lines = {}
+    for key in ("model", "hardware", "versions"):
+        value = manifest.get(key)
+        if isinstance(value, Mapping):
+            lines[key.capitalize()] = ", ".join(f"{name} {text}" for name, text in value.items() if text)
+        elif value:
+            lines[key.capitalize()] = str(value)
+    times = {
+        name: stage["wall_s"]
+        for name, stage in manifest.get("stages", {}).items()
+        if isinstance(stage, Mapping) and isinstance(stage.get("wall_s"), (int, float))
+    }
+    if times:
+        lines["Time"] = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in times.items())
+    return lines

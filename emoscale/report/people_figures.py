@@ -1,0 +1,125 @@
+"""Figures that bring people in: (b) what matters to them, (c) whether the same matters to the model."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from emoscale.report.findings import Findings
+from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, row_height
+from emoscale.report.wording import count, interval, listing, number
+
+
+def importance_bars(findings: Findings) -> Drawing | None:
+    """Draw how much each attribute matters in people's own space of the concepts."""
+    if findings.people is None:
+        return None
+    rows = findings.people.importance.sort_values("tau", ascending=True, na_position="first")
+    figure = new_figure(row_height(len(rows)), width=6.0)
+    axes = figure.subplots()
+    axes.barh(range(len(rows)), rows["tau"], height=0.66, color=BLUE)
+    for place, tau in enumerate(rows["tau"]):
+        if np.isfinite(tau):
+            axes.annotate(
+                number(tau),
+                (max(tau, 0), place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+                color=SOFT,
+            )
+    axes.axvline(0, color=SOFT, linewidth=0.6)
+    axes.set_yticks(range(len(rows)), rows["attribute"])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.margins(y=0.02)
+    axes.set_xlabel("Importance in people (Kendall’s τ)")
+    best, least = rows["attribute"].iloc[::-1], rows["attribute"]
+    return Drawing(
+        figure,
+        "What matters to people.",
+        f"How well people’s judgements of how different two concepts are follow each attribute (Kendall’s τ between "
+        f"the two patterns of differences). A long bar: people tell the concepts apart by it. It is long for "
+        f"{listing(best[:3].tolist())}, short for {listing(least[:3].tolist())}.",
+        f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
+    )
+
+
+def drop_by_importance(findings: Findings) -> Drawing | None:
+    """Draw the attributes' drops against their importance, a line for each concept."""
+    if findings.people is None:
+        return None
+    tau = findings.people.importance.set_index("attribute")["tau"].dropna().sort_values()
+    rows = findings.at_k(findings.drop_by_concept_attribute)
+    drops = rows.pivot_table("drop", "concept", "attribute").reindex(columns=tau.index).dropna()
+    x, y = tau.to_numpy(), drops.to_numpy()
+    if len(np.unique(x)) < 2 or not len(y):
+        return None
+    figure = new_figure(4.4, width=6.4)
+    axes = figure.subplots()
+    ends = np.array([x.min(), x.max()])
+    slope, level = np.polyfit(x, y.T, 1)
+    for line_slope, line_level in zip(slope, level, strict=True):
+        axes.plot(ends, line_slope * ends + line_level, color=SOFT, alpha=0.45, linewidth=0.7)
+    axes.plot(ends, slope.mean() * ends + level.mean(), color=BLUE, linewidth=2.2)
+    axes.plot(x, y.mean(axis=0), "o", color=BLUE, markersize=4.5, markeredgecolor="white", markeredgewidth=0.5)
+    axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+    _names_above(axes, x, tau.index.tolist())
+    axes.set_xlabel("Importance of the attribute in people (Kendall’s τ)")
+    axes.set_ylabel("Drop in accuracy\n(random − selective masks)")
+
+    comparison = findings.at_k(findings.people.comparison).iloc[0]
+    rising = int((slope > 0).sum())
+    return Drawing(
+        figure,
+        "Does the model need what people need?",
+        f"Each dot is an attribute: to the right if it matters to people, high up if the model loses more without its "
+        f"{findings.k:,} neurons than without random ones (mean over concepts). Each thin line is the trend within one "
+        f"concept, the thick one their mean. Lines that rise mean that model and people agree; here {rising} of "
+        f"{len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
+        f"{interval(comparison['ci_low'], comparison['ci_high'])}.",
+        f"Scatter of {count(len(x), 'attribute')} with {count(len(slope), 'trend line')}, {rising} of them rising.",
+    )
+
+
+def _names_above(axes: Axes, x: NDArray[np.float64], names: list[str]) -> None:
+    # Many attributes matter about equally little; their names are moved apart and tied to their place by a thin line.
+    low, high = axes.get_xlim()
+    gap = 0.036 * (high - low)
+    places = x.copy()
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    places -= max(0.0, (places[-1] - x[-1]) / 2)
+    frame = axes.get_xaxis_transform()
+    for value, place, name in zip(x, places, names, strict=True):
+        axes.plot([value, place], [1.0, 1.05], color=FAINT, linewidth=0.6, transform=frame, clip_on=False)
+        axes.text(place, 1.055, name, rotation=60, ha="left", va="bottom", fontsize=7, color=INK, transform=frame)
+    axes.set_xlim(low, high)
+
+
+def correlation_by_size(findings: Findings) -> Drawing | None:
+    """Draw the correlation of drop and importance for each size of the masks."""
+    if findings.people is None:
+        return None
+    rows = findings.people.comparison.sort_values("k")
+    figure = new_figure(2.9, width=5.0)
+    axes = figure.subplots()
+    axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+    axes.plot(rows["k"], rows["mean_r"], color=BLUE, linewidth=1.2)
+    axes.vlines(rows["k"], rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
+    axes.plot(rows["k"], rows["mean_r"], "o", color=BLUE, markersize=5, markeredgecolor="white", markeredgewidth=0.6)
+    axes.set_xticks(rows["k"], [f"{k:,}" for k in rows["k"]])
+    axes.margins(x=0.12)
+    low, high = np.nanmin([0, rows["ci_low"].min()]), np.nanmax([0, rows["ci_high"].max()])
+    axes.set_ylim(max(-1, low - 0.1), min(1, high + 0.1))
+    axes.set_xlabel("Neurons switched off")
+    axes.set_ylabel("Correlation of drop and\nimportance, mean r")
+    return Drawing(
+        figure,
+        "Agreement with people, by size of the masks.",
+        "Mean over concepts of the correlation between an attribute’s drop and its importance in people, with its "
+        "95% interval. An interval wholly above zero: the model loses most without what matters most to people.",
+        f"Correlations at {count(len(rows), 'size')} of masks: {listing([number(r) for r in rows['mean_r']], 12)}.",
+    )

@@ -1,0 +1,74 @@
+"""Numbers and lists as a reader of psychology papers expects them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+DASH = "–"
+"""Stands for a number that is not defined."""
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Write a number between -1 and 1 without its leading zero, with a true minus sign.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        After the point.
+
+    Returns
+    -------
+    str
+        ``.84``, ``−.03``, ``1.00``; a dash for NaN and infinity.
+    """
+    if not math.isfinite(value):
+        return DASH
+    text = f"{abs(value):.{digits}f}"
+    sign = "−" if value < 0 and float(text) else ""
+    return sign + text.removeprefix("0")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a number like `number`, with a plus sign where it is positive."""
+    text = number(value, digits)
+    rounds_to_zero = not any(digit in text for digit in "123456789")
+    return text if rounds_to_zero or value < 0 else f"+{text}"
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """Write an interval as ``[.42, .52]``; a dash if it is not defined."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return DASH
+    return f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def probability(p: float) -> str:
+    """Write a p-value as ``p = .012`` or ``p < .001``; a dash if it is not defined."""
+    if not math.isfinite(p):
+        return f"p {DASH}"
+    return "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
+
+
+def threshold(value: float) -> str:
+    """Write a level of significance with the digits it has: ``.05``, ``.001``."""
+    return f"{value:g}".removeprefix("0")
+
+
+def statistic(value: float) -> str:
+    """Write a test statistic with two digits and a true minus sign; a dash if it is not defined."""
+    return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else DASH
+
+
+def count(value: int, noun: str, plural: str | None = None) -> str:
+    """Write a count with its noun: ``1 neuron``, ``4,000 neurons``."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Join names as ``a, b and c``; beyond `most`, the first few ``and 5 others``."""
+    shown = list(names[:most])
+    if len(names) > most:
+        shown[-1:] = [f"{len(names) - most + 1} others"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)

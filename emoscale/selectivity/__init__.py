@@ -1,0 +1,7 @@
+"""How well each neuron's differences between concepts match people's differences on each attribute."""
+
+from emoscale.selectivity.inference import average_ranks, q_values
+from emoscale.selectivity.measures import MEASURES, Measure
+from emoscale.selectivity.searchlight import select
+
+__all__ = ["MEASURES", "Measure", "average_ranks", "q_values", "select"]

@@ -1,0 +1,157 @@
+"""The stages of a run: settings are unpacked here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from emoscale.ablation import ablate
+from emoscale.analysis import analyze
+from emoscale.extraction import PromptRows, TemplateRows, extract
+from emoscale.inputs import Inputs
+from emoscale.masks import make_masks
+from emoscale.models.prompt_files import load_prompts
+from emoscale.progress import Progress
+from emoscale.report import write_report
+from emoscale.run_folder import RunFolder
+from emoscale.selectivity import select
+from emoscale.tuning import tune
+from emoscale.tuning.training import Schedule
+
+Counts = dict[str, Any]
+
+
+def _tune(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    t = inputs.settings.tuning
+    schedule = Schedule(t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.rows_per_pass, t.precision)
+    return tune(
+        folder,
+        inputs.prompted,
+        inputs.tokens,
+        inputs.prompt_texts,
+        schedule=schedule,
+        prompts_per_group=t.prompts_per_group,
+        ranks=inputs.ranks,
+        progress=progress,
+    )
+
+
+def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    e = inputs.settings.extraction
+    rows: PromptRows | TemplateRows
+    if e.rows == "templates":
+        rows = TemplateRows(inputs.model, inputs.sentences)
+    else:
+        rows = PromptRows(inputs.prompted, load_prompts(folder.prompts).vectors, pd.read_parquet(folder.prompt_table))
+    return extract(
+        folder,
+        rows,
+        block_rows=e.block_rows,
+        batch_rows=e.batch_rows,
+        chunk_neurons=e.chunk_neurons,
+        dtype=e.dtype,
+        origin={
+            "model": inputs.outline.name,
+            "weights_sha256": inputs.weights_sha256,
+            "site": inputs.settings.model.site,
+            "rows": e.rows,
+        },
+        ranks=inputs.ranks,
+        progress=progress,
+    )
+
+
+def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    s, machine = inputs.settings.selectivity, inputs.settings.machine
+    return select(
+        folder,
+        inputs.concepts.scores,
+        inputs.concepts.names,
+        inputs.concepts.attributes,
+        measure=s.measure,
+        inference=s.inference,
+        alpha=s.alpha,
+        block_neurons=s.block_neurons,
+        threads=machine.threads,
+        scheduler=machine.scheduler,
+        progress=progress,
+    )
+
+
+def _mask(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    m = inputs.settings.masks
+    return make_masks(folder, k=m.k, draws=m.draws, seed=m.seed, progress=progress)
+
+
+def _ablate(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    a = inputs.settings.ablation
+    return ablate(
+        folder,
+        inputs.prompted,
+        inputs.tokens,
+        inputs.prompt_texts,
+        load_prompts(folder.prompts),
+        masks_per_unit=a.masks_per_unit,
+        rows_per_pass=a.rows_per_pass,
+        precision=a.precision,
+        ranks=inputs.ranks,
+        progress=progress,
+    )
+
+
+def _analyze(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    c = inputs.concepts
+    return analyze(
+        folder,
+        c.scores,
+        c.names,
+        c.attributes,
+        c.dissimilarity,
+        alpha=inputs.settings.selectivity.alpha,
+        progress=progress,
+    )
+
+
+def _report(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    return write_report(folder, inputs.settings.title, _facts(inputs), progress=progress)
+
+
+def _facts(inputs: Inputs) -> dict[str, str]:
+    s, outline, concepts = inputs.settings, inputs.outline, inputs.concepts
+    train, dev = (inputs.texts["split"].eq(split).sum() for split in ("train", "dev"))
+    per_prompt = inputs.prompt_texts[0]
+    source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
+    rows = "carrier sentences that name it" if s.extraction.rows == "templates" else "its tuned prompts"
+    return {
+        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
+        "Weights (SHA-256)": inputs.weights_sha256,
+        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers",
+        "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
+        "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
+        "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
+        "Prompts": (
+            f"{len(inputs.prompt_texts)} ({len(concepts.names)} concepts × {len(s.tuning.seeds)} seeds), "
+            f"{s.tuning.prompt_length} vectors each; for the first, {len(per_prompt.train)} texts to learn from and "
+            f"{len(per_prompt.dev)} held out, half of them showing the concept"
+        ),
+        "A concept is represented by": rows,
+        "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
+        "Random controls": f"{s.masks.draws} for each k",
+    }
+
+
+STAGES: dict[str, Callable[[Inputs, RunFolder, Progress], Counts]] = {
+    "tune": _tune,
+    "extract": _extract,
+    "select": _select,
+    "mask": _mask,
+    "ablate": _ablate,
+    "analyze": _analyze,
+    "report": _report,
+}
+"""Every stage, in the order in which a run does them."""
+
+SHARED = ("tune", "extract", "ablate")
+"""Stages whose work the ranks share out; the others run on rank 0."""

@@ -1,0 +1,5 @@
+"""Training many soft prompts at once while the model stays frozen."""
+
+from emoscale.tuning.stage import tune
+
+__all__ = ["tune"]

@@ -1,0 +1,66 @@
+"""Distances of scalars over all pairs of concepts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoscale_kernels.jit import kernel
+
+Floats = NDArray[np.float64]
+
+
+def mean_pair_distances(values: Floats) -> Floats:
+    """Return each neuron's RDM: the distances between concepts, averaged over replicates.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (R, C, n)
+        Activation by replicate, concept and neuron.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, P)
+        Mean over replicates of ``|x_r(i) - x_r(j)|``, in the unit of `values`; the P = C(C-1)/2 pairs in
+        ``numpy.triu_indices(C, 1)`` order. NaN and infinite values go through as floating point has it.
+
+    Notes
+    -----
+    METHOD section 5. Replicates are added in their order, as ``numpy.mean(axis=0)`` does.
+    """
+    return _mean_pair_distances(np.ascontiguousarray(values, dtype=np.float64))
+
+
+def condensed_distances(scores: Floats) -> Floats:
+    """Return each attribute's RDM (METHOD section 2).
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (C, A)
+        Score by concept and attribute.
+
+    Returns
+    -------
+    ndarray of float64, shape (A, P)
+        ``|score(i) - score(j)|`` in the unit of `scores`, pairs in ``numpy.triu_indices(C, 1)`` order.
+    """
+    return mean_pair_distances(scores[np.newaxis])
+
+
+@kernel
+def _mean_pair_distances(values: Floats) -> Floats:
+    R, C, n = values.shape
+    distances = np.empty((n, C * (C - 1) // 2))
+    total = np.empty(n)
+    pair = 0
+    for i in range(C):
+        for j in range(i + 1, C):
+            # Neurons innermost: they are side by side in memory, and the sum over replicates keeps its order.
+            total[:] = 0.0
+            for r in range(R):
+                for k in range(n):
+                    total[k] += abs(values[r, i, k] - values[r, j, k])
+            for k in range(n):
+                distances[k, pair] = total[k] / R
+            pair += 1
+    return distances

@@ -1,0 +1,40 @@
+import numpy as np
+import slow_twins
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.spatial.distance import pdist
+
+from emoscale_kernels import condensed_distances, mean_pair_distances
+
+anything = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6), elements=anything))
+def test_mean_pair_distances_equal_the_twin(values):
+    np.testing.assert_array_equal(mean_pair_distances(values), slow_twins.mean_pair_distances(values))
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7), elements=anything))
+def test_condensed_distances_equal_the_twin(scores):
+    np.testing.assert_array_equal(condensed_distances(scores), slow_twins.condensed_distances(scores))
+
+
+def test_pairs_come_in_the_order_of_scipy_and_triu_indices():
+    scores = np.random.default_rng(0).normal(size=(9, 1))
+    i, j = np.triu_indices(9, 1)
+    (distances,) = condensed_distances(scores)
+    np.testing.assert_array_equal(distances, np.abs(scores[i, 0] - scores[j, 0]))
+    np.testing.assert_allclose(distances, pdist(scores), rtol=1e-14)
+
+
+def test_values_need_not_be_contiguous_nor_float64():
+    values = np.random.default_rng(1).normal(size=(3, 5, 8)).astype(np.float32)
+    expected = slow_twins.mean_pair_distances(values.astype(np.float64))
+    np.testing.assert_array_equal(mean_pair_distances(values[:, :, ::2]), expected[::2])
+
+
+def test_no_neurons_give_no_rows():
+    assert mean_pair_distances(np.empty((2, 4, 0))).shape == (0, 6)

@@ -1,0 +1,169 @@
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscale.errors import InputError, StageError
+from emoscale.masks import make_masks, resolve_k
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import MASKS, SELECTIVITY
+from emoscale.store import create_store, open_store
+
+NEURONS = 21
+ATTRIBUTES = ["arousal", "valence"]
+
+
+def test_counts_and_fractions():
+    assert resolve_k([500, 0.25, 1, 0.001, 250, 0.5], 1000) == [1, 250, 500]
+    assert resolve_k([0.0001], 50) == [1]
+    assert resolve_k([np.int64(7), np.float64(0.5)], 10) == [5, 7]
+    assert all(type(k) is int for k in resolve_k([np.int64(7), np.float32(0.5)], 10))
+
+
+@given(st.lists(st.integers(1, 80) | st.floats(0, 1, exclude_min=True, exclude_max=True), min_size=1))
+def test_resolved_k_ascend_within_the_model(k):
+    resolved = resolve_k(k, 80)
+    assert resolved == sorted(set(resolved))
+    assert all(1 <= value <= 80 for value in resolved)
+    assert {value for value in k if isinstance(value, int)} <= set(resolved)
+
+
+def test_every_k_that_cannot_be_used_is_told():
+    bad = [True, 0, -3, 51, 0.0, 1.0, 2.5, float("nan"), -0.5, "half"]
+    with pytest.raises(InputError) as caught:
+        resolve_k([10, *bad, 0.5], 50)
+    assert len(caught.value.problems) == len(bad)
+    assert "51" in caught.value.problems[3]
+    assert "50 neurons" in caught.value.problems[3]
+    with pytest.raises(InputError, match="no value"):
+        resolve_k([], 50)
+
+
+@pytest.fixture
+def tau():
+    tau = np.random.default_rng(0).normal(size=(NEURONS, 2)).round(1)
+    tau[5] = np.nan
+    return tau
+
+
+@pytest.fixture
+def folder(tmp_path, tau):
+    return write_selectivity(tmp_path, tau)
+
+
+def write_selectivity(path, tau, complete=True):
+    folder = RunFolder(path)
+    number = np.arange(len(tau))
+    coordinates = {"attribute": np.array(ATTRIBUTES), "layer": number // 7, "unit": number % 7}
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 8})
+    keys = np.where(np.isnan(tau), np.inf, -tau)
+    ranks = [[(keys[:, a] < x).sum() + ((keys[:, a] == x).sum() + 1) / 2 for a, x in enumerate(row)] for row in keys]
+    for name, values in {"tau": tau, "p": tau, "q": tau, "rank": np.array(ranks)}.items():
+        store.write(name, values)
+    if complete:
+        store.mark_complete()
+    return folder
+
+
+def make(folder, k=(3, 0.5), draws=2, seed=7):
+    return make_masks(folder, k=k, draws=draws, seed=seed, progress=Silent())
+
+
+def read(folder):
+    store = open_store(folder.masks, MASKS)
+    assert store.complete
+    off = np.unpackbits(store.read("bits"), axis=1, count=NEURONS).astype(bool)
+    names = [tuple(row) for row in zip(*(store.read(c) for c in ("kind", "attribute", "k", "draw")), strict=True)]
+    return dict(zip(names, off, strict=True)), store
+
+
+def test_masks_in_their_order(folder):
+    counts = make(folder, k=(10, 3))
+    masks, store = read(folder)
+    assert list(masks) == [
+        ("none", "", 0, 0),
+        *(("selective", attribute, k, 0) for k in (3, 10) for attribute in ATTRIBUTES),
+        *(("random", "", k, draw) for k in (3, 10) for draw in (0, 1)),
+    ]
+    assert counts == {"none": 1, "selective": 4, "random": 4}
+    assert all(off.sum() == k for (_, _, k, _), off in masks.items())
+    assert store.attributes["origin"] == {"seed": 7, "draws": 2, "neurons": NEURONS}
+    assert store.read("bits").shape == (9, 3)
+
+
+def test_selective_masks_hold_the_best_and_of_equals_the_first(folder, tau):
+    make(folder, k=(1, 4, 9, 20))
+    masks, _ = read(folder)
+    for column, attribute in enumerate(ATTRIBUTES):
+        best = sorted(range(NEURONS), key=lambda n: (np.isnan(tau[n, column]), -tau[n, column], n))
+        assert len(np.unique(tau[:, column])) < NEURONS
+        for k in (1, 4, 9, 20):
+            assert set(np.flatnonzero(masks["selective", attribute, k, 0])) == set(best[:k])
+
+
+def test_a_neuron_without_selectivity_is_never_selective(folder):
+    make(folder, k=(20,))
+    masks, _ = read(folder)
+    assert not any(off[5] for (kind, *_), off in masks.items() if kind == "selective")
+    with pytest.raises(InputError) as caught:
+        make(folder, k=(21,))
+    assert len(caught.value.problems) == len(ATTRIBUTES)
+    assert "only 20 neurons" in caught.value.problems[0]
+
+
+def test_random_masks_do_not_depend_on_the_others(folder):
+    make(folder, k=(3, 8, 10), draws=3)
+    many, _ = read(folder)
+    make(folder, k=(8,), draws=2)
+    few, _ = read(folder)
+    for name, off in few.items():
+        np.testing.assert_array_equal(off, many[name])
+    drawn = {name[2:]: off.tobytes() for name, off in many.items() if name[0] == "random"}
+    assert len(set(drawn.values())) == len(drawn)
+
+
+def test_random_masks_depend_on_the_seed_and_reach_every_neuron(folder):
+    make(folder, k=(10,), draws=40)
+    first, _ = read(folder)
+    make(folder, k=(10,), draws=40, seed=8)
+    second, _ = read(folder)
+    names = [name for name in first if name[0] == "random"]
+    assert any((first[name] != second[name]).any() for name in names)
+    share = np.mean([first[name] for name in names], axis=0)
+    assert share.min() > 0.1
+    assert share.max() < 0.9
+
+
+def test_no_random_draws(folder):
+    assert make(folder, draws=0) == {"none": 1, "selective": 4, "random": 0}
+
+
+def test_made_again_they_are_the_same_byte_for_byte(folder):
+    def digest():
+        files = sorted(file for file in folder.masks.rglob("*") if file.is_file())
+        return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+
+    make(folder)
+    first = digest()
+    make(folder)
+    assert digest() == first
+
+
+def test_bad_settings_write_nothing(folder):
+    with pytest.raises(InputError, match="seed = -1") as caught:
+        make(folder, draws=-2, seed=-1)
+    assert len(caught.value.problems) == 2
+    with pytest.raises(InputError, match="k = 22"):
+        make(folder, k=(22,))
+    assert not folder.masks.exists()
+
+
+def test_no_or_unfinished_selectivity(tmp_path, tau):
+    with pytest.raises(StageError, match="emoscale select"):
+        make(RunFolder(tmp_path))
+    folder = write_selectivity(tmp_path, tau, complete=False)
+    with pytest.raises(StageError, match="emoscale select"):
+        make(folder)

@@ -1,0 +1,122 @@
+"""A run folder made of random numbers with a chosen effect, for the report to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from emoscale.analysis import analyze
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import SELECTIVITY
+from emoscale.store import create_store
+
+
+def make_run(
+    path: Path,
+    concepts: list[str],
+    attributes: list[str],
+    *,
+    replicates: int = 2,
+    ks: tuple[int, ...] = (20, 60),
+    draws: int = 3,
+    layers: int = 3,
+    width: int = 100,
+    effect: float = 0.1,
+    human: bool = True,
+    seed: int = 0,
+) -> RunFolder:
+    folder = RunFolder(path)
+    path.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    scores = rng.random((len(concepts), len(attributes)))
+    weights = np.linspace(1, 0, len(attributes))
+    first, second = np.triu_indices(len(concepts), 1)
+    rdms = np.abs(scores[first] - scores[second])
+    dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
+    _write_selectivity(folder, attributes, layers, width, rng)
+    prompts = _write_prompts(folder, concepts, replicates, rng)
+    _write_ablation(folder, prompts, attributes, weights, ks, draws, effect, rng)
+    analyze(folder, scores, concepts, attributes, dissimilarity, progress=Silent())
+    return folder
+
+
+def _write_selectivity(
+    folder: RunFolder, attributes: list[str], layers: int, width: int, rng: np.random.Generator
+) -> None:
+    n, a = layers * width, len(attributes)
+    layer = np.repeat(np.arange(layers), width)
+    strength = np.linspace(0.05, 0.12, layers)[layer][:, None]
+    shared = rng.normal(size=(n, 1))
+    tau = np.clip(strength * (rng.normal(size=(n, a)) + 0.6 * shared) + 0.02, -0.9, 0.9)
+    tau[3] = np.nan
+    p = stats.norm.sf(tau / 0.036)
+    q = p * np.isfinite(p).sum() / stats.rankdata(p, nan_policy="omit", axis=None).reshape(p.shape)
+    rank = stats.rankdata(np.where(np.isnan(tau), np.inf, -tau), axis=0)
+    coordinates = {
+        "attribute": np.array(attributes, object),
+        "layer": layer,
+        "unit": np.tile(np.arange(width), layers),
+    }
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 4096})
+    for name, values in {"tau": tau, "p": p, "q": q, "rank": rank}.items():
+        for start in range(0, n, store.chunks(name)[0]):
+            store.write(name, values[start : start + store.chunks(name)[0]], neuron=start)
+    store.mark_complete()
+
+
+def _write_prompts(folder: RunFolder, concepts: list[str], replicates: int, rng: np.random.Generator) -> pd.DataFrame:
+    rows = [
+        {
+            "concept": concept,
+            "replicate": str(replicate),
+            "accuracy": rng.integers(60, 96) / 100,
+            "epoch": 2,
+            "accuracy_last": rng.integers(58, 92) / 100,
+            "train": 40,
+            "dev": 20,
+        }
+        for concept in concepts
+        for replicate in range(replicates)
+    ]
+    table = pd.DataFrame(rows)
+    table.to_parquet(folder.prompt_table)
+    return table
+
+
+def _write_ablation(
+    folder: RunFolder,
+    prompts: pd.DataFrame,
+    attributes: list[str],
+    weights: np.ndarray,
+    ks: tuple[int, ...],
+    draws: int,
+    effect: float,
+    rng: np.random.Generator,
+) -> None:
+    masks = [("none", "", 0, 0, 0.0)]
+    for level, k in enumerate(ks, start=1):
+        loss = 0.05 * level
+        for attribute, weight in zip(attributes, weights, strict=True):
+            masks.append(("selective", attribute, k, 0, loss + level * effect * (weight - 0.2)))
+        masks += [("random", "", k, draw, loss + rng.normal(0, 0.02)) for draw in range(draws)]
+    total = 400
+    rows = [
+        {
+            "concept": prompt.concept,
+            "replicate": prompt.replicate,
+            "mask": number,
+            "kind": kind,
+            "attribute": attribute,
+            "k": k,
+            "draw": draw,
+            "correct": int(np.clip(round(total * (prompt.accuracy - lost + rng.normal(0, 0.02))), 0, total)),
+            "total": total,
+        }
+        for prompt in prompts.itertuples()
+        for number, (kind, attribute, k, draw, lost) in enumerate(masks)
+    ]
+    pd.DataFrame(rows).to_parquet(folder.ablation_table)

@@ -1,0 +1,254 @@
+import hashlib
+import pickle
+from pathlib import Path
+
+import dask
+import numpy as np
+import pytest
+import slow_twins
+from distributed import Client
+
+from emoscale.errors import InputError, StageError, StoreError
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import ACTIVATIONS, SELECTIVITY
+from emoscale.selectivity import MEASURES, searchlight, select
+from emoscale.selectivity.grid import observation_grid
+from emoscale.selectivity.searchlight import block_tasks
+from emoscale.store import Store, create_store, open_store
+
+CONCEPTS = ["joy", "anger", "fear", "sadness", "pride"]
+ATTRIBUTES = ["arousal", "valence"]
+REPLICATES = ["1", "3", "5"]
+NEURONS = 21
+CONSTANT = 4
+
+
+@pytest.fixture(scope="module")
+def values():
+    """(R, C, N), with ties and a constant neuron."""
+    values = np.random.default_rng(0).normal(size=(len(REPLICATES), len(CONCEPTS), NEURONS)).astype(np.float32)
+    values[:, :, 2] = values[:, :, 2].round()
+    values[:, :, CONSTANT] = 0.5
+    return values
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return np.random.default_rng(1).normal(size=(len(CONCEPTS), len(ATTRIBUTES))).round(1)
+
+
+@pytest.fixture(scope="module")
+def expected(values, scores):
+    return slow_twins.searchlight(values.astype(np.float64), scores)
+
+
+def write_activations(path, values, chunks, rows=None, complete=True):
+    """Rows shuffled, with those of a concept nobody asks for among them."""
+    folder = RunFolder(path)
+    path.mkdir(exist_ok=True)
+    table = [
+        (concept, replicate, values[r, c])
+        for c, concept in enumerate(CONCEPTS)
+        for r, replicate in enumerate(REPLICATES)
+    ]
+    table += [("envy", "1", values[0, 0])]
+    np.random.default_rng(2).shuffle(table)
+    table = table if rows is None else rows(table)
+    number = np.arange(len(table))
+    coordinates = {
+        "concept": np.array([concept for concept, _, _ in table]),
+        "replicate": np.array([replicate for _, replicate, _ in table]),
+        "item": number,
+        "position": np.zeros_like(number),
+        "layer": np.arange(NEURONS) // 7,
+        "unit": np.arange(NEURONS) % 7,
+    }
+    store = create_store(folder.activations, ACTIVATIONS, coordinates, {"observation": chunks[0], "neuron": chunks[1]})
+    store.write("activations", np.array([row for _, _, row in table]))
+    if complete:
+        store.mark_complete()
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, values):
+    return write_activations(tmp_path / "run", values, (4, 4))
+
+
+def run(folder, scores, **options):
+    return select(folder, scores, CONCEPTS, ATTRIBUTES, progress=options.pop("progress", Silent()), **options)
+
+
+def check(folder, expected):
+    store = open_store(folder.selectivity, SELECTIVITY)
+    assert store.complete
+    tau, p = expected
+    np.testing.assert_array_equal(store.read("tau"), tau)
+    np.testing.assert_allclose(store.read("p"), p, rtol=1e-12)
+    np.testing.assert_allclose(store.read("q").ravel(), slow_twins.q_values(p.ravel()), rtol=1e-12)
+    ranks = np.column_stack([slow_twins.ranks_of_largest(column) for column in tau.T])
+    np.testing.assert_array_equal(store.read("rank"), ranks)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("chunks", "block_neurons", "threads"),
+    [((4, 4), 4, 2), ((16, 21), 1, 1), ((1, 5), 7, 2), ((3, 1), 1, 3), ((16, 8), 1024, None)],
+)
+def test_result_does_not_depend_on_chunks_blocks_or_threads(
+    tmp_path, values, scores, expected, chunks, block_neurons, threads
+):
+    folder = write_activations(tmp_path / "run", values, chunks)
+    run(folder, scores, block_neurons=block_neurons, threads=threads)
+    check(folder, expected)
+
+
+def test_store_and_counts(folder, scores, expected):
+    counts = run(folder, scores, block_neurons=7, alpha=0.9)
+    store = check(folder, expected)
+    q = store.read("q")
+    assert counts == {
+        "neurons": NEURONS,
+        "tests": (NEURONS - 1) * len(ATTRIBUTES),
+        "constant": 1,
+        "significant": np.count_nonzero(q < 0.9),
+    }
+    assert 0 < counts["significant"] < q.size
+    assert np.isnan(q[CONSTANT]).all()
+    np.testing.assert_array_equal(store.read("rank")[CONSTANT], NEURONS)
+    assert store.attributes["origin"] == {
+        "measure": "kendall",
+        "inference": "asymptotic",
+        "alpha": 0.9,
+        "tests": counts["tests"],
+        "constant": 1,
+    }
+    assert list(store.read("attribute")) == ATTRIBUTES
+    np.testing.assert_array_equal(store.read("layer"), np.arange(NEURONS) // 7)
+    np.testing.assert_array_equal(store.read("unit"), np.arange(NEURONS) % 7)
+    # Blocks are whole chunks of the activations: 7 neurons become 8.
+    assert store.chunks("tau") == (8, len(ATTRIBUTES))
+
+
+def digest(path: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_made_again_it_is_the_same_byte_for_byte(folder, scores):
+    run(folder, scores, threads=1)
+    first = digest(folder.selectivity)
+    run(folder, scores, threads=2)
+    assert digest(folder.selectivity) == first
+
+
+def test_building_the_graph_reads_and_computes_nothing(folder, scores, monkeypatch):
+    store = open_store(folder.activations, ACTIVATIONS)
+    rows = observation_grid(store, CONCEPTS)
+    measure = MEASURES["kendall"]
+    prepared = measure.prepare(scores)
+
+    def refuse(*_, **__):
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(Store, "read", refuse)
+    with dask.config.set(scheduler=refuse):
+        tasks = block_tasks(store, rows, measure.inferences["asymptotic"], prepared, 8)
+        assert len(tasks) == 3
+        with pytest.raises(AssertionError, match="computed"):
+            tasks[0].compute()
+
+
+def test_one_task_a_block_and_its_progress(folder, scores):
+    class Recorder(Silent):
+        steps = ()
+
+        def start(self, total, unit, done=0):
+            self.started = (total, unit, done)
+
+        def advance(self, amount=1):
+            self.steps += (amount,)
+
+    progress = Recorder()
+    run(folder, scores, block_neurons=8, progress=progress)
+    assert progress.started == (NEURONS, "neurons", 0)
+    assert sorted(progress.steps) == [5, 8, 8]
+
+
+def test_a_dask_cluster_gives_the_same(folder, scores, expected):
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None) as client:
+        counts = run(folder, scores, block_neurons=4, scheduler=client.scheduler.address)
+    check(folder, expected)
+    assert counts["constant"] == 1
+
+
+def test_what_a_task_carries_can_travel(folder, values, scores):
+    store = pickle.loads(pickle.dumps(open_store(folder.activations, ACTIVATIONS)))
+    assert store.read("activations", neuron=slice(2, 5)).shape == (16, 3)
+    prepared = MEASURES["kendall"].prepare(scores)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(prepared)).signs, prepared.signs)
+
+
+def test_no_scheduler_at_the_address(folder, scores, monkeypatch):
+    monkeypatch.setattr(searchlight, "_SCHEDULER_ANSWERS_IN", "0.2s")
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:1.*start"):
+        run(folder, scores, scheduler="tcp://127.0.0.1:1")
+    assert not folder.selectivity.exists()
+
+
+def test_no_or_unfinished_activations(tmp_path, values, scores):
+    with pytest.raises(StageError, match="emoscale extract"):
+        run(RunFolder(tmp_path), scores)
+    folder = write_activations(tmp_path / "run", values, (4, 4), complete=False)
+    with pytest.raises(StageError, match="emoscale extract"):
+        run(folder, scores)
+    assert not folder.selectivity.exists()
+
+
+def test_a_damaged_chunk_is_named(folder, scores):
+    file = folder.activations / "activations" / "c" / "1" / "2"
+    content = bytearray(file.read_bytes())
+    content[5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match="c/1/2"):
+        run(folder, scores)
+    assert not folder.selectivity.exists()
+
+
+def test_every_hole_in_the_grid_is_told(tmp_path, values, scores):
+    def spoil(table):
+        kept = [row for row in table if row[:2] not in {("joy", "3"), ("joy", "5")} and row[0] != "fear"]
+        return [*kept, ("pride", "1", values[0, 0])]
+
+    folder = write_activations(tmp_path / "run", values, (4, 4), rows=spoil)
+    with pytest.raises(InputError) as caught:
+        run(folder, scores)
+    problems = caught.value.problems
+    assert len(problems) == 3
+    assert "'joy' lacks replicates" in problems[0]
+    assert "3" in problems[0]
+    assert "5" in problems[0]
+    assert "'fear' has no activations" in problems[1]
+    assert "'pride' has replicates 1 more than once" in problems[2]
+
+
+def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
+    spoilt = np.column_stack([np.full(len(CONCEPTS), 0.3), scores[:, 1]])
+    spoilt[0, 1] = np.nan
+    with pytest.raises(InputError) as caught:
+        run(folder, spoilt, measure="pearson")
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "measure 'pearson'",
+        "attribute 'arousal'",
+        "attribute 'valence'",
+    ]
+    with pytest.raises(InputError, match=r"inference 'guess'.*asymptotic"):
+        run(folder, scores, inference="guess")
+    with pytest.raises(InputError, match="2 given"):
+        select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES, progress=Silent())
+    with pytest.raises(ValueError, match="not 5 concepts"):
+        run(folder, scores[:, :1])

@@ -1,0 +1,283 @@
+import json
+
+import pandas as pd
+import pytest
+
+from emoscale.errors import InputError
+from emoscale.stimuli import SOURCES, load_texts
+
+ROWS = [("a day", "joy"), ("a night", "fear"), ("an hour", "joy"), ("a year", "grief"), ("a week", "fear")]
+
+
+def problems_of(*arguments, **settings):
+    with pytest.raises(InputError) as caught:
+        load_texts(*arguments, **settings)
+    assert all("\n" not in line for line in caught.value.problems)
+    return caught.value.problems
+
+
+def problem_of(*arguments, **settings):
+    (problem,) = problems_of(*arguments, **settings)
+    return problem
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(name, content):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write_file
+
+
+def table_in(write, suffix, rows=ROWS, columns=("text", "label")):
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if suffix == ".parquet":
+        path = write("own.parquet", "")
+        frame.to_parquet(path)
+        return path
+    text = {
+        ".csv": lambda: frame.to_csv(index=False),
+        ".tsv": lambda: frame.to_csv(index=False, sep="\t"),
+        ".jsonl": lambda: "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows),
+    }[suffix]()
+    return write("own" + suffix, text)
+
+
+def test_sources_are_a_registry():
+    assert list(SOURCES) == ["scenarios", "goemotions", "file", "dataset"]
+
+
+def test_form_of_the_table():
+    texts = load_texts("scenarios")
+    assert list(texts.columns) == ["text", "labels", "split"]
+    assert texts.index.tolist() == list(range(810))
+    assert isinstance(texts["labels"].iloc[0], tuple)
+    assert texts["text"].map(type).eq(str).all()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_every_format_gives_the_same(write, suffix):
+    texts = load_texts("file", path=table_in(write, suffix), seed=3)
+    assert texts["text"].tolist() == [text for text, _ in ROWS]
+    assert texts["labels"].tolist() == [(label,) for _, label in ROWS]
+    assert sorted(texts["split"]) == ["dev", *["train"] * 4]
+
+
+def test_quotes_commas_and_breaks_in_csv(write):
+    path = write("own.csv", '\ufefftext,label\n"He said ""no"", twice\nand left",anger\nNA,fear\n 5 ,joy\n')
+    texts = load_texts("file", path=path)
+    assert texts["text"].tolist() == ['He said "no", twice\nand left', "NA", " 5 "]
+
+
+def test_suffix_case_does_not_count(write):
+    assert len(load_texts("file", path=write("OWN.CSV", "text,label\na,joy\nb,fear\n"))) == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_label_separator(write, suffix):
+    rows = [("a", "joy, fear ,joy"), ("b", "fear"), ("c", "")]
+    texts = load_texts("file", path=table_in(write, suffix, rows), label_separator=",")
+    assert texts["labels"].tolist() == [("joy", "fear"), ("fear",), ()]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_list_cells(write, suffix):
+    rows = [("a", ["joy", "fear"]), ("b", []), ("c", ["joy"])]
+    texts = load_texts("file", path=table_in(write, suffix, rows))
+    assert texts["labels"].tolist() == [("joy", "fear"), (), ("joy",)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_number_labels_stay_whole_beside_gaps(write, suffix):
+    # Through pandas' own inference the gap would make them 3.0 and 10.0.
+    content = pd.DataFrame({"text": ["a", "b", "c"], "label": pd.array([3, 10, None], dtype="Int64")})
+    path = write("own" + suffix, "")
+    {".csv": content.to_csv, ".parquet": content.to_parquet}.get(
+        suffix, lambda path, index: content.to_json(path, orient="records", lines=True)
+    )(path, index=False)
+    assert load_texts("file", path=path, label_separator=";")["labels"].tolist() == [("3",), ("10",), ()]
+
+
+def test_other_column_names(write):
+    path = table_in(write, ".csv", columns=("sentence", "emotion"))
+    texts = load_texts("file", path=path, text_column="sentence", label_column="emotion")
+    assert texts["labels"].iloc[3] == ("grief",)
+
+
+# ---- splits
+
+
+def test_dev_file_of_another_format(write):
+    train = table_in(write, ".csv")
+    dev = write("dev.jsonl", '{"text": "x", "label": "joy"}\n\n{"text": "y", "label": "fear"}\n')
+    texts = load_texts("file", path=train, dev_path=dev)
+    assert texts["split"].tolist() == ["train"] * 5 + ["dev"] * 2
+    assert texts.index.tolist() == list(range(7))
+
+
+def test_split_column_leaves_the_test_rows_where_there_is_a_dev_split(write):
+    path = write("own.csv", "text,label,part\na,joy,Train\nb,joy,test\nc,joy,validation\nd,fear, train \n")
+    texts = load_texts("file", path=path, split_column="part")
+    assert texts["text"].tolist() == ["a", "c", "d"]
+    assert texts["split"].tolist() == ["train", "dev", "train"]
+    assert texts.index.tolist() == [0, 1, 2]
+
+
+def test_split_column_takes_the_test_rows_where_there_is_nothing_else(write):
+    path = write("own.csv", "text,label,part\na,joy,train\nb,joy,test\n")
+    assert load_texts("file", path=path, split_column="part")["split"].tolist() == ["train", "dev"]
+
+
+@pytest.mark.parametrize(("fraction", "dev"), [(0.2, 10), (0.5, 25), (0.001, 1), (0.999, 49)])
+def test_drawn_split(write, fraction, dev):
+    path = table_in(write, ".csv", [(f"text {i}", "joy") for i in range(50)])
+    texts = load_texts("file", path=path, dev_fraction=fraction, seed=1)
+    assert (texts["split"] == "dev").sum() == dev
+    pd.testing.assert_frame_equal(texts, load_texts("file", path=path, dev_fraction=fraction, seed=1))
+    if 1 < dev < 49:
+        assert not texts.equals(load_texts("file", path=path, dev_fraction=fraction, seed=2))
+
+
+# ---- GoEmotions
+
+
+@pytest.fixture
+def goemotions(tmp_path):
+    (tmp_path / "train.tsv").write_bytes(
+        'He said "no\t2\tid1\nan odd\x85 break \u2028 and\r here\t0,3\tid2\r\n"quoted"\t1\tid3\n'.encode()
+    )
+    (tmp_path / "dev.tsv").write_text("calm\t3\tid4\n")
+    (tmp_path / "labels.txt").write_text("joy\nfear\nanger\nneutral\n")
+    return tmp_path
+
+
+def test_goemotions_layout(goemotions):
+    texts = load_texts("goemotions", path=str(goemotions))
+    assert texts["text"].tolist() == ['He said "no', "an odd\x85 break \u2028 and\r here", '"quoted"', "calm"]
+    assert texts["labels"].tolist() == [("anger",), ("joy", "neutral"), ("fear",), ("neutral",)]
+    assert texts["split"].tolist() == ["train"] * 3 + ["dev"]
+
+
+def test_goemotions_label_file_under_its_other_name(goemotions):
+    (goemotions / "labels.txt").rename(goemotions / "emotions.txt")
+    assert load_texts("goemotions", path=str(goemotions))["labels"].iloc[0] == ("anger",)
+
+
+def test_goemotions_missing_files(goemotions):
+    (goemotions / "labels.txt").unlink()
+    (goemotions / "dev.tsv").unlink()
+    problems = problems_of("goemotions", path=str(goemotions))
+    assert [line.split(": ")[0].rsplit("/", 1)[1] for line in problems] == ["dev.tsv", "labels.txt"]
+    assert "no such folder" in problem_of("goemotions", path=str(goemotions / "none"))
+
+
+@pytest.mark.parametrize(
+    "line", ["text\t4\tid", "text only", "text\t\tid", "text\tjoy\tid", "text\t-1\tid", "text\t1,\tid"]
+)
+def test_goemotions_row_out_of_layout(goemotions, line):
+    (goemotions / "dev.tsv").write_text(f"fine\t0\tid\n{line}\n{line}\n")
+    problem = problem_of("goemotions", path=str(goemotions))
+    assert "dev.tsv: 2 rows" in problem
+    assert "the first is row 2" in problem
+
+
+def test_goemotions_empty_split_and_empty_text(goemotions):
+    (goemotions / "dev.tsv").write_text("")
+    assert "no dev texts" in problem_of("goemotions", path=str(goemotions))
+    (goemotions / "dev.tsv").write_text(" \t0\tid\n")
+    assert "1 of 1 texts are empty" in problem_of("goemotions", path=str(goemotions))
+
+
+# ---- bad input
+
+
+def test_unknown_source_gets_the_nearest():
+    assert "'scenario' (nearest: 'scenarios')" in problem_of("scenario")
+
+
+@pytest.mark.parametrize("source", ["goemotions", "file", "dataset"])
+def test_source_without_its_path(source):
+    assert f"text source '{source}': has no path; give" in problem_of(source)
+
+
+def test_settings_a_source_would_ignore():
+    problems = problems_of("scenarios", path="own.csv", split_column="part")
+    assert [line.split(": ")[1].split()[0] for line in problems] == ["path", "split_column"]
+
+
+def test_two_ways_to_say_dev(write):
+    path = table_in(write, ".csv")
+    assert "leave one out" in problem_of("file", path=path, dev_path=path, split_column="part")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("own.xlsx", "", "unknown format '.xlsx'; give a file that ends in .csv, .tsv, .parquet, .jsonl"),
+        ("own", "", "unknown format ''"),
+        ("own.csv", "", "not a csv file"),
+        ("own.csv", "text,label\n", "holds no rows"),
+        ("own.csv", "text,label\na,joy,x\nb,fear,y\n", "not a csv file"),
+        ("own.csv", "text,label\na,joy\nb,fear,y\n", "not a csv file"),
+        ("own.csv", 'text,label\n"a,joy\n', "not a csv file"),
+        ("own.csv", b"text,label\n\xff\xfe,joy\n", "not a csv file"),
+        ("own.parquet", "text,label\n", "not a parquet file"),
+        ("own.jsonl", '{"text": "a", "label": "joy"}\n{"text": \n', "line 2"),
+        ("own.jsonl", '["a", "joy"]\n', "line 1: not an object"),
+        ("own.jsonl", "", "holds no rows"),
+        ("own.csv", "texts,label\na,joy\n", "no column 'text' (nearest: 'texts'); name one of texts, label"),
+        ("own.csv", "text,labels\na,joy\n", "no column 'label' (nearest: 'labels')"),
+        ("own.csv", "text,label\na,joy\n ,joy\n\n,fear\n", "2 of 3 texts are empty, the first in row 2"),
+        (
+            "own.jsonl",
+            '{"text": "a", "label": "joy"}\n{"label": "joy"}\n',
+            "1 of 2 texts are empty, the first in row 2",
+        ),
+        ("own.jsonl", '{"text": "a", "label": "joy"}\n{"text": 7, "label": "joy"}\n', "1 of 2 text cells hold no text"),
+        ("own.jsonl", '{"text": "\\ud83d", "label": "joy"}\n', "half a character"),
+        ("own.csv", "text,label\na,joy\nb,\nc,\n", "2 of 3 labels are empty, the first in row 2"),
+        ("own.csv", "text,label\na,joy\n", "holds a single text"),
+    ],
+)
+def test_bad_file(write, name, content, said):
+    path = write(name, content)
+    problem = problem_of("file", path=path)
+    assert problem.startswith(path)
+    assert said in problem
+
+
+def test_both_columns_missing_are_both_told(write):
+    assert len(problems_of("file", path=write("own.csv", "a,b\n1,2\n"))) == 2
+
+
+def test_missing_file(tmp_path):
+    assert "no such file" in problem_of("file", path=str(tmp_path / "none.csv"))
+    assert "no such file" in problem_of("file", path=str(tmp_path))
+
+
+def test_missing_dev_file_and_its_own_row_numbers(write, tmp_path):
+    path = table_in(write, ".csv")
+    assert "none.csv: no such file" in problem_of("file", path=path, dev_path=str(tmp_path / "none.csv"))
+    dev = write("dev.csv", "text,label\na,joy\n,joy\n")
+    assert f"{dev}: 1 of 2 texts are empty, the first in row 2" in problem_of("file", path=path, dev_path=dev)
+
+
+def test_bad_split_column(write):
+    path = write("own.csv", "text,label,part\na,joy,train\nb,joy,trial\nc,joy,\n")
+    assert "no column 'split'" in problem_of("file", path=path, split_column="split")
+    problem = problem_of("file", path=path, split_column="part")
+    assert "column 'part': 2 rows hold no known split, the first is row 2 ('trial')" in problem
+
+
+def test_split_without_texts(write):
+    path = write("own.csv", "text,label,part\na,joy,train\nb,joy,train\n")
+    assert "no dev texts" in problem_of("file", path=path, split_column="part")
+    path = write("own.csv", "text,label,part\na,joy,val\n")
+    assert "no train texts" in problem_of("file", path=path, split_column="part")
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 20, float("nan")])
+def test_bad_dev_fraction(write, fraction):
+    assert "dev_fraction" in problem_of("file", path=table_in(write, ".csv"), dev_fraction=fraction)
