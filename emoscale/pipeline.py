@@ -39,7 +39,7 @@ _SUMMARIES = {
     "mask": "{selective} selective and {random} random masks",
     "ablate": "{prompts} prompts × {masks} masks, {rows:,} rows",
     "analyze": "{tables} tables",
-    "report": "{figures} figures, {report}",
+    "report": "{figures} figures",
 }
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
@@ -110,6 +110,8 @@ def run(
             STAGES[stage](inputs, folder, Silent())
         ranks.wait()
     distributed.leave()
+    if not only or only == "report":
+        console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return True
 
 
@@ -120,7 +122,12 @@ def _do(stage: str, work: Callable[..., Mapping[str, Any]], folder: RunFolder, c
         counts = work(progress)
     wall = time.perf_counter() - start
     _record(folder, stage, {"state": "done", "wall_s": round(wall, 3), "finished": _now(), **counts})
-    console.print(f"{stage:<8} {_SUMMARIES[stage].format(**counts)}  [{wall:.1f} s]", markup=False, highlight=False)
+    console.print(
+        f"{stage:<8} {_SUMMARIES[stage].format(**counts)}  [{wall:.1f} s]",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _record(folder: RunFolder, stage: str, facts: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ def _ablate(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
 
 def _analyze(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     c = inputs.concepts
-    return analyze(
+    done = analyze(
         folder,
         c.scores,
         c.names,
@@ -112,10 +112,12 @@ def _analyze(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
         alpha=inputs.settings.selectivity.alpha,
         progress=progress,
     )
+    return {"tables": len(done["tables"])}
 
 
 def _report(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
-    return write_report(folder, inputs.settings.title, _facts(inputs), progress=progress)
+    done = write_report(folder, inputs.settings.title, _facts(inputs), progress=progress)
+    return {"figures": len(done["figures"])}
 
 
 def _facts(inputs: Inputs) -> dict[str, str]:

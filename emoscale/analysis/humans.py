@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
+from scipy import stats
 
 from emoscale.analysis.significance import mean_tests, q_values
 
@@ -34,7 +34,7 @@ def importance(
         Columns ``attribute``, ``tau`` (Kendall's tau-b between `dissimilarity` and the RDM), ``p`` (asymptotic,
         one-sided: greater) and ``q`` over the attributes. NaN for an attribute that does not vary.
     """
-    tests = [kendalltau(dissimilarity, rdm, method="asymptotic", alternative="greater") for rdm in rdms]
+    tests = [stats.kendalltau(dissimilarity, rdm, method="asymptotic", alternative="greater") for rdm in rdms]
     p = np.array([test.pvalue for test in tests], np.float64)
     return pd.DataFrame(
         {"attribute": list(attributes), "tau": [test.statistic for test in tests], "p": p, "q": q_values(p)}
@@ -58,7 +58,38 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
         values or either does not vary.
     """
     drops = -paired.pivot_table("d", ["k", "concept"], "attribute", observed=True)
-    tau = importances.set_index("attribute")["tau"].reindex(drops.columns).to_numpy(np.float64)
+    r, _ = _correlations(drops, importances)
+    return drops.index.to_frame(index=False).assign(r=r)
+
+
+def mean_drop_correlation(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame:
+    """Correlate the attributes' mean drops with their importance in people, an attribute being one observation.
+
+    All concepts meet the same masks, so that their correlations (`human_comparison`) are not independent: a mask that
+    happens to hurt does so in every concept. This is the test whose n is the number of attributes.
+
+    Parameters
+    ----------
+    paired, importances : DataFrame
+        As for `concept_correlations`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``k``, ``r`` (Pearson), ``p`` (two-sided), ``attributes``.
+    """
+    drops = -paired.pivot_table("d", ["k", "concept"], "attribute", observed=True).groupby("k").mean()
+    r, n = _correlations(drops, importances)
+    df = max(n - 2, 1)
+    # (1 - r)(1 + r) is 0 for a perfect correlation, whose p is 0.
+    with np.errstate(divide="ignore"):
+        t = np.abs(r) * np.sqrt(df / ((1 - r) * (1 + r)))
+    return pd.DataFrame({"k": drops.index, "r": r, "p": np.asarray(2 * stats.t.sf(t, df)), "attributes": n})
+
+
+def _correlations(drops: pd.DataFrame, importances: pd.DataFrame) -> tuple[NDArray[np.float64], int]:
+    """Correlate each row of `drops` (columns: attributes) with importance; also return the number of attributes."""
+    tau = importances.set_index("attribute")["tau"].reindex(drops.columns.astype(str)).to_numpy(np.float64)
     known = ~np.isnan(tau)
     y, x = drops.to_numpy(np.float64)[:, known], tau[known]
     r = np.full(len(y), np.nan)
@@ -68,7 +99,7 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
         norms = np.linalg.norm(y, axis=1) * np.linalg.norm(x)
         # Below this the values are equal but for rounding.
         r = np.divide(y @ x, norms, out=r, where=norms > 1e-12)
-    return drops.index.to_frame(index=False).assign(r=np.clip(r, -1, 1))
+    return np.clip(r, -1, 1), len(x)
 
 
 def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
@@ -83,8 +114,8 @@ def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Per ``k``: ``mean_r``, ``ci_low``, ``ci_high`` (mean of Fisher's z and its 95 % t interval, transformed back),
-        ``t``, ``df``, ``p`` (two-sided) and ``concepts``, the number that entered. Concepts whose r is undefined, or
-        exactly 1 or -1 so that z is infinite, are left out.
+        ``t``, ``df``, ``p`` (two-sided; the study's test, but see `mean_drop_correlation`) and ``concepts``, the number
+        that entered. Concepts whose r is undefined, or exactly 1 or -1 so that z is infinite, are left out.
     """
     z = np.arctanh(correlations["r"].where(correlations["r"].abs() < 1))
     groups = z.groupby(correlations["k"]).agg(["count", "mean", "std"]).reset_index()

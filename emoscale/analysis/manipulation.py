@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from emoscale.analysis.significance import mean_tests, q_values
@@ -81,7 +82,7 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table.assign(d=-test.effect_size)
 
 
-def overall_drop(paired: pd.DataFrame) -> pd.DataFrame:
+def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
     """Test the drop over all attributes, for each k.
 
     The attributes and replicates of one concept share its texts, so they are averaged first: a pair is a concept.
@@ -90,14 +91,23 @@ def overall_drop(paired: pd.DataFrame) -> pd.DataFrame:
     ----------
     paired : DataFrame
         From `paired_accuracies`.
+    draws : DataFrame
+        From `random_draws`.
 
     Returns
     -------
     DataFrame
-        One row per k; columns as in `drop_table` without ``q``. n is the number of concepts.
+        One row per k; columns as in `drop_table` without ``q``, where n is the number of concepts. All concepts meet
+        the same few random masks, which the interval over concepts cannot know; so there are also ``random_masks``,
+        their number, and ``random_error``, half the 95 % t interval of their mean accuracy (NaN for a single one).
     """
     concepts = paired.groupby(["k", "concept"], observed=True)["d"].mean().reset_index()
-    return drop_table(concepts, []).drop(columns="q")
+    table = drop_table(concepts, []).drop(columns="q")
+    masks = draws.groupby("k")["accuracy"].agg(["size", "mean", "std"]).loc[table["k"]]
+    test = mean_tests(masks["size"], masks["mean"], masks["std"])
+    error = (test.ci_high - test.ci_low) / 2
+    several_and_equal = (masks["size"].to_numpy() > 1) & np.isnan(error)
+    return table.assign(random_masks=masks["size"].to_numpy(), random_error=np.where(several_and_equal, 0.0, error))
 
 
 def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.analysis.humans import concept_correlations, human_comparison, importance
+from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
 from emoscale.analysis.unimodality import unimodality
@@ -20,7 +20,7 @@ from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 from emoscale_kernels.pairs import condensed_distances
 
-HUMAN_TABLES = ("importance", "correlation_by_concept", "human_comparison")
+HUMAN_TABLES = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
 
 
 def analyze(
@@ -69,20 +69,18 @@ def analyze(
             "run mask and ablate again with --fresh"
         )
     ks = sorted({int(k) for k in paired["k"]})
+    draws = random_draws(accuracies)
     tables = {
-        "drop_overall": overall_drop(paired),
+        "drop_overall": overall_drop(paired, draws),
         "drop_by_attribute": drop_table(paired, ["attribute"]),
         "drop_by_concept": drop_table(paired, ["concept"]),
         "drop_by_concept_attribute": drop_table(paired, ["concept", "attribute"]),
         "accuracy": accuracy_table(accuracies),
-        "random_draws": random_draws(accuracies),
+        "random_draws": draws,
         "unimodality": unimodality(paired),
     }
     if dissimilarity is not None:
-        importances = importance(dissimilarity, condensed_distances(scores), attributes)
-        correlations = concept_correlations(paired, importances)
-        comparison = human_comparison(correlations)
-        tables |= dict(zip(HUMAN_TABLES, (importances, correlations, comparison), strict=True))
+        tables |= _human_tables(paired, scores, attributes, dissimilarity)
     tables |= _population_tables(folder, attributes, ks, alpha)
 
     if dissimilarity is None:
@@ -116,6 +114,19 @@ def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence
         attribute=pd.Categorical(table["attribute"], ["", *attributes], ordered=True),
         accuracy=table["correct"] / table["total"],
     )
+
+
+def _human_tables(
+    paired: pd.DataFrame, scores: NDArray[np.float64], attributes: Sequence[str], dissimilarity: NDArray[np.float64]
+) -> dict[str, pd.DataFrame]:
+    importances = importance(dissimilarity, condensed_distances(scores), attributes)
+    correlations = concept_correlations(paired, importances)
+    return {
+        "importance": importances,
+        "correlation_by_concept": correlations,
+        "human_comparison": human_comparison(correlations),
+        "mean_drop_correlation": mean_drop_correlation(paired, importances),
+    }
 
 
 def _population_tables(

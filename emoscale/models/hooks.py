@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from emoscale.errors import StageError
 from emoscale.models.sites import Site
 
+_SHORT_ROW = 128
+
 Read = Callable[[Tensor], Tensor]
 """How a row is read: values (rows, tokens, units) in, (rows, units) out."""
 
@@ -131,6 +133,29 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
 
             hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(apply).remove)
         yield masked
+
+
+@contextmanager
+def attention_for_training(model: Any, device: torch.device, tokens: int) -> Iterator[None]:
+    """Use the attention that trains fastest, while the block lasts.
+
+    On CPUs the backward pass of fused attention takes twice the time of plain matrix products (MiniLM, 34 tokens, bf16:
+    100 against 200 texts/s). Plain attention keeps tokens x tokens weights, so longer rows stay fused.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    device : device
+    tokens : int
+        Length of the longest row.
+    """
+    usual = model.config._attn_implementation
+    if device.type == "cpu" and tokens <= _SHORT_ROW:
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
 
 
 @contextmanager

@@ -80,7 +80,8 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the word embeddings are."""
-        return self.module.get_input_embeddings().weight.device
+        device: torch.device = self.module.get_input_embeddings().weight.device
+        return device
 
 
 def outline_model(

@@ -136,6 +136,10 @@ class PromptedModel:
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._embeddings = model.module.get_input_embeddings()
 
+    def row_tokens(self, text: Sequence[int]) -> int:
+        """Return how many tokens a row with this text has."""
+        return self.layout.tokens + self.prompt_length + len(text)
+
     def initial_prompt(self) -> Tensor:
         """Return the vectors a prompt starts from.
 

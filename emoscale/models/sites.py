@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from emoscale.errors import InputError
 
@@ -110,8 +111,7 @@ def _custom_paths(modules: dict[str, nn.Module], site: str) -> list[str]:
 def _width(module: nn.Module | None) -> int:
     if isinstance(module, nn.Linear):
         return module.in_features
-    # GPT-2's Conv1D is a linear map with its weight the other way round.
-    return int(module.nx) if type(module).__name__ == "Conv1D" else 0
+    return module.nx if isinstance(module, Conv1D) else 0
 
 
 def _with_layer(name: str) -> str:

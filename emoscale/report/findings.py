@@ -30,11 +30,14 @@ class People:
         k, concept, r.
     comparison : DataFrame
         k, mean_r, ci_low, ci_high, t, df, p, concepts.
+    mean_drop_correlation : DataFrame
+        k, r, p, attributes.
     """
 
     importance: pd.DataFrame
     correlation_by_concept: pd.DataFrame
     comparison: pd.DataFrame
+    mean_drop_correlation: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ def shown_size(accuracy: pd.DataFrame, ks: list[int]) -> int:
 
 
 def _people(folder: RunFolder) -> People | None:
-    files = [_file(folder, name) for name in ("importance", "correlation_by_concept", "human_comparison")]
+    names = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
+    files = [_file(folder, name) for name in names]
     return People(*(_read(file) for file in files)) if all(file.is_file() for file in files) else None
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
@@ -54,7 +57,7 @@ def tau_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0), its neurons side by side")
-    figure.colorbar(image, ax=axes, label="Kendall’s τ", shrink=0.85, pad=0.01, aspect=30).outline.set_visible(False)
+    _colour_bar(figure, image, axes, "Kendall’s τ")
 
     share = findings.selective_neurons / findings.neurons
     many = f"the strongest of up to {per_column} neighbours" if per_column > 1 else "one neuron"
@@ -63,8 +66,9 @@ def tau_map(findings: Findings) -> Drawing:
         "Neurons that follow an attribute.",
         f"Each row is an attribute, each column {many}, from the model’s first layer on the left to its last on the "
         f"right. Colour is how well the neuron’s differences between concepts follow people’s differences on that "
-        f"attribute (Kendall’s τ; darker is better); blank where it is not significant (q ≥ {threshold(findings.alpha)}). "
-        f"Look for layers with more colour than others and for rows that are almost empty.",
+        f"attribute (Kendall’s τ; darker is better); blank where it is not significant (q ≥ "
+        f"{threshold(findings.alpha)}). Look for layers with more colour than others and for rows that are "
+        f"almost empty.",
         f"Map of {len(attributes)} attributes by {findings.neurons:,} neurons in {count(len(layers), 'layer')}; "
         f"{share:.0%} of the neurons are significant for at least one attribute.",
     )
@@ -78,6 +82,12 @@ def _column_starts(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
         starts.append(first + np.arange(columns) * size // columns)
         first += size
     return np.concatenate(starts)
+
+
+def _colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colorbar:
+    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def _label_layers(axes: Axes, layers: NDArray[np.integer], centres: NDArray[Any]) -> None:
@@ -103,18 +113,14 @@ def counts_by_layer(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0)")
-    figure.colorbar(image, ax=axes, label="Significant neurons", shrink=0.85, pad=0.01, aspect=30).outline.set_visible(
-        False
-    )
+    _colour_bar(figure, image, axes, "Significant neurons")
 
-    totals = counts.sum(axis=1)
     busiest = layers[cells.sum(axis=0).argmax()]
     return Drawing(
         figure,
         "How many, and in which layer.",
         f"Number of neurons whose τ is significant (q < {threshold(findings.alpha)}), by layer and attribute. A neuron "
-        f"can count for several attributes. Layer {busiest} has the most; {totals.idxmax()} is followed by the most "
-        f"neurons ({int(totals.max()):,}), {totals.idxmin()} by the fewest ({int(totals.min()):,}).",
+        f"can count for several attributes. Layer {busiest} has the most.",
         f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
     )
 
@@ -195,8 +201,7 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
     axes.set_yticks(range(len(attributes)), attributes)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, label="Overlap against chance", shrink=0.7, pad=0.02, aspect=30)
-    bar.outline.set_visible(False)
+    bar = _colour_bar(figure, image, axes, "Overlap against chance")
     ticks = np.arange(-np.floor(reach), np.floor(reach) + 1)
     bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g} ×" for tick in ticks])
     return Drawing(

@@ -36,13 +36,13 @@ def importance_bars(findings: Findings) -> Drawing | None:
     axes.spines["left"].set_visible(False)
     axes.margins(y=0.02)
     axes.set_xlabel("Importance in people (Kendall’s τ)")
-    best, least = rows["attribute"].iloc[::-1], rows["attribute"]
+    names, ends = rows["attribute"].tolist(), min(3, len(rows) // 2)
+    told = f" It is long for {listing(names[: -ends - 1 : -1])}, short for {listing(names[:ends])}." if ends else ""
     return Drawing(
         figure,
         "What matters to people.",
         f"How well people’s judgements of how different two concepts are follow each attribute (Kendall’s τ between "
-        f"the two patterns of differences). A long bar: people tell the concepts apart by it. It is long for "
-        f"{listing(best[:3].tolist())}, short for {listing(least[:3].tolist())}.",
+        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{told}",
         f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
     )
 

@@ -33,11 +33,11 @@ def populations_told(findings: Findings) -> list[str]:
     summary = findings.tau_summary
     share = findings.selective_neurons / findings.neurons
     ranked = summary.sort_values("significant", kind="stable")
-    most, least = ranked.iloc[-1], ranked.iloc[0]
+    (least, fewest), (most, many) = (ranked[["attribute", "significant"]].iloc[end] for end in (0, -1))
+    spread = f"from {fewest:,} for {least} to {many:,} for {most}" if fewest < many else f"{many:,} for each"
     sentences = [
         f"Of the model’s {findings.neurons:,} neurons, {findings.selective_neurons:,} ({share:.0%}) follow at least "
-        f"one attribute by a lenient test (q < {threshold(findings.alpha)}; see below): from {int(most['significant']):,} "
-        f"for {most['attribute']} to {int(least['significant']):,} for {least['attribute']}."
+        f"one attribute by a lenient test (q < {threshold(findings.alpha)}; see below): {spread}."
     ]
     if constant := int(summary["undefined"].max()):
         sentences.append(f"{count(constant, 'neuron')} never changed and could not be measured.")
@@ -71,7 +71,9 @@ def people_told(findings: Findings) -> list[str]:
     """Say how the model's losses compare with what matters to people."""
     if findings.people is None:
         return []
-    return [human_verdict(findings.at_k(findings.people.comparison).iloc[0])]
+    within = findings.at_k(findings.people.comparison).iloc[0]
+    over = findings.at_k(findings.people.mean_drop_correlation).iloc[0]
+    return [human_verdict(within, over)]
 
 
 def summary_told(findings: Findings) -> str:
@@ -103,7 +105,7 @@ def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     header : list of str
     rows : list of list of str
     """
-    header = ["Neurons off", "Random", "Selective", "Drop", "95% interval", "d"]
+    header = ["Neurons off", "Random", "Selective", "Drop", "95% interval", "d", "± draw"]
     means = findings.accuracy.groupby(["kind", "k"])["accuracy"].mean()
     rows = [
         [
@@ -113,6 +115,7 @@ def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
             number(row["drop"], 3),
             interval(row["ci_low"], row["ci_high"], 3),
             number(row["d"]),
+            number(row["random_error"], 3),
         ]
         for row in findings.drop_overall.to_dict("records")
     ]
@@ -141,13 +144,12 @@ def limits_told(findings: Findings) -> list[str]:
         "that unusual state rather than from the loss of what the neuron stood for.",
         f"The data are few: {count(replicates, 'replicate')} a concept, about {count(texts, 'held-out text')} each. "
         f"Intervals speak of other concepts or prompts like these, not of other models or kinds of text.",
-        f"The comparison is with {count(draws, 'random mask')} of each size, the same for all prompts; another draw "
-        f"may hurt more or less, and the intervals do not include that.",
+        f"The comparison is with {count(draws, 'random mask')} of each size, the same for all prompts, and with one "
+        f"selective mask an attribute. Intervals over prompts or concepts do not include what other draws would give.",
         "Attributes are related to one another (what is pleasant is seldom unfair), so the neurons of one attribute "
         "can stand for another. That a neuron follows an attribute is a correlation; only the masks are an "
         "intervention, and they act on many neurons at once.",
-        "The attributes were rated by one group of people in one language at one time. Other people may see these "
-        "concepts otherwise.",
+        "The attributes’ scores come from one group of people. Others may see these concepts otherwise.",
     ]
     if findings.people is not None:
         limits.append(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from scipy import stats
 
 from emoscale.report.wording import count, interval, listing, number, probability, signed, statistic
 
-MORE, LESS, SAME, UNTESTED = "more", "less", "no different", "untested"
+MORE, LESS, SAME, UNCLEAR, UNTESTED = "more", "less", "same", "unclear", "untested"
 
 
 def direction(low: float, high: float) -> str:
@@ -30,13 +29,32 @@ def direction(low: float, high: float) -> str:
     return MORE if low > 0 else LESS if high < 0 else SAME
 
 
-def ablation_verdict(overall: pd.Series, by_attribute: pd.DataFrame, draws: pd.DataFrame) -> list[str]:
-    """Say whether the selective masks of one size hurt more than random ones.
+def side(overall: pd.Series) -> str:
+    """Say whether the selective masks of one size hurt more than the random ones.
 
     Parameters
     ----------
     overall : Series
-        One row of ``drop_overall``: k, n, drop, ci_low, ci_high, d.
+        One row of ``drop_overall``.
+
+    Returns
+    -------
+    str
+        Like `direction`, but `UNCLEAR` where the interval over concepts excludes 0 and yet the drop is within what the
+        draw of the random masks, the same for all concepts, leaves open.
+    """
+    where = direction(overall["ci_low"], overall["ci_high"])
+    settled = abs(overall["drop"]) > overall["random_error"]  # not so for NaN: a single random mask
+    return UNCLEAR if where in (MORE, LESS) and not settled else where
+
+
+def ablation_verdict(overall: pd.Series, by_attribute: pd.DataFrame, draws: pd.DataFrame) -> list[str]:
+    """Say what the selective masks of one size did that random ones did not.
+
+    Parameters
+    ----------
+    overall : Series
+        One row of ``drop_overall``: k, n, drop, ci_low, ci_high, d, random_masks, random_error.
     by_attribute : DataFrame
         The rows of ``drop_by_attribute`` for that k.
     draws : DataFrame
@@ -45,52 +63,47 @@ def ablation_verdict(overall: pd.Series, by_attribute: pd.DataFrame, draws: pd.D
     Returns
     -------
     list of str
-        The pooled difference (with a doubt where the spread of the random masks leaves one), the attributes one by
-        one, the random masks for scale.
+        The verdict over all attributes, the attributes one by one, and how far random masks differ among themselves
+        (left out if there is a single one).
     """
-    return [_pooled(overall) + _doubt(overall, draws), _one_by_one(by_attribute), *_for_scale(by_attribute, draws)]
-
-
-def _doubt(overall: pd.Series, draws: pd.DataFrame) -> str:
-    if direction(overall["ci_low"], overall["ci_high"]) not in (MORE, LESS):
-        return ""
-    # The interval is over concepts; all of them share the same few random masks.
-    if len(draws) < 2:
-        return (
-            " But only one random mask of this size was drawn, so this difference may be due to which random neurons "
-            "it happened to hold."
-        )
-    half = float(stats.t.ppf(0.975, len(draws) - 1) * draws["accuracy"].std() / math.sqrt(len(draws)))
-    if abs(overall["drop"]) > half:
-        return ""
-    return (
-        f" But the {len(draws)} random masks of this size differ among themselves so much that their mean is only known "
-        f"to within {number(half, 3)} (95%), so a difference this small may be due to which random neurons were drawn."
-    )
+    return [_pooled(overall), _one_by_one(by_attribute), *_for_scale(by_attribute, draws)]
 
 
 def _pooled(overall: pd.Series) -> str:
-    k, n, drop = int(overall["k"]), int(overall["n"]), float(overall["drop"])
+    k, n, drop, error = int(overall["k"]), int(overall["n"]), float(overall["drop"]), float(overall["random_error"])
     selective, random = f"the {k:,} neurons most selective for an attribute", "as many neurons chosen at random"
-    where = direction(overall["ci_low"], overall["ci_high"])
-    span = interval(overall["ci_low"], overall["ci_high"], 3)
     averages = f"averaged over attributes, over {count(n, 'concept')}"
+    span = f"95% interval of the drop {interval(overall['ci_low'], overall['ci_high'], 3)}"
+    size = f"{averages}; {span}, d = {number(overall['d'])}"
+    where = side(overall)
     if where == MORE:
         return (
             f"Switching off {selective} hurt the model more than switching off {random}: accuracy fell "
-            f"{number(drop, 3)} further ({averages}; 95% interval {span}, d = {number(overall['d'])})."
+            f"{number(drop, 3)} further ({size})."
         )
     if where == LESS:
         return (
             f"Switching off {selective} hurt the model less than switching off {random}, the opposite of what would be "
-            f"expected if it needed them: accuracy stayed {number(-drop, 3)} higher ({averages}; 95% interval of "
-            f"the drop {span}, d = {number(overall['d'])})."
+            f"expected if it needed them: accuracy stayed {number(-drop, 3)} higher ({size})."
+        )
+    if where == UNCLEAR:
+        masks = int(overall["random_masks"])
+        doubt = (
+            f"the {masks} random masks differ so much among themselves that their mean is known only to within "
+            f"{number(error, 3)}"
+            if masks > 1
+            else "only one random mask of this size was drawn"
+        )
+        return (
+            f"Switching off {selective} was not clearly different from switching off {random}: accuracy was "
+            f"{number(abs(drop), 3)} {'lower' if drop > 0 else 'higher'} ({size}), but {doubt}, so a difference of "
+            f"this size may be due to which random neurons were drawn."
         )
     if where == SAME:
         return (
-            f"Switching off {selective} was no different from switching off {random}: the difference in accuracy was "
-            f"{signed(drop, 3)} ({averages}), and its 95% interval, {span}, includes zero. This is no proof that "
-            f"there is no difference, only that one outside this interval is unlikely."
+            f"Switching off {selective} was no different from switching off {random}: the drop in accuracy was "
+            f"{signed(drop, 3)} ({size}), and the interval includes zero. This is no proof that there is no "
+            f"difference, only that one outside this interval is unlikely."
         )
     return (
         f"Switching off {selective} and switching off {random} differed by {signed(drop, 3)} in accuracy ({averages}). "
@@ -101,17 +114,18 @@ def _pooled(overall: pd.Series) -> str:
 def _one_by_one(rows: pd.DataFrame) -> str:
     sides = pd.Series([direction(*ends) for ends in zip(rows["ci_low"], rows["ci_high"], strict=True)], dtype=object)
     names = rows["attribute"].to_numpy()
-    more, less = list(names[sides == MORE]), list(names[sides == LESS])
-    if not more and not less:
+    below, above = list(names[sides == MORE]), list(names[sides == LESS])
+    if not below and not above:
         return "No attribute stands out when they are taken one by one."
     parts = [
-        f"{word} than random ones for {len(names)} of {len(rows)} ({listing(names)})"
-        for word, names in (("more", more), ("less", less))
-        if names
+        f"{word} for {len(those)} of {len(rows)} ({listing(those)})"
+        for word, those in (("below that after random masks", below), ("above it" if below else "above that", above))
+        if those
     ]
-    rest = len(rows) - len(more) - len(less)
-    tail = f"; for {rest} no difference can be told from these data" if rest else ""
-    return f"Taking the attributes one by one, the selective masks hurt {' and '.join(parts)}{tail}."
+    return (
+        f"Taking the attributes one by one, accuracy after the selective mask was {' and '.join(parts)}, each by more "
+        f"than prompts differ."
+    )
 
 
 def _for_scale(by_attribute: pd.DataFrame, draws: pd.DataFrame) -> list[str]:
@@ -121,9 +135,9 @@ def _for_scale(by_attribute: pd.DataFrame, draws: pd.DataFrame) -> list[str]:
     reach = max(high - draws["accuracy"].mean(), draws["accuracy"].mean() - low)
     beyond = int((by_attribute["drop"] > reach).sum())
     return [
-        f"For scale: the {len(draws)} random masks of this size left accuracies between {number(low, 3)} and "
-        f"{number(high, 3)}, up to {number(reach, 3)} from their mean; the drop is larger than that for {beyond} of "
-        f"{count(len(by_attribute), 'attribute')}."
+        f"For scale: single random masks of this size left accuracies between {number(low, 3)} and {number(high, 3)}, "
+        f"up to {number(reach, 3)} from their mean; {beyond} of {count(len(by_attribute), 'attribute')} lie further "
+        f"below that mean."
     ]
 
 
@@ -142,60 +156,74 @@ def sizes_verdict(overall: pd.DataFrame, shown: int) -> str:
     str
         One sentence; empty if there is only one size.
     """
-    sides = {int(row["k"]): direction(row["ci_low"], row["ci_high"]) for row in overall.to_dict("records")}
+    sides = {int(row["k"]): side(row) for _, row in overall.iterrows()}
     here = sides.pop(shown)
     if not sides:
         return ""
     if set(sides.values()) == {here}:
         return "The other sizes of masks tell the same."
-    phrases = {MORE: "hurt more", LESS: "hurt less", SAME: "made no difference", UNTESTED: "could not be compared"}
+    phrases = {
+        MORE: "hurt more",
+        LESS: "hurt less",
+        SAME: "were no different",
+        UNCLEAR: "were not clearly different",
+        UNTESTED: "could not be compared",
+    }
     told = [
-        f"{phrase} at {listing([f'{k:,}' for k, side in sides.items() if side == which])}"
+        f"{phrase} at {listing([f'{k:,}' for k, where in sides.items() if where == which])}"
         for which, phrase in phrases.items()
         if which in sides.values()
     ]
     return f"The sizes do not all agree: the selective masks {listing(told)} neurons."
 
 
-def human_verdict(row: pd.Series) -> str:
+def human_verdict(within: pd.Series, over: pd.Series) -> str:
     """Say whether what matters to people matters to the model, for masks of one size.
 
     Parameters
     ----------
-    row : Series
-        One row of ``human_comparison``.
+    within : Series
+        One row of ``human_comparison``: correlations within concepts.
+    over : Series
+        The row of ``mean_drop_correlation`` for the same k: one correlation over attributes.
 
     Returns
     -------
     str
-        One or two sentences.
+        Two sentences.
     """
-    r, concepts = float(row["mean_r"]), int(row["concepts"])
-    where = direction(row["ci_low"], row["ci_high"])
+    where = direction(within["ci_low"], within["ci_high"])
     if where == UNTESTED:
         return (
             f"Whether the attributes that matter most to people are those whose neurons matter most to the model could "
-            f"not be tested: {count(concepts, 'concept')} had a correlation that is defined and varies."
+            f"not be tested: {count(int(within['concepts']), 'concept')} had a correlation that is defined and varies."
         )
     test = (
-        f"mean correlation within a concept r = {number(r)}, 95% interval {interval(row['ci_low'], row['ci_high'])}, "
-        f"t({int(row['df'])}) = {statistic(row['t'])}, {probability(row['p'])}"
+        f"mean correlation within a concept r = {number(within['mean_r'])}, 95% interval "
+        f"{interval(within['ci_low'], within['ci_high'])}, t({int(within['df'])}) = {statistic(within['t'])}, "
+        f"{probability(within['p'])}"
     )
-    if where == MORE:
+    if where == SAME:
         return (
-            f"The more an attribute matters in people’s own space of these concepts, the more the model lost with that "
-            f"attribute’s neurons ({test})."
+            f"How much an attribute matters to people did not predict how much the model lost with that attribute’s "
+            f"neurons ({test}). The interval includes zero, so these data show no agreement with people, nor do they "
+            f"rule it out."
         )
-    if where == LESS:
-        return (
-            f"The more an attribute matters in people’s own space of these concepts, the less the model lost with that "
-            f"attribute’s neurons ({test}): the opposite of agreement with people."
-        )
+    trend = "the more" if where == MORE else "the less"
+    opposite = "" if where == MORE else ", the opposite of agreement with people"
     return (
-        f"How much an attribute matters to people did not predict how much the model lost with that attribute’s "
-        f"neurons ({test}). The interval includes zero, so these data show no agreement with people, nor do "
-        f"they rule it out."
+        f"The more an attribute matters in people’s own space of these concepts, {trend} the model lost with that "
+        f"attribute’s neurons{opposite} ({test}). {_over_attributes(over)}"
     )
+
+
+def _over_attributes(over: pd.Series) -> str:
+    few = int(over["attributes"])
+    told = f"As all concepts met the same masks, the {few} attributes’ mean drops are the stricter test"
+    result = f"r = {number(over['r'])}, {probability(over['p'])}"
+    if over["p"] < 0.05:
+        return f"{told}: they agree ({result})."
+    return f"{told}: they leave it open ({result}); with so few attributes it can be chance."
 
 
 def overlap_verdict(rows: pd.DataFrame) -> str:

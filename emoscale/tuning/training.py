@@ -18,6 +18,7 @@ from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
 from emoscale.distributed import precision
+from emoscale.models.hooks import attention_for_training
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.progress import Progress
@@ -89,6 +90,12 @@ class GroupTrainer:
 
     def train(self, progress: Progress) -> TunedPrompts:
         """Train all epochs and keep each prompt's best on its held-out texts (accuracy, then loss)."""
+        rows = [row for prompt in self._prompts for row in prompt.train.rows]
+        longest = max(self._model.row_tokens(self._tokens[row]) for row in rows)
+        with attention_for_training(self._model.model.module, self._model.model.device, longest):
+            return self._train(progress)
+
+    def _train(self, progress: Progress) -> TunedPrompts:
         best: TunedPrompts | None = None
         for epoch in range(1, self._schedule.epochs + 1):
             for rows in self._steps(epoch):
@@ -96,14 +103,8 @@ class GroupTrainer:
                 progress.advance(len(rows.text))
             accuracy, loss = self._judge()
             progress.advance(sum(len(p.dev) for p in self._prompts))
-            now = TunedPrompts(
-                _stacked(self._vectors),
-                _stacked(self._heads),
-                accuracy,
-                accuracy,
-                loss,
-                torch.full_like(accuracy, epoch).long(),
-            )
+            number = torch.full_like(accuracy, epoch).long()
+            now = TunedPrompts(_stacked(self._vectors), _stacked(self._heads), accuracy, accuracy, loss, number)
             best = now if best is None else _better(best, now)
         if best is None:
             raise ValueError("prompts need at least one epoch")

@@ -1,0 +1,159 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoscale.analysis import analyze
+from emoscale.errors import InputError, StageError
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import SELECTIVITY
+from emoscale.store import create_store
+
+CONCEPTS, ATTRIBUTES = ["joy", "fear", "anger", "grief"], ["valence", "arousal", "control"]
+SCORES = np.random.default_rng(5).random((4, 3))
+DISSIMILARITY = np.random.default_rng(6).random(6)
+HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation"}
+
+
+class Counting(Silent):
+    total = done = 0
+
+    def start(self, total, unit, done=0):
+        self.total = total
+
+    def advance(self, amount=1):
+        self.done += amount
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = RunFolder(tmp_path)
+    rng = np.random.default_rng(0)
+    coordinates = {
+        "attribute": np.array(ATTRIBUTES, object),
+        "layer": np.repeat([0, 1], 4),
+        "unit": np.tile(np.arange(4), 2),
+    }
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
+    for name in ("tau", "p", "q"):
+        store.write(name, rng.random((8, 3)) * 0.02)
+    store.write("rank", np.argsort(rng.random((8, 3)), axis=0) + 1.0)
+    store.mark_complete()
+    masks = [("none", "", 0, 0)]
+    masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, (2, 4))]
+    masks += [("random", "", k, draw) for k, draw in itertools.product((2, 4), range(2))]
+    rows = [
+        (c, r, number, *mask, int(rng.integers(5, 20)), 20)
+        for c, r, (number, mask) in itertools.product(CONCEPTS, ("1", "3"), enumerate(masks))
+    ]
+    columns = ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder.ablation_table)
+    return folder
+
+
+def analyzed(folder, dissimilarity=DISSIMILARITY, **options):
+    return analyze(folder, SCORES, CONCEPTS, ATTRIBUTES, dissimilarity, **{"progress": Silent(), **options})
+
+
+def written(folder):
+    return {file.stem: file.read_bytes() for file in folder.tables.iterdir()}
+
+
+def test_every_table_is_written_and_told(folder):
+    progress = Counting()
+    told = analyzed(folder, progress=progress)
+    assert set(told["tables"]) == set(written(folder)) > HUMAN
+    assert (told["k"], told["pairs"], told["human_data"]) == ([2, 4], 4 * 2 * 3 * 2, True)
+    assert progress.done == progress.total == len(told["tables"])
+
+
+def test_tables_follow_the_given_order(folder):
+    analyzed(folder)
+    assert folder.table("drop_by_concept")["concept"].tolist() == CONCEPTS * 2
+    assert folder.table("drop_by_attribute")["attribute"].tolist() == ATTRIBUTES * 2
+    assert folder.table("importance")["attribute"].tolist() == ATTRIBUTES
+
+
+def test_the_drop_is_what_the_counts_say(folder):
+    analyzed(folder)
+    counts = pd.read_parquet(folder.ablation_table).assign(accuracy=lambda t: t["correct"] / t["total"])
+    at_2 = counts[counts["k"] == 2]
+    random = at_2[at_2["kind"] == "random"]["accuracy"].mean()
+    selective = at_2[at_2["attribute"] == "arousal"]["accuracy"].mean()
+    drops = folder.table("drop_by_attribute")
+    row = drops[(drops["k"] == 2) & (drops["attribute"] == "arousal")].iloc[0]
+    assert row["drop"] == pytest.approx(random - selective)
+    assert row["n"] == 8
+
+
+def test_alpha_decides_what_is_significant(folder):
+    analyzed(folder, alpha=0.005)
+    few = folder.table("tau_summary")
+    analyzed(folder, alpha=1.0)
+    assert (folder.table("tau_summary")["significant"] == 8).all()
+    assert (few["significant"] < 8).all()
+    assert (few["alpha"] == 0.005).all()
+
+
+def test_the_order_of_the_ablation_rows_does_not_matter(folder):
+    analyzed(folder)
+    before = written(folder)
+    pd.read_parquet(folder.ablation_table).sample(frac=1, random_state=1).to_parquet(folder.ablation_table)
+    analyzed(folder)
+    assert written(folder) == before
+
+
+def test_without_human_data_no_human_table_stays(folder):
+    analyzed(folder)
+    told = analyzed(folder, None)
+    assert not told["human_data"]
+    assert not HUMAN & set(written(folder))
+    assert "drop_overall" in written(folder)
+
+
+def test_one_replicate_and_no_spread_leave_empty_cells(folder):
+    table = pd.read_parquet(folder.ablation_table).query("replicate == '1'")
+    table.assign(correct=10).to_parquet(folder.ablation_table)
+    analyzed(folder)
+    assert folder.table("drop_by_concept_attribute")["p"].isna().all()
+    assert (folder.table("drop_overall")["drop"] == 0).all()
+    assert (folder.table("human_comparison")["concepts"] == 0).all()
+
+
+def test_ablation_of_other_concepts_and_attributes(folder):
+    table = pd.read_parquet(folder.ablation_table)
+    table["concept"] = table["concept"].replace("joy", "bliss")
+    table["attribute"] = table["attribute"].replace("arousal", "heat")
+    table.to_parquet(folder.ablation_table)
+    with pytest.raises(StageError) as error:
+        analyzed(folder)
+    assert [name in line for name, line in zip(["bliss", "heat"], error.value.problems, strict=True)] == [True, True]
+    assert not folder.tables.exists()
+
+
+@pytest.mark.parametrize("kind", ["selective", "random"])
+def test_nothing_to_compare(folder, kind):
+    table = pd.read_parquet(folder.ablation_table)
+    table[table["kind"] != kind].to_parquet(folder.ablation_table)
+    with pytest.raises(StageError, match="run mask and ablate again"):
+        analyzed(folder)
+
+
+def test_missing_or_foreign_input(folder):
+    with pytest.raises(StageError, match="other attributes"):
+        analyze(
+            folder,
+            SCORES[:, ::-1],
+            CONCEPTS,
+            [*ATTRIBUTES, "novelty"],
+            None,
+            progress=Silent(),
+        )
+    folder.selectivity.rename(folder.path / "elsewhere")
+    with pytest.raises(InputError):
+        analyzed(folder)
+    folder.ablation_table.unlink()
+    with pytest.raises(StageError, match="run ablate first"):
+        analyzed(folder)

@@ -1,0 +1,130 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from emoscale.analysis import concept_correlations, human_comparison, importance, mean_drop_correlation
+
+
+def plain_tau_b(x, y):
+    concordant = ties_x = ties_y = total = 0
+    for i in range(len(x)):
+        for j in range(i):
+            sx, sy = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+            concordant += sx * sy
+            ties_x += sx == 0
+            ties_y += sy == 0
+            total += 1
+    return concordant / np.sqrt((total - ties_x) * (total - ties_y))
+
+
+def test_importance_is_tau_b_one_sided():
+    rng = np.random.default_rng(1)
+    rdms = rng.integers(0, 5, (3, 15)).astype(float)
+    dissimilarity = rdms[0] + rng.integers(0, 3, 15)
+    table = importance(dissimilarity, rdms, ["a", "b", "c"])
+    assert table["tau"].tolist() == pytest.approx([plain_tau_b(dissimilarity, rdm) for rdm in rdms])
+    expected = stats.kendalltau(dissimilarity, rdms[0], method="asymptotic", alternative="greater")
+    assert table["p"][0] == pytest.approx(expected.pvalue)
+    assert table["p"][0] < 0.05
+    assert table["q"].tolist() == pytest.approx(list(table["p"] * 3 / table["p"].rank()))
+
+
+def test_an_attribute_that_does_not_vary_has_no_importance():
+    table = importance(np.arange(6.0), np.vstack([np.zeros(6), np.arange(6.0)]), ["flat", "real"])
+    assert np.isnan(table["tau"][0])
+    assert table["q"][1] == pytest.approx(table["p"][1])
+
+
+def made_pairs(attributes=5, concepts=6, replicates=2, seed=0):
+    rng = np.random.default_rng(seed)
+    names = [f"a{i}" for i in range(attributes)]
+    tau = pd.DataFrame({"attribute": names[::-1], "tau": np.linspace(0.6, 0, attributes)})
+    strength = tau.set_index("attribute")["tau"]
+    paired = pd.DataFrame(
+        {
+            "k": k,
+            "concept": f"c{c}",
+            "attribute": name,
+            "replicate": str(r),
+            "d": -strength[name] * 0.3 + rng.normal(0, 0.1),
+        }
+        for k in (10, 20)
+        for c in range(concepts)
+        for name in names
+        for r in range(replicates)
+    )
+    return paired, tau
+
+
+def plain_correlations(paired, tau, k):
+    strength = tau.set_index("attribute")["tau"]
+    values = {}
+    for concept in sorted(set(paired["concept"])):
+        rows = paired[(paired["k"] == k) & (paired["concept"] == concept)]
+        drops = [-rows[rows["attribute"] == name]["d"].mean() for name in strength.index]
+        values[concept] = stats.pearsonr(drops, strength).statistic
+    return values
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_correlations_and_their_test(categorical):
+    paired, tau = made_pairs()
+    if categorical:
+        paired["attribute"] = pd.Categorical(paired["attribute"], ["", "a3", "a0", "a1", "a2", "a4"])
+    correlations = concept_correlations(paired, tau)
+    comparison = human_comparison(correlations).set_index("k")
+    for k in (10, 20):
+        plain = plain_correlations(paired, tau, k)
+        rows = correlations[correlations["k"] == k].set_index("concept")["r"]
+        assert rows.to_dict() == pytest.approx(plain)
+        test = stats.ttest_1samp(np.arctanh(list(plain.values())), 0)
+        row = comparison.loc[k]
+        assert row["t"] == pytest.approx(test.statistic)
+        assert (row["df"], row["concepts"]) == (5, 6)
+        assert row["p"] == pytest.approx(test.pvalue)
+        assert row["mean_r"] == pytest.approx(np.tanh(np.arctanh(list(plain.values())).mean()))
+        assert row["ci_low"] == pytest.approx(np.tanh(test.confidence_interval().low))
+        assert row["ci_high"] == pytest.approx(np.tanh(test.confidence_interval().high))
+
+
+def test_undefined_and_perfect_correlations_are_left_out_and_counted():
+    paired, tau = made_pairs()
+    paired.loc[(paired["k"] == 10) & (paired["concept"] == "c0"), "d"] = 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        correlations = concept_correlations(paired, tau)
+        correlations.loc[(correlations["k"] == 10) & (correlations["concept"] == "c1"), "r"] = 1.0
+        comparison = human_comparison(correlations).set_index("k")
+    assert np.isnan(correlations.query("k == 10 and concept == 'c0'")["r"].item())
+    assert comparison["concepts"].to_dict() == {10: 4, 20: 6}
+    assert comparison.loc[10, "df"] == 3
+
+
+def test_two_attributes_are_too_few():
+    paired, tau = made_pairs(attributes=2)
+    correlations = concept_correlations(paired, tau)
+    assert correlations["r"].isna().all()
+    comparison = human_comparison(correlations)
+    assert comparison["concepts"].tolist() == [0, 0]
+    assert comparison[["mean_r", "t", "p", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert mean_drop_correlation(paired, tau)[["r", "p"]].isna().all(axis=None)
+
+
+def test_an_attribute_without_importance_is_left_out():
+    paired, tau = made_pairs()
+    without = tau.assign(tau=tau["tau"].where(tau["attribute"] != "a1"))
+    expected = concept_correlations(paired[paired["attribute"] != "a1"], tau[tau["attribute"] != "a1"])
+    np.testing.assert_allclose(concept_correlations(paired, without)["r"], expected["r"])
+
+
+def test_the_mean_drops_are_correlated_over_attributes():
+    paired, tau = made_pairs()
+    table = mean_drop_correlation(paired, tau).set_index("k")
+    strength = tau.set_index("attribute")["tau"]
+    for k in (10, 20):
+        means = -paired[paired["k"] == k].groupby("attribute")["d"].mean()
+        expected = stats.pearsonr(means[strength.index], strength)
+        assert table.loc[k].tolist() == pytest.approx([expected.statistic, expected.pvalue, 5])

@@ -1,0 +1,122 @@
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from emoscale.analysis import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+
+CONCEPTS, REPLICATES, ATTRIBUTES, KS = ["joy", "fear", "grief"], ["1", "3"], ["arousal", "valence"], [10, 20]
+
+
+def made_accuracies(random_attributes=("",), draws=2, seed=0):
+    rng = np.random.default_rng(seed)
+    masks = [("none", "", 0, 0)]
+    masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, KS)]
+    masks += [("random", a, k, draw) for a, k, draw in itertools.product(random_attributes, KS, range(draws))]
+    rows = [
+        (c, r, kind, a, k, draw, rng.random())
+        for c, r, (kind, a, k, draw) in itertools.product(CONCEPTS, REPLICATES, masks)
+    ]
+    return pd.DataFrame(rows, columns=["concept", "replicate", "kind", "attribute", "k", "draw", "accuracy"])
+
+
+def plain_random(table, concept, replicate, k, attribute=None):
+    return np.mean(
+        [
+            row.accuracy
+            for row in table.itertuples()
+            if (row.kind, row.concept, row.replicate, row.k) == ("random", concept, replicate, k)
+            and (attribute is None or row.attribute == attribute)
+        ]
+    )
+
+
+@pytest.mark.parametrize("per_attribute", [False, True])
+def test_pairs_take_the_mean_over_the_draws_that_belong_to_them(per_attribute):
+    table = made_accuracies(ATTRIBUTES if per_attribute else ("",), draws=3)
+    paired = paired_accuracies(table)
+    assert len(paired) == len(CONCEPTS) * len(REPLICATES) * len(ATTRIBUTES) * len(KS)
+    for row in paired.itertuples():
+        expected = plain_random(table, row.concept, row.replicate, row.k, row.attribute if per_attribute else None)
+        assert row.random == pytest.approx(expected)
+        assert row.d == pytest.approx(row.selective - row.random)
+
+
+def test_sizes_without_a_partner_are_left_out():
+    table = made_accuracies()
+    table = table[~((table["kind"] == "selective") & (table["k"] == 10))]
+    assert set(paired_accuracies(table)["k"]) == {20}
+
+
+@pytest.mark.parametrize("by", [["attribute"], ["concept"], ["concept", "attribute"]])
+def test_drops_agree_with_a_paired_t_test(by):
+    paired = paired_accuracies(made_accuracies())
+    table = drop_table(paired, by)
+    assert len(table) == len(paired[["k", *by]].drop_duplicates())
+    for row in table.to_dict("records"):
+        group = paired[np.logical_and.reduce([paired[name] == row[name] for name in ["k", *by]])]
+        test = stats.ttest_rel(group["selective"], group["random"], alternative="less")
+        interval = stats.ttest_rel(group["random"], group["selective"]).confidence_interval(0.95)
+        assert row["n"] == len(group)
+        assert row["drop"] == pytest.approx((group["random"] - group["selective"]).mean())
+        assert (row["t"], row["df"], row["p"]) == pytest.approx((test.statistic, len(group) - 1, test.pvalue))
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high))
+        assert row["d"] == pytest.approx(row["drop"] / group["d"].std())
+        assert np.sign(row["t"]) == -np.sign(row["drop"])
+        rows_of_k = table[table["k"] == row["k"]]
+        assert row["q"] == pytest.approx(row["p"] * len(rows_of_k) / (rows_of_k["p"] <= row["p"]).sum())
+
+
+def test_a_single_pair_and_equal_pairs_have_no_test():
+    table = made_accuracies(draws=1)
+    table["accuracy"] = np.where(table["kind"] == "selective", 0.7, 0.8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        equal = drop_table(paired_accuracies(table), ["attribute"])
+        single = drop_table(paired_accuracies(made_accuracies().query("replicate == '1'")), ["concept", "attribute"])
+    np.testing.assert_allclose(equal["drop"], 0.1)
+    for rows in (equal, single):
+        assert rows[["t", "p", "q", "ci_low", "ci_high", "d"]].isna().all(axis=None)
+
+
+def test_the_overall_drop_takes_a_concept_as_one_observation():
+    table = made_accuracies(draws=4)
+    paired, draws = paired_accuracies(table), random_draws(table)
+    overall = overall_drop(paired, draws)
+    assert overall["k"].tolist() == KS
+    for row in overall.to_dict("records"):
+        drops = [-paired[(paired["k"] == row["k"]) & (paired["concept"] == c)]["d"].mean() for c in CONCEPTS]
+        test = stats.ttest_1samp(drops, 0)
+        assert (row["n"], row["random_masks"]) == (3, 4)
+        assert row["drop"] == pytest.approx(np.mean(drops))
+        assert row["ci_low"] == pytest.approx(test.confidence_interval().low)
+        masks = draws[draws["k"] == row["k"]]["accuracy"]
+        assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(masks))
+
+
+def test_one_random_mask_has_no_error_and_equal_ones_an_error_of_zero():
+    table = made_accuracies(draws=1)
+    assert overall_drop(paired_accuracies(table), random_draws(table))["random_error"].isna().all()
+    table = made_accuracies(draws=3)
+    table.loc[table["kind"] == "random", "accuracy"] = 0.6
+    assert (overall_drop(paired_accuracies(table), random_draws(table))["random_error"] == 0).all()
+
+
+def test_accuracies_are_averaged_by_kind_size_and_concept():
+    table = made_accuracies()
+    averaged = accuracy_table(table).set_index(["kind", "k", "concept"])["accuracy"]
+    assert len(averaged) == 3 * (1 + 2 + 2)
+    for (kind, k, concept), value in averaged.items():
+        rows = table[(table["kind"] == kind) & (table["k"] == k) & (table["concept"] == concept)]
+        assert value == pytest.approx(rows["accuracy"].mean())
+
+
+def test_each_random_mask_is_averaged_over_prompts():
+    table = made_accuracies(draws=2)
+    draws = random_draws(table)
+    assert len(draws) == 4
+    first = table[(table["kind"] == "random") & (table["k"] == 10) & (table["draw"] == 1)]["accuracy"].mean()
+    assert draws.query("k == 10 and draw == 1")["accuracy"].item() == pytest.approx(first)

@@ -1,0 +1,53 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from emoscale.analysis.significance import mean_tests, q_values
+
+
+def _tests_of(groups):
+    return mean_tests(
+        [len(g) for g in groups], [np.mean(g) for g in groups], [np.std(g, ddof=1) if len(g) > 1 else 0 for g in groups]
+    )
+
+
+def test_agrees_with_scipy():
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(mean, 0.2, n) for mean, n in ((0.1, 5), (-0.3, 12), (0.0, 40))]
+    test = _tests_of(groups)
+    for i, group in enumerate(groups):
+        less = stats.ttest_1samp(group, 0, alternative="less")
+        two_sided = stats.ttest_1samp(group, 0)
+        interval = two_sided.confidence_interval(0.95)
+        assert test.t[i] == pytest.approx(less.statistic)
+        assert test.df[i] == less.df
+        assert test.p_less[i] == pytest.approx(less.pvalue)
+        assert test.p_two_sided[i] == pytest.approx(two_sided.pvalue)
+        assert (test.ci_low[i], test.ci_high[i]) == pytest.approx((interval.low, interval.high))
+        assert test.effect_size[i] == pytest.approx(group.mean() / group.std(ddof=1))
+
+
+@pytest.mark.parametrize("group", [[0.3], [0.1, 0.1, 0.1], [0.0, 0.0], [0.85 - 0.80, 0.75 - 0.70, 0.35 - 0.30]])
+def test_no_spread_gives_nan_without_a_warning(group):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        test = _tests_of([group])
+    values = [test.t, test.p_less, test.p_two_sided, test.ci_low, test.ci_high, test.effect_size]
+    assert np.isnan(values).all()
+    assert test.df[0] == len(group) - 1
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=12))
+def test_q_is_p_times_tests_over_rank(p):
+    tested = [value for value in p if not np.isnan(value)]
+    expected = [
+        np.nan
+        if np.isnan(value)
+        else value * len(tested) / (sum(v < value for v in tested) + (sum(v == value for v in tested) + 1) / 2)
+        for value in p
+    ]
+    np.testing.assert_allclose(q_values(p), expected)
