@@ -1,0 +1,227 @@
+import re
+import warnings
+from html import escape
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_run import make_run
+
+from emoscale.analysis import analyze
+from emoscale.errors import StageError
+from emoscale.progress import Silent
+from emoscale.report import FIGURES, write_report
+from emoscale.report.findings import shown_size
+from emoscale.run_folder import RunFolder
+
+CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
+ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
+FACTS = {"Model": "a small one", "Texts": "few"}
+HUMAN_FIGURES = {"b1_importance", "c3_drop_by_importance", "c4_correlation_by_size"}
+
+
+class Page(HTMLParser):
+    """Collects a page's text, tags and attributes."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.text, self.tags = "", []
+        self.feed(source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def reported(folder, title="A title", facts=FACTS):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = write_report(folder, title, facts, progress=Silent())
+    return told, Page(folder.report.read_text(encoding="utf-8"))
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.figures.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a whole run and its report; tests only read it."""
+    folder = make_run(tmp_path_factory.mktemp("run"), CONCEPTS, ATTRIBUTES)
+    folder.write_manifest(
+        {
+            "versions": {"emoscale": "9.9", "numpy": "2"},
+            "hardware": "two cores",
+            "stages": {"tune": {"state": "done", "wall_s": 12.3}, "report": {"state": "running"}},
+        }
+    )
+    told, page = reported(folder, facts={"Model": "a <small> one & more"})
+    return folder, told, page
+
+
+def test_every_figure_is_saved_and_shown(run):
+    folder, told, page = run
+    assert told["figures"] == list(FIGURES)
+    assert set(files(folder)) == {f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")}
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images) == len(FIGURES)
+    assert all(attrs["src"].startswith("data:image/png;base64,") and len(attrs["alt"]) > 20 for attrs in images)
+
+
+def test_sections_come_in_reading_order(run):
+    order = [
+        "In one paragraph",
+        "What was asked",
+        "On what",
+        "How",
+        "What was found",
+        "a. Neurons that follow",
+        "b. What matters to people",
+        "c. What is lost",
+        "What this does not show",
+        "Where the files are",
+        "How it was run",
+        "How to cite",
+    ]
+    text = run[2].text
+    places = [re.search(rf"^{re.escape(heading)}", text, re.MULTILINE).start() for heading in order]
+    assert places == sorted(places)
+
+
+def test_the_page_needs_nothing_from_outside(run):
+    _, _, page = run
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    loads = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href", "srcset")]
+    assert all(value.startswith("data:") for value in loads)
+    source = run[0].report.read_text(encoding="utf-8")
+    assert "url(" not in source
+    assert "@import" not in source
+
+
+def test_facts_and_manifest_are_told(run):
+    text = run[2].text
+    assert "a <small> one & more" in text
+    assert "emoscale 9.9, numpy 2" in text
+    assert "two cores" in text
+    assert "tune 12 s" in text
+
+
+def test_numbers_are_those_of_the_tables(run):
+    folder, told, page = run
+    overall = folder.table("drop_overall").set_index("k").loc[told["k"]]
+    drop, low, high = (f"{overall[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
+    assert overall["drop"] > 0
+    assert f"accuracy fell {drop} further" in page.text
+    assert f"[{low}, {high}]" in page.text
+    prompts = pd.read_parquet(folder.prompt_table)["accuracy"].mean()
+    assert f"right in {prompts:.2f}".replace("0.", ".") in page.text
+    assert f"right for {prompts:.0%} of the texts" in page.text
+
+
+def test_limits_are_told(run):
+    for limit in ("p-values are too small", "somewhat optimistic", "sets it to zero", "is a correlation"):
+        assert limit in run[2].text
+
+
+def test_made_again_the_files_and_the_settings_of_matplotlib_are_the_same(run):
+    folder = run[0]
+    figures, page, settings = files(folder), folder.report.read_bytes(), dict(mpl.rcParams)
+    reported(folder, facts={"Model": "a <small> one & more"})
+    assert files(folder) == figures
+    assert folder.report.read_bytes() == page
+    assert dict(mpl.rcParams) == settings
+
+
+def test_svg_text_is_text_without_a_date(run):
+    svg = files(run[0])["c2_drop_by_attribute.svg"].decode()
+    assert ">valence</text>" in svg
+    assert "<dc:date>" not in svg
+
+
+def test_names_and_title_are_escaped(tmp_path):
+    hostile = ["<script>alert(1)</script>", 'a"b & $x_{1}$', "NA"]
+    folder = make_run(tmp_path, hostile, ["<b>bold", "None", "5"], ks=(20,))
+    told, page = reported(folder, "<script>title</script>", {"<i>fact": "<u>text"})
+    assert set(told["figures"]) == set(FIGURES)
+    assert not {"script", "b>bold", "u"} & {tag for tag, _ in page.tags}
+    for text in ("<script>title</script>", hostile[0], "<b>bold", "None", "<i>fact", "<u>text"):
+        assert text in page.text
+    assert "nan" not in page.text
+    figure = files(folder)["c1_accuracy_by_concept.svg"].decode()
+    for name in hostile:
+        assert f">{escape(name, quote=False)}</text>" in figure
+
+
+@pytest.mark.parametrize("human", [True, False])
+def test_the_least_run(tmp_path, human):
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], replicates=1, ks=(7,), draws=1, layers=1, human=human)
+    told, page = reported(folder)
+    assert told["k"] == 7
+    assert HUMAN_FIGURES.isdisjoint(told["figures"]) != human
+    assert "1 random mask of each size" in page.text
+    assert "–" in page.text
+    assert "nan" not in page.text
+
+
+def test_two_attributes_cannot_be_correlated(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:2], ks=(7,))
+    assert "could not be tested: 0 concepts" in reported(folder)[1].text
+
+
+def test_one_attribute(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:1], ks=(7,))
+    told, _ = reported(folder)
+    assert "a4_overlap" not in told["figures"]
+    assert "c2_drop_by_attribute" in told["figures"]
+
+
+def test_masks_that_change_nothing(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(7,))
+    table = pd.read_parquet(folder.ablation_table)
+    table.assign(correct=300).to_parquet(folder.ablation_table)
+    rng = np.random.default_rng(0)
+    analyze(folder, rng.random((5, 4)), CONCEPTS, ATTRIBUTES, rng.random(10), progress=Silent())
+    text = reported(folder)[1].text
+    assert "differed by .00 in accuracy" in text.replace(".000", ".00")
+    assert "could not be tested" in text
+
+
+def test_no_neuron_is_significant(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES)
+    rng = np.random.default_rng(0)
+    analyze(folder, rng.random((5, 4)), CONCEPTS, ATTRIBUTES, None, alpha=1e-300, progress=Silent())
+    told, page = reported(folder)
+    assert "a1_selective_neurons" in told["figures"]
+    assert "0 (0%) follow at least one attribute" in page.text
+
+
+def test_without_human_data_the_report_says_so_and_old_figures_go(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES)
+    reported(folder)
+    assert {name.partition(".")[0] for name in files(folder)} >= HUMAN_FIGURES
+    analyze(folder, np.random.default_rng(0).random((5, 4)), CONCEPTS, ATTRIBUTES, None, progress=Silent())
+    told, page = reported(folder)
+    assert HUMAN_FIGURES.isdisjoint(told["figures"])
+    assert HUMAN_FIGURES.isdisjoint(name.partition(".")[0] for name in files(folder))
+    assert "no human data" in page.text
+    assert "p-values are too small" in page.text
+
+
+def test_missing_tables_are_all_named(tmp_path):
+    with pytest.raises(StageError) as error:
+        write_report(RunFolder(tmp_path), "t", {}, progress=Silent())
+    assert len(error.value.problems) == 11
+    assert any("prompts.parquet" in line for line in error.value.problems)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shown_size_leaves_something_to_lose():
+    rows = [("none", 0, 0.9), ("random", 10, 0.85), ("random", 20, 0.72), ("random", 30, 0.60), ("selective", 30, 0.9)]
+    accuracy = pd.DataFrame(rows, columns=["kind", "k", "accuracy"])
+    assert shown_size(accuracy, [10, 20, 30]) == 20
+    assert shown_size(accuracy, [10]) == 10
+    assert shown_size(accuracy, [30]) == 30
