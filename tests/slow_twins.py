@@ -30,6 +30,17 @@ def condensed_distances(scores):
     return np.array([[distance(scores[i, a], scores[j, a]) for i, j in combinations(range(C), 2)] for a in range(A)])
 
 
+def decimal_distances(scores):
+    """(C, A) -> (A, P)."""
+    rounded = condensed_distances(scores)
+    for a in range(scores.shape[1]):
+        largest = np.abs(scores[:, a]).max()
+        if 1e-280 < largest < math.inf:
+            step = 10.0 ** (math.ceil(math.log10(largest)) - 12)
+            rounded[a] = [round(distance / step) * step for distance in rounded[a]]
+    return rounded
+
+
 def sign(x):
     return int(x > 0) - int(x < 0)
 
@@ -67,7 +78,7 @@ def tau_and_p(x, y):
 
 def searchlight(values, scores):
     """(R, C, n), (C, A) -> tau and p, (n, A)."""
-    neurons, attributes = mean_pair_distances(values), condensed_distances(scores)
+    neurons, attributes = mean_pair_distances(values), decimal_distances(scores)
     results = np.array([[tau_and_p(x, y) for y in attributes] for x in neurons])
     return results[..., 0], results[..., 1]
 

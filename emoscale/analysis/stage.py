@@ -18,7 +18,7 @@ from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
-from emoscale_kernels.pairs import condensed_distances
+from emoscale_kernels.pairs import decimal_distances
 
 HUMAN_TABLES = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
 
@@ -119,7 +119,7 @@ def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence
 def _human_tables(
     paired: pd.DataFrame, scores: NDArray[np.float64], attributes: Sequence[str], dissimilarity: NDArray[np.float64]
 ) -> dict[str, pd.DataFrame]:
-    importances = importance(dissimilarity, condensed_distances(scores), attributes)
+    importances = importance(dissimilarity, decimal_distances(scores), attributes)
     correlations = concept_correlations(paired, importances)
     return {
         "importance": importances,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from emoscale_kernels import Patterns, attribute_patterns, condensed_distances, kendall_block, tau_b
+from emoscale_kernels import Patterns, attribute_patterns, decimal_distances, kendall_block, tau_b
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -23,7 +23,7 @@ def prepare(scores: Floats) -> Patterns:
     -------
     Patterns
     """
-    return attribute_patterns(condensed_distances(scores))
+    return attribute_patterns(decimal_distances(scores))
 
 
 def asymptotic(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:

@@ -5,12 +5,13 @@ Callers check and explain their input; a kernel only states what it takes. Every
 """
 
 from emoscale_kernels.kendall import Patterns, attribute_patterns, kendall_block, tau_b
-from emoscale_kernels.pairs import condensed_distances, mean_pair_distances
+from emoscale_kernels.pairs import condensed_distances, decimal_distances, mean_pair_distances
 
 __all__ = [
     "Patterns",
     "attribute_patterns",
     "condensed_distances",
+    "decimal_distances",
     "kendall_block",
     "mean_pair_distances",
     "tau_b",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale_kernels.jit import kernel
 
 Floats = NDArray[np.float64]
+
+_DIGITS = 12
+_SMALLEST_SCALE = 1e-280
+"""Below it the step would not be a normal number."""
 
 
 def mean_pair_distances(values: Floats) -> Floats:
@@ -45,6 +51,30 @@ def condensed_distances(scores: Floats) -> Floats:
         ``|score(i) - score(j)|`` in the unit of `scores`, pairs in ``numpy.triu_indices(C, 1)`` order.
     """
     return mean_pair_distances(scores[np.newaxis])
+
+
+def decimal_distances(scores: Floats) -> Floats:
+    """Return each attribute's RDM, distances that are equal as decimals made equal.
+
+    Scores are written as decimals: .3 - .1 and .5 - .3 are the same distance, but not in binary arithmetic. Kendall's
+    tau counts ties, so the last digits must not break them.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (C, A)
+        Score by concept and attribute.
+
+    Returns
+    -------
+    ndarray of float64, shape (A, P)
+        As `condensed_distances`, in steps of 1e-12 of the power of ten above the attribute's largest score.
+    """
+    distances = condensed_distances(scores)
+    for attribute, largest in enumerate(np.abs(scores).max(axis=0, initial=0.0)):
+        if _SMALLEST_SCALE < largest < np.inf:
+            step = 10.0 ** (math.ceil(math.log10(largest)) - _DIGITS)
+            distances[attribute] = np.round(distances[attribute] / step) * step
+    return distances
 
 
 @kernel

@@ -43,9 +43,9 @@ def folder(tmp_path):
     store.mark_complete()
     masks = [("none", "", 0, 0)]
     masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, (2, 4))]
-    masks += [("random", "", k, draw) for k, draw in itertools.product((2, 4), range(2))]
+    masks += [("random", "", k, draw) for k, draw in itertools.product((2, 4), range(7))]
     rows = [
-        (c, r, number, *mask, int(rng.integers(5, 20)), 20)
+        (c, r, number, *mask, int(rng.integers(5, 19)), 19)
         for c, r, (number, mask) in itertools.product(CONCEPTS, ("1", "3"), enumerate(masks))
     ]
     columns = ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emoscale_kernels import attribute_patterns, condensed_distances, kendall, kendall_bits, kendall_block, tau_b
+from emoscale_kernels import attribute_patterns, decimal_distances, kendall, kendall_bits, kendall_block, tau_b
 from emoscale_kernels.kendall_bits import bit_numerators, pack_signs, untied_comparisons
 from emoscale_kernels.kendall_sort import dense_ranks, sort_numerators, tie_sums
 
@@ -61,7 +61,7 @@ def blocks(draw):
 @given(blocks())
 def test_tau_is_scipys_to_the_last_bit(bits, block):
     values, scores = block
-    patterns = attribute_patterns(condensed_distances(scores), bits=bits)
+    patterns = attribute_patterns(decimal_distances(scores), bits=bits)
     numerators, ties = kendall_block(values, patterns)
     C = values.shape[1]
     tau = tau_b(numerators, ties, patterns.ties, C * (C - 1) // 2)
@@ -77,7 +77,7 @@ def test_the_studys_size(bits):
     values[:, :, 1] = np.round(values[:, :, 1])
     values[:, :, 2] = 0.25
     values[4, 5, 3] = np.nan
-    patterns = attribute_patterns(condensed_distances(scores), bits=bits)
+    patterns = attribute_patterns(decimal_distances(scores), bits=bits)
     numerators, ties = kendall_block(values, patterns)
     tau = tau_b(numerators, ties, patterns.ties, 351)
     np.testing.assert_array_equal(tau, slow_twins.searchlight(values, scores)[0])
@@ -88,10 +88,10 @@ def test_many_concepts_go_to_merge_sort_and_give_the_same():
     generator = np.random.default_rng(4)
     C = kendall.BITS_BELOW_CONCEPTS
     values, scores = generator.normal(size=(2, C, 2)).round(2), generator.normal(size=(C, 2)).round(1)
-    distances = condensed_distances(scores)
+    distances = decimal_distances(scores)
     by_choice = attribute_patterns(distances)
     assert by_choice.signs is None
-    assert attribute_patterns(condensed_distances(scores[:-1])).signs is not None
+    assert attribute_patterns(decimal_distances(scores[:-1])).signs is not None
     numerators, ties = kendall_block(values, by_choice)
     by_bits, ties_by_bits = kendall_block(values, attribute_patterns(distances, bits=True))
     np.testing.assert_array_equal(numerators, by_bits)
@@ -104,7 +104,7 @@ def test_many_concepts_go_to_merge_sort_and_give_the_same():
 def test_the_tile_changes_nothing(monkeypatch, tile_bytes):
     generator = np.random.default_rng(5)
     values = generator.normal(size=(2, 8, 11)).round(1)
-    patterns = attribute_patterns(condensed_distances(generator.normal(size=(8, 3))))
+    patterns = attribute_patterns(decimal_distances(generator.normal(size=(8, 3))))
     expected = kendall_block(values, patterns)
     monkeypatch.setattr(kendall, "_TILE_BYTES", tile_bytes)
     for got, want in zip(kendall_block(values, patterns), expected, strict=True):

@@ -1,11 +1,12 @@
 import numpy as np
+import pytest
 import slow_twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial.distance import pdist
 
-from emoscale_kernels import condensed_distances, mean_pair_distances
+from emoscale_kernels import condensed_distances, decimal_distances, mean_pair_distances
 
 anything = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
 
@@ -20,6 +21,19 @@ def test_mean_pair_distances_equal_the_twin(values):
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7), elements=anything))
 def test_condensed_distances_equal_the_twin(scores):
     np.testing.assert_array_equal(condensed_distances(scores), slow_twins.condensed_distances(scores))
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7), elements=anything))
+def test_decimal_distances_equal_the_twin(scores):
+    np.testing.assert_array_equal(decimal_distances(scores), slow_twins.decimal_distances(scores))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_distances_that_are_equal_as_decimals_are_ties(unit):
+    scores = np.array([[0.1], [0.3], [0.5], [0.7], [0.9]]) * unit
+    assert len(set(condensed_distances(scores)[0])) > 4
+    assert len(set(decimal_distances(scores)[0])) == 4
 
 
 def test_pairs_come_in_the_order_of_scipy_and_triu_indices():
