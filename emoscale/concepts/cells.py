@@ -93,6 +93,11 @@ def read_cells(path: Path) -> Cells:
     return Cells(path, header, [(line, row) for line, row in rows if len(row) == len(header)], problems)
 
 
+def is_empty(cell: str) -> bool:
+    """Say whether a cell holds nothing, or a word for nothing such as ``NA``."""
+    return cell.casefold() in _EMPTY
+
+
 def parse_number(cell: str, place: str, problems: list[str]) -> float:
     """Read one cell as a finite number.
 
@@ -109,7 +114,7 @@ def parse_number(cell: str, place: str, problems: list[str]) -> float:
     float
         NaN where a problem was noted.
     """
-    if cell.casefold() in _EMPTY:
+    if is_empty(cell):
         held = f"holds {cell!r}" if cell else "is empty"
         problems.append(f"{place}: {held}; give a number")
         return math.nan

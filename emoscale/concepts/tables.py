@@ -46,7 +46,7 @@ def read_attributes(path: Path, names: list[str] | None = None) -> tuple[list[st
     key = cells.column(CONCEPT_COLUMN)
     columns = [i for i in range(len(cells.header)) if i != key]
     attributes = [cells.header[i] for i in columns]
-    problems = cells.problems + _header_problems(path, attributes)
+    problems = cells.problems + header_problems(path, attributes)
     line_of = _concept_lines(cells, key, problems)
     concepts = list(line_of)
     scores = np.full((len(concepts), len(columns)), np.nan)
@@ -64,7 +64,8 @@ def read_attributes(path: Path, names: list[str] | None = None) -> tuple[list[st
     return concepts, attributes, scores
 
 
-def _header_problems(path: Path, attributes: list[str]) -> list[str]:
+def header_problems(path: Path, attributes: list[str]) -> list[str]:
+    """Say what is wrong with the names of a table's attribute columns, one line each."""
     if not attributes:
         return [f"{path}, line 1: no attribute columns; add one column of numbers an attribute"]
     counts = Counter(attributes)

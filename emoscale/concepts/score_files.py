@@ -1,0 +1,85 @@
+"""From files of ratings to the files of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emoscale.concepts.components import R_TOLERANCE
+from emoscale.concepts.ratings import SCALE, read_ratings
+from emoscale.concepts.scores import RatingScores, scores_from_ratings
+from emoscale.errors import InputError
+from emoscale.files import write_text
+
+
+def score_files(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    scale: tuple[float, float] = SCALE,
+    components: Mapping[str, str] | None = None,
+    tolerance: float = R_TOLERANCE,
+    seed: int = 0,
+) -> RatingScores:
+    """Read files of ratings and write the concepts' attribute scores.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        CSV files in the layouts of :func:`emoscale.concepts.ratings.read_ratings`: with a column `rater`, ratings of
+        concepts; with a column `event`, reports of events on a battery of items.
+    out : Path
+        Gets the scores rescaled to 0..1 (`concept` and one column an attribute), ready to be a run's attributes. Beside
+        it, with `_unscaled` and `_agreement` at the end of its name, the scores in their own units and the table of
+        reliability; for each file of event reports, with the file's name before them, `_loadings` and `_eigenvalues`.
+    scale, components, tolerance, seed
+        Of :func:`~emoscale.concepts.ratings.read_ratings` and :func:`scores_from_ratings`.
+
+    Returns
+    -------
+    RatingScores
+
+    Raises
+    ------
+    InputError
+        As those two do, for all files at once; if a file to be written is one of those read or cannot be written.
+    """
+    if not paths:
+        raise InputError("no file of ratings; give at least one CSV")
+    tables, problems = [], []
+    for path in paths:
+        try:
+            tables.append(read_ratings(path, scale))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    result = scores_from_ratings(tables, components=components, tolerance=tolerance, seed=seed)
+    _write(_files(result, out), paths)
+    return result
+
+
+def _files(result: RatingScores, out: Path) -> dict[Path, str]:
+    def beside(ending: str) -> Path:
+        return out.with_name(f"{out.stem}_{ending}.csv")
+
+    texts = {
+        out: result.scores01.to_csv(),
+        beside("unscaled"): result.scores.to_csv(),
+        beside("agreement"): result.agreement.to_csv(index=False),
+    }
+    for battery in result.batteries:
+        texts[beside(f"{battery.source.stem}_loadings")] = battery.loadings.to_csv()
+        texts[beside(f"{battery.source.stem}_eigenvalues")] = battery.eigenvalues.to_csv(index=False)
+    return texts
+
+
+def _write(texts: Mapping[Path, str], read: Sequence[Path]) -> None:
+    sources = {path.resolve() for path in read}
+    if clash := [path for path in texts if path.resolve() in sources]:
+        raise InputError(f"{clash[0]}: would be overwritten, but is read as ratings; choose another name to write to")
+    for path, text in texts.items():
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
