@@ -82,6 +82,53 @@ for _name, _purpose in _STAGES.items():
 
 
 @app.command()
+def reproduce(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A clone of thunlp/Model_Emotion, or an archive of it.")],
+    out: Annotated[Path, typer.Option(help="Run folder.")],
+    as_published: Annotated[
+        bool,
+        typer.Option("--as-published/--exact", help="Round neurons' distances to 15 digits, as the study's files did."),
+    ] = True,
+    permutations: Annotated[
+        int, typer.Option(help="Permutations of the concepts, for a test beside the study's.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(help="Of the permutations.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads that compute.  [default: one a core]")] = None,
+) -> None:
+    """Compute the published study again from its released files, number by number."""
+    from emoscale.reproduction import reproduce as reproduce_study
+
+    reproduce_study(
+        path, out, Console(), as_published=as_published, permutations=permutations, seed=seed, threads=threads
+    )
+
+
+data = typer.Typer(help="Public data to fetch.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("list")
+def list_data() -> None:
+    """Print what can be fetched."""
+    from emoscale.datasets import DATASETS
+
+    for name, dataset in DATASETS.items():
+        typer.echo(f"{name}: {dataset.about}\n    {dataset.url}")
+
+
+@data.command("fetch")
+def fetch_data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `emoscale data list`.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.  [default: data/NAME]", show_default=False)] = None,
+) -> None:
+    """Download data, check every file's SHA-256 and put it into a folder."""
+    from emoscale.datasets import fetch
+
+    folder, digest = fetch(name, out)
+    typer.echo(f"{folder}: fetched, every checked file is as expected (the archive's SHA-256 was {digest})")
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,

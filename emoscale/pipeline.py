@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,8 @@ from emoscale import __version__
 from emoscale.config import Settings, settings_yaml
 from emoscale.errors import InputError
 from emoscale.files import sha256, write_text
-from emoscale.progress import Silent, stage_progress
+from emoscale.progress import Silent
+from emoscale.recording import do_stage, now, versions
 from emoscale.run_folder import RunFolder
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -42,7 +39,6 @@ _SUMMARIES = {
     "report": "{figures} figures",
 }
 
-_LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
 _MACHINE_SECTIONS = ("machine", "title")
 
 
@@ -105,7 +101,13 @@ def run(
     ranks.wait()
     for stage in todo:
         if ranks.is_main:
-            _do(stage, lambda progress, stage=stage: STAGES[stage](inputs, folder, progress), folder, console)
+            do_stage(
+                stage,
+                lambda progress, stage=stage: STAGES[stage](inputs, folder, progress),
+                folder,
+                console,
+                _SUMMARIES[stage],
+            )
         elif stage in SHARED:
             STAGES[stage](inputs, folder, Silent())
         ranks.wait()
@@ -113,27 +115,6 @@ def run(
     if not only or only == "report":
         console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
     return True
-
-
-def _do(stage: str, work: Callable[..., Mapping[str, Any]], folder: RunFolder, console: Console) -> None:
-    start = time.perf_counter()
-    _record(folder, stage, {"state": "running", "started": _now()})
-    with stage_progress(stage, console) as progress:
-        counts = work(progress)
-    wall = time.perf_counter() - start
-    _record(folder, stage, {"state": "done", "wall_s": round(wall, 3), "finished": _now(), **counts})
-    console.print(
-        f"{stage:<8} {_SUMMARIES[stage].format(**counts)}  [{wall:.1f} s]",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _record(folder: RunFolder, stage: str, facts: dict[str, Any]) -> None:
-    manifest = folder.manifest()
-    manifest["stages"][stage] = facts
-    folder.write_manifest(manifest)
 
 
 def _is_done(folder: RunFolder, stage: str) -> bool:
@@ -206,8 +187,8 @@ def _prepare(
         write_text(folder.config, settings_yaml(settings))
     except OSError as error:
         raise InputError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from error
-    manifest = folder.manifest() or {"emoscale": __version__, "created": _now(), "stages": {}}
-    manifest |= {"versions": _versions(), "hardware": _hardware(inputs), "inputs": inputs_sha256}
+    manifest = folder.manifest() or {"emoscale": __version__, "created": now(), "stages": {}}
+    manifest |= {"versions": versions(), "hardware": _hardware(inputs), "inputs": inputs_sha256}
     manifest["model"] = {
         "name": inputs.outline.name,
         "revision": settings.model.revision,
@@ -245,10 +226,6 @@ def _outputs(folder: RunFolder, stage: str) -> list[Path]:
     }[stage]
 
 
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
-
-
 def _hardware(inputs: Any) -> dict[str, Any]:
     import torch
 
@@ -259,7 +236,3 @@ def _hardware(inputs: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "ranks": inputs.ranks.world,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

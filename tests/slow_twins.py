@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +23,31 @@ def mean_pair_distances(values):
         for pair, (i, j) in enumerate(combinations(range(C), 2)):
             distances[k, pair] = sum(distance(values[r, i, k], values[r, j, k]) for r in range(R)) / R
     return distances
+
+
+def published_distances(values):
+    """(R, C, n) -> (n, P)."""
+    R, C, n = values.shape
+    distances = np.empty((n, C * (C - 1) // 2))
+    for k in range(n):
+        for pair, (i, j) in enumerate(combinations(range(C), 2)):
+            total = sum(Fraction(distance(values[r, i, k], values[r, j, k])) for r in range(R))
+            distances[k, pair] = written_and_read(float(total / R))
+    return distances
+
+
+def written_and_read(x):
+    """As data.table's fwrite and an exact reader do."""
+    if x == 0:
+        return x
+    fraction, exponent = math.frexp(x)
+    power = math.floor((exponent - 1) * math.log10(2))
+    scaled = 2 * fraction * float(Fraction(2) ** (exponent - 1) / Fraction(10) ** power)
+    if scaled >= 9.99999999999999:
+        scaled, power = scaled / 10, power + 1
+    sixteen = int(scaled * 1e15)
+    fifteen = sixteen // 10 + (sixteen % 10 >= 5)
+    return float(f"{fifteen}e{power - 14}")
 
 
 def condensed_distances(scores):

@@ -6,6 +6,7 @@ they serve other data (the study's released accuracies, say) as well.
 
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.participants import importance_intervals, noise_ceiling
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
 from emoscale.analysis.stage import analyze
 from emoscale.analysis.unimodality import unimodality
@@ -17,7 +18,9 @@ __all__ = [
     "drop_table",
     "human_comparison",
     "importance",
+    "importance_intervals",
     "mean_drop_correlation",
+    "noise_ceiling",
     "overall_drop",
     "overlap",
     "paired_accuracies",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.participants import importance_intervals, noise_ceiling
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
 from emoscale.analysis.unimodality import unimodality
 from emoscale.errors import StageError
@@ -20,7 +21,13 @@ from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 from emoscale_kernels.pairs import decimal_distances
 
-HUMAN_TABLES = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
+HUMAN_TABLES = (
+    "importance",
+    "correlation_by_concept",
+    "human_comparison",
+    "mean_drop_correlation",
+    "noise_ceiling",
+)
 
 
 def analyze(
@@ -30,6 +37,8 @@ def analyze(
     attributes: Sequence[str],
     dissimilarity: NDArray[np.float64] | None,
     *,
+    rdms: NDArray[np.float64] | None = None,
+    participants: NDArray[np.float64] | None = None,
     alpha: float = 0.01,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -38,7 +47,7 @@ def analyze(
     Parameters
     ----------
     folder : RunFolder
-        Holds the ablation table and the selectivity store.
+        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store.
     scores : ndarray, float, shape (C, A)
         Attribute scores of the concepts.
     concepts : sequence of str, length C
@@ -47,6 +56,11 @@ def analyze(
     dissimilarity : ndarray, float, shape (P,), or None
         People's mean dissimilarity of each pair of concepts, pairs in `numpy.triu_indices(C, 1)` order. Without it the
         tables that compare with people are not written (and removed if an earlier analysis left them).
+    rdms : ndarray, float, shape (A, P), optional
+        The attributes' RDMs where these are given; by default the differences of the scores.
+    participants : ndarray, float, shape (S, P), optional
+        The judgements that `dissimilarity` is the mean of. With them importance has an interval, and there is the table
+        of the noise ceiling.
     alpha : float
         A neuron is selective at q < alpha.
     progress : Progress
@@ -80,12 +94,12 @@ def analyze(
         "unimodality": unimodality(paired),
     }
     if dissimilarity is not None:
-        tables |= _human_tables(paired, scores, attributes, dissimilarity)
+        rdms = decimal_distances(scores) if rdms is None else rdms
+        tables |= _human_tables(paired, rdms, attributes, dissimilarity, participants)
     tables |= _population_tables(folder, attributes, ks, alpha)
 
-    if dissimilarity is None:
-        for name in HUMAN_TABLES:
-            (folder.tables / f"{name}.csv").unlink(missing_ok=True)
+    for name in set(HUMAN_TABLES) - set(tables):
+        (folder.tables / f"{name}.csv").unlink(missing_ok=True)
     progress.start(len(tables), "tables")
     for name, table in tables.items():
         folder.write_table(name, table)
@@ -112,16 +126,25 @@ def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence
     return table.assign(
         concept=pd.Categorical(table["concept"], list(concepts), ordered=True),
         attribute=pd.Categorical(table["attribute"], ["", *attributes], ordered=True),
-        accuracy=table["correct"] / table["total"],
+        accuracy=table["accuracy"] if "accuracy" in table else table["correct"] / table["total"],
     )
 
 
 def _human_tables(
-    paired: pd.DataFrame, scores: NDArray[np.float64], attributes: Sequence[str], dissimilarity: NDArray[np.float64]
+    paired: pd.DataFrame,
+    rdms: NDArray[np.float64],
+    attributes: Sequence[str],
+    dissimilarity: NDArray[np.float64],
+    participants: NDArray[np.float64] | None,
 ) -> dict[str, pd.DataFrame]:
-    importances = importance(dissimilarity, decimal_distances(scores), attributes)
+    importances = importance(dissimilarity, rdms, attributes)
+    ceiling = {}
+    if participants is not None:
+        importances = importances.merge(importance_intervals(participants, rdms, attributes), on="attribute")
+        importances = importances[["attribute", "tau", "ci_low", "ci_high", "p", "q"]]
+        ceiling = {"noise_ceiling": noise_ceiling(participants)}
     correlations = concept_correlations(paired, importances)
-    return {
+    return ceiling | {
         "importance": importances,
         "correlation_by_concept": correlations,
         "human_comparison": human_comparison(correlations),

@@ -25,7 +25,7 @@ class People:
     Attributes
     ----------
     importance : DataFrame
-        attribute, tau, p, q.
+        attribute, tau, p, q; ci_low and ci_high where the judgements of single participants are known.
     correlation_by_concept : DataFrame
         k, concept, r.
     comparison : DataFrame
@@ -47,7 +47,7 @@ class Findings:
     Attributes
     ----------
     prompts : DataFrame
-        One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev.
+        One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
     accuracy, drop_overall, drop_by_attribute, drop_by_concept, drop_by_concept_attribute : DataFrame
     random_draws, unimodality, significant, tau_summary, overlap : DataFrame
         As the analysis wrote them.
@@ -97,12 +97,14 @@ class Findings:
         return table[table["k"] == self.k]
 
 
-def read_findings(folder: RunFolder) -> Findings:
+def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
     """Read the tables that the earlier stages left.
 
     Parameters
     ----------
     folder : RunFolder
+    k : int, optional
+        Size of the masks that the figures show; by default `shown_size` chooses.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def read_findings(folder: RunFolder) -> Findings:
         people=_people(folder),
         selectivity=store,
         selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
-        k=shown_size(tables["accuracy"], tables["drop_overall"]["k"].tolist()),
+        k=shown_size(tables["accuracy"], tables["drop_overall"]["k"].tolist()) if k is None else k,
         **tables,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,7 +31,39 @@ _PLACES = {
 }
 
 
-def write_report(folder: RunFolder, title: str, facts: Mapping[str, str], *, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Opening:
+    """What a report may begin with: a table, and what is to be said of it.
+
+    Parameters
+    ----------
+    title : str
+    told : list of str
+        Sentences before the table.
+    header : list of str
+    rows : list of list of str
+    points_title : str
+    points : list of str
+        Sentences after the table, one a point.
+    """
+
+    title: str
+    told: list[str]
+    header: list[str]
+    rows: list[list[str]]
+    points_title: str
+    points: list[str]
+
+
+def write_report(
+    folder: RunFolder,
+    title: str,
+    facts: Mapping[str, str],
+    *,
+    opening: Opening | None = None,
+    k: int | None = None,
+    progress: Progress,
+) -> dict[str, Any]:
     """Draw the figures and write ``report.html``.
 
     Parameters
@@ -40,6 +73,10 @@ def write_report(folder: RunFolder, title: str, facts: Mapping[str, str], *, pro
     title : str
     facts : mapping of str to str
         What was studied: model, texts, prompts and so on, in the order they are shown.
+    opening : Opening, optional
+        What stands before everything else.
+    k : int, optional
+        Size of the masks that the figures show; by default see `emoscale.report.findings.shown_size`.
     progress : Progress
 
     Returns
@@ -52,11 +89,13 @@ def write_report(folder: RunFolder, title: str, facts: Mapping[str, str], *, pro
     StageError
         If the tables are missing.
     """
-    findings = read_findings(folder)
+    findings = read_findings(folder, k)
     figures = make_figures(findings, folder.figures, progress)
     header, rows = story.sizes_table(findings)
     page = _template().render(
         title=title,
+        opening=opening,
+        size_was_given=k is not None,
         facts=facts,
         findings=findings,
         summary=story.summary_told(findings),
@@ -78,11 +117,15 @@ def write_report(folder: RunFolder, title: str, facts: Mapping[str, str], *, pro
             }
             for figure in figures
         ],
-        places=_PLACES,
+        places={name: told for name, told in _PLACES.items() if _is_there(folder, name)},
         made_with=_made_with(folder.manifest()),
     )
     write_text(folder.report, page)
     return {"figures": [figure.name for figure in figures], "k": findings.k}
+
+
+def _is_there(folder: RunFolder, names: str) -> bool:
+    return any(any(folder.path.glob(name)) for name in names.rstrip("/").split(", "))
 
 
 def _template() -> Any:

@@ -19,11 +19,14 @@ def importance_bars(findings: Findings) -> Drawing | None:
     figure = new_figure(row_height(len(rows)), width=6.0)
     axes = figure.subplots()
     axes.barh(range(len(rows)), rows["tau"], height=0.66, color=BLUE)
-    for place, tau in enumerate(rows["tau"]):
+    has_intervals = "ci_low" in rows
+    if has_intervals:
+        axes.hlines(range(len(rows)), rows["ci_low"], rows["ci_high"], color=INK, linewidth=1)
+    for place, (tau, end) in enumerate(zip(rows["tau"], rows["ci_high" if has_intervals else "tau"], strict=True)):
         if np.isfinite(tau):
             axes.annotate(
                 number(tau),
-                (max(tau, 0), place),
+                (max(tau, end, 0), place),
                 (3, 0),
                 textcoords="offset points",
                 va="center",
@@ -37,12 +40,13 @@ def importance_bars(findings: Findings) -> Drawing | None:
     axes.margins(y=0.02)
     axes.set_xlabel("Importance in people (Kendall’s τ)")
     names, ends = rows["attribute"].tolist(), min(3, len(rows) // 2)
+    lines = " Lines are 95% intervals over the people who judged." if has_intervals else ""
     told = f" It is long for {listing(names[: -ends - 1 : -1])}, short for {listing(names[:ends])}." if ends else ""
     return Drawing(
         figure,
         "What matters to people.",
         f"How well people’s judgements of how different two concepts are follow each attribute (Kendall’s τ between "
-        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{told}",
+        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{lines}{told}",
         f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
     )
 

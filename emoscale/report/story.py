@@ -131,19 +131,23 @@ def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
 def limits_told(findings: Findings) -> list[str]:
     """Say what the run does not show."""
     prompts = findings.prompts
-    replicates, texts = prompts["replicate"].nunique(), int(prompts["dev"].median())
+    replicates, texts = prompts["replicate"].nunique(), prompts["dev"].median()
+    each = f"{count(replicates, 'replicate')} a concept"
+    if texts == texts:
+        each += f", about {count(int(texts), 'held-out text')} each"
     chosen, last = prompts["accuracy"].mean(), prompts["accuracy_last"].mean()
+    against = f": {number(chosen)} on average, against {number(last)} after the last pass, which nothing chose"
     draws = len(findings.at_k(findings.random_draws))
     limits = [
         "Neurons that follow an attribute are counted with p-values that treat all pairs of concepts as independent. "
         "They are not: all pairs come from the same few concepts, so these p-values are too small and some of the "
         "neurons called significant are not. The ranking of the neurons, and so the masks, does not depend on it.",
-        f"The held-out texts also chose each prompt’s best training pass, so the accuracies are somewhat optimistic: "
-        f"{number(chosen)} on average, against {number(last)} after the last pass, which nothing chose.",
+        f"The held-out texts also chose each prompt’s best training pass, so the accuracies are somewhat optimistic"
+        f"{against if last == last else ''}.",
         "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come from "
         "that unusual state rather than from the loss of what the neuron stood for.",
-        f"The data are few: {count(replicates, 'replicate')} a concept, about {count(texts, 'held-out text')} each. "
-        f"Intervals speak of other concepts or prompts like these, not of other models or kinds of text.",
+        f"The data are few: {each}. Intervals speak of other concepts or prompts like these, not of other models or "
+        f"kinds of text.",
         f"The comparison is with {count(draws, 'random mask')} of each size, the same for all prompts, and with one "
         f"selective mask an attribute. Intervals over prompts or concepts do not include what other draws would give.",
         "Attributes are related to one another (what is pleasant is seldom unfair), so the neurons of one attribute "

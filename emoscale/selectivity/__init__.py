@@ -2,6 +2,16 @@
 
 from emoscale.selectivity.inference import average_ranks, q_values
 from emoscale.selectivity.measures import MEASURES, Measure
+from emoscale.selectivity.permutation import PermutationTest, permutation_table, permutation_test
 from emoscale.selectivity.searchlight import select
 
-__all__ = ["MEASURES", "Measure", "average_ranks", "q_values", "select"]
+__all__ = [
+    "MEASURES",
+    "Measure",
+    "PermutationTest",
+    "average_ranks",
+    "permutation_table",
+    "permutation_test",
+    "q_values",
+    "select",
+]

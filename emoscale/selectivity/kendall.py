@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from emoscale_kernels import Patterns, attribute_patterns, decimal_distances, kendall_block, tau_b
+from emoscale_kernels import (
+    Patterns,
+    attribute_patterns,
+    decimal_distances,
+    kendall_block,
+    mean_pair_distances,
+    published_distances,
+    tau_b,
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -26,7 +36,9 @@ def prepare(scores: Floats) -> Patterns:
     return attribute_patterns(decimal_distances(scores))
 
 
-def asymptotic(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
+def asymptotic(
+    values: Floats, patterns: Patterns, distances_of: Callable[[Floats], Floats] = mean_pair_distances
+) -> tuple[Floats, Floats]:
     """Compute tau-b and its p by the normal approximation.
 
     Parameters
@@ -35,6 +47,8 @@ def asymptotic(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
         Activation by replicate, concept and neuron.
     patterns : Patterns
         From `prepare`, over the same C concepts.
+    distances_of : callable
+        From activations to the neurons' RDMs.
 
     Returns
     -------
@@ -43,11 +57,16 @@ def asymptotic(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
     """
     C = values.shape[1]
     pairs = C * (C - 1) // 2
-    numerators, ties = kendall_block(values, patterns)
+    numerators, ties = kendall_block(values, patterns, distances_of)
     tau = tau_b(numerators, ties, patterns.ties, pairs)
     # The variance is 0 exactly where tau is NaN, but rounding may say otherwise.
     variance = np.where(np.isnan(tau), np.nan, numerator_variance(ties, patterns.ties, pairs))
     return tau, np.asarray(ndtr(-numerators / np.sqrt(variance)))
+
+
+def as_published(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
+    """Do as `asymptotic`, with distances rounded as the published study's were (METHOD section 5)."""
+    return asymptotic(values, patterns, published_distances)
 
 
 def numerator_variance(neuron_ties: Integers, attribute_ties: Integers, pairs: int) -> Floats:

@@ -22,7 +22,7 @@ from emoscale.store import Store, create_store, open_store
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Inference = Callable[[Floats, Any], tuple[Floats, Floats]]
+Inference = Callable[[Floats, Any], Any]
 
 _SCHEDULER_ANSWERS_IN = "10s"
 
@@ -35,6 +35,7 @@ def select(
     *,
     measure: str = "kendall",
     inference: str = "asymptotic",
+    rdms: Floats | None = None,
     alpha: float = 0.01,
     block_neurons: int = 1024,
     threads: int | None = None,
@@ -55,6 +56,9 @@ def select(
         A names, its columns.
     measure, inference : str
         Keys of `MEASURES` and of the measure's inferences.
+    rdms : ndarray of float64, shape (A, P), optional
+        The attributes' RDMs where these are given, pairs in ``numpy.triu_indices(C, 1)`` order; by default the
+        differences of the scores.
     alpha : float
         A test counts as significant if its q is smaller.
     block_neurons : int
@@ -79,16 +83,16 @@ def select(
         If the activations are not there or not finished.
     """
     _check(scores, concepts, attributes, measure, inference)
-    store = _finished_activations(folder)
+    store = finished_activations(folder)
     rows = observation_grid(store, concepts)
     chunk = store.chunks("activations")[1]
     block = -(-block_neurons // chunk) * chunk
-    prepared = MEASURES[measure].prepare(scores)
+    prepared = MEASURES[measure].prepare(scores) if rdms is None else MEASURES[measure].prepare_rdms(rdms)
     tasks = block_tasks(store, rows, MEASURES[measure].inferences[inference], prepared, block)
     neurons = store.sizes["neuron"]
     progress.start(neurons, "neurons")
     lengths = [min(block, neurons - start) for start in range(0, neurons, block)]
-    results = _compute(tasks, lengths, threads, scheduler, progress)
+    results = compute_blocks(tasks, lengths, threads, scheduler, progress)
     tau, p = (np.concatenate([result[i] for result in results]) for i in range(2))
     q = q_values(p)
     counts: dict[str, int | float] = {
@@ -129,7 +133,14 @@ def _check(scores: Floats, concepts: Sequence[str], attributes: Sequence[str], m
         raise InputError(problems)
 
 
-def _finished_activations(folder: RunFolder) -> Store:
+def finished_activations(folder: RunFolder) -> Store:
+    """Open the run's activations.
+
+    Raises
+    ------
+    StageError
+        If they are not there or not finished.
+    """
     if not folder.activations.exists():
         raise StageError(f"{folder.activations}: not there; run `emoscale extract` first")
     store = open_store(folder.activations.resolve(), ACTIVATIONS)
@@ -164,16 +175,17 @@ def block_tasks(store: Store, rows: Rows, inference: Inference, prepared: Any, b
     return [task(shared, start, start + block) for start in range(0, store.sizes["neuron"], block)]
 
 
-def _block(shared: tuple[Store, Rows, Inference, Any], start: int, stop: int) -> tuple[Floats, Floats]:
+def _block(shared: tuple[Store, Rows, Inference, Any], start: int, stop: int) -> Any:
     store, rows, inference, prepared = shared
     first, last = int(rows.min()), int(rows.max())
     values = store.read("activations", observation=slice(first, last + 1), neuron=slice(start, stop))
     return inference(values[rows - first].astype(np.float64), prepared)
 
 
-def _compute(
+def compute_blocks(
     tasks: list[Delayed], lengths: list[int], threads: int | None, scheduler: str | None, progress: Progress
-) -> list[tuple[Floats, Floats]]:
+) -> list[Any]:
+    """Do the tasks of `block_tasks`, here or on a scheduler, and tell `progress` of the neurons that are done."""
     length_of = {task.key: length for task, length in zip(tasks, lengths, strict=True)}
     if scheduler is not None:
         return _compute_on(scheduler, tasks, length_of, progress)
@@ -187,9 +199,7 @@ def _compute(
         return list(compute(*tasks, scheduler="threads", num_workers=threads))  # type: ignore[no-untyped-call]
 
 
-def _compute_on(
-    scheduler: str, tasks: list[Delayed], length_of: dict[str, int], progress: Progress
-) -> list[tuple[Floats, Floats]]:
+def _compute_on(scheduler: str, tasks: list[Delayed], length_of: dict[str, int], progress: Progress) -> list[Any]:
     # Imported here: it takes most of a second, which runs on one machine need not pay.
     from distributed import Client, as_completed
 

@@ -4,8 +4,9 @@ Callers check and explain their input; a kernel only states what it takes. Every
 ``tests/slow_twins.py`` that it must equal.
 """
 
-from emoscale_kernels.kendall import Patterns, attribute_patterns, kendall_block, tau_b
+from emoscale_kernels.kendall import Patterns, attribute_patterns, kendall_block, kendall_distances, tau_b
 from emoscale_kernels.pairs import condensed_distances, decimal_distances, mean_pair_distances
+from emoscale_kernels.published import published_distances
 
 __all__ = [
     "Patterns",
@@ -13,6 +14,8 @@ __all__ = [
     "condensed_distances",
     "decimal_distances",
     "kendall_block",
+    "kendall_distances",
     "mean_pair_distances",
+    "published_distances",
     "tau_b",
 ]

@@ -6,6 +6,7 @@ two agree to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,9 @@ def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
     return Patterns(ties, dense_ranks(distances), pack_signs(distances) if bits else None)
 
 
-def kendall_block(values: Floats, patterns: Patterns) -> tuple[Integers, Integers]:
+def kendall_block(
+    values: Floats, patterns: Patterns, distances_of: Callable[[Floats], Floats] = mean_pair_distances
+) -> tuple[Integers, Integers]:
     """Compare the RDMs of a block of neurons with those of all attributes.
 
     Parameters
@@ -75,6 +78,8 @@ def kendall_block(values: Floats, patterns: Patterns) -> tuple[Integers, Integer
         Activation by replicate, concept and neuron.
     patterns : Patterns
         Of A attributes over the same C concepts.
+    distances_of : callable
+        From activations to the neurons' RDMs (n, P).
 
     Returns
     -------
@@ -93,13 +98,30 @@ def kendall_block(values: Floats, patterns: Patterns) -> tuple[Integers, Integer
     tile = max(1, _TILE_BYTES // max(1, row_bytes))
     for start in range(0, n, tile):
         stop = min(start + tile, n)
-        distances = _constant_where_not_finite(mean_pair_distances(values[:, :, start:stop]))
-        if patterns.signs is None:
-            block = sort_numerators(distances, patterns.ranks, patterns.ties)
-        else:
-            block = _compare_bits(distances, patterns.signs)
-        numerators[start:stop], ties[start:stop] = block
+        distances = _constant_where_not_finite(distances_of(values[:, :, start:stop]))
+        numerators[start:stop], ties[start:stop] = kendall_distances(distances, patterns)
     return numerators, ties
+
+
+def kendall_distances(distances: Floats, patterns: Patterns) -> tuple[Integers, Integers]:
+    """Compare RDMs that are there already with those of all attributes.
+
+    Parameters
+    ----------
+    distances : ndarray of float64, shape (n, P)
+        Finite.
+    patterns : Patterns
+        Of A attributes over the same pairs.
+
+    Returns
+    -------
+    numerators : ndarray of int64, shape (n, A)
+    ties : ndarray of int64, shape (n, 3)
+        As `kendall_block` has them.
+    """
+    if patterns.signs is None:
+        return sort_numerators(distances, patterns.ranks, patterns.ties)
+    return _compare_bits(distances, patterns.signs)
 
 
 def _compare_bits(distances: Floats, attribute_signs: NDArray[np.uint64]) -> tuple[Integers, Integers]:

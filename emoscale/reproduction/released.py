@@ -1,0 +1,205 @@
+"""Finding the released files: in a clone of the authors' repository, or in an archive of it."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from emoscale.errors import InputError
+
+ACTIVATIONS = "Data/raw_data/PLM/prompt_tuning_RoBERTa/neurons_activation_before_relu"
+ACCURACY = "Data/raw_data/PLM/prompt_tuning_RoBERTa/accuracy.csv"
+CONCEPTS = "Data/preprocessed/reordered_emotions.csv"
+SCORES = "Data/preprocessed/emotional_features/score_emotional_PCs.csv"
+RDMS = "Data/preprocessed/emotional_features/dist_emotional_PCs.csv"
+PEOPLE = "Data/preprocessed/subjective_comparison/avg_dist_subjective_comparison.csv"
+PARTICIPANTS = "Data/preprocessed/subjective_comparison/ind_dist_subjective_comparison.csv"
+AGREEMENTS = "Data/emotion_agreements.csv"
+RATINGS = "Data/ratings"
+RANKS = (
+    "Result/search_light_analysis/RoBERTa_neurons_rank.csv",
+    "Result/search_light_analysis/RoBERTa_neurons_rank.layers1-6.csv",
+)
+SELECTIVE = "Result/masking/RoBERTa/RSA_tau_14property/Acc_perSeed_JSON"
+RANDOM = "Result/masking/RoBERTa/random/Acc_perSeed_JSON"
+
+NEEDED = (ACTIVATIONS, ACCURACY, CONCEPTS, SCORES, RDMS, PEOPLE, PARTICIPANTS, SELECTIVE, RANDOM)
+"""Files and folders without which there is nothing to reproduce; of the others there may be none."""
+_USED = (*NEEDED, AGREEMENTS, RATINGS, *RANKS)
+
+_ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz")
+_TOPS = ("Data", "Result")
+_MOST_BYTES = 2**32
+"""The whole repository has a fraction of this; an archive that unpacks to more is none of it."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """The released files, unpacked.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that holds ``Data`` and ``Result``.
+    source : Path
+        What the user gave.
+    """
+
+    root: Path
+    source: Path
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file or folder by its name in the repository."""
+        return self.root / name
+
+    def first(self, names: tuple[str, ...]) -> Path | None:
+        """Return the first of several that is there."""
+        return next((self.root / name for name in names if (self.root / name).exists()), None)
+
+
+@contextmanager
+def released_files(path: Path) -> Iterator[Released]:
+    """Find the released files, unpacking an archive into a temporary folder while the block runs.
+
+    Parameters
+    ----------
+    path : Path
+        A clone, an archive (zip, tar.gz, tar.xz) of one, or a folder that holds either.
+
+    Yields
+    ------
+    Released
+
+    Raises
+    ------
+    InputError
+        If there is nothing at `path`, it cannot be unpacked, or needed files are not in it: all that are missing.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: nothing is there; give a clone of thunlp/Model_Emotion or an archive of it")
+    root = _root(path) if path.is_dir() else None
+    if root is not None:
+        yield _checked(root, path)
+        return
+    archive = _archive_in(path) if path.is_dir() else path
+    with tempfile.TemporaryDirectory(prefix="emoscale-") as temporary:
+        folder = Path(temporary)
+        unpack(archive, folder)
+        yield _checked(folder, path)
+
+
+def _root(folder: Path) -> Path | None:
+    for candidate in (folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir())):
+        if any((candidate / name).exists() for name in NEEDED):
+            return candidate
+    return None
+
+
+def _archive_in(folder: Path) -> Path:
+    archives = sorted(entry for entry in folder.iterdir() if entry.name.endswith(_ARCHIVES))
+    if len(archives) != 1:
+        found = ", ".join(archive.name for archive in archives) or "none"
+        raise InputError(
+            f"{folder}: neither a clone of thunlp/Model_Emotion nor a folder with one archive of it ({found} found); "
+            "give the clone or the archive"
+        )
+    return archives[0]
+
+
+def _checked(root: Path, source: Path) -> Released:
+    missing = [name for name in NEEDED if not (root / name).exists()]
+    if missing:
+        raise InputError([f"{source}: lacks {name}; give a complete copy of thunlp/Model_Emotion" for name in missing])
+    return Released(root, source)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack the files that the reproduction reads, whatever folder the archive wraps them in.
+
+    Parameters
+    ----------
+    archive : Path
+    folder : Path
+        Receives ``Data`` and ``Result``. Nothing is written outside it: only regular files are taken, under names of
+        our own making.
+
+    Raises
+    ------
+    InputError
+        If the archive cannot be read, holds a file twice, or unpacks to more than 4 GiB.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as zipped:
+                _unpack_zip(zipped, archive, folder)
+        else:
+            with tarfile.open(archive, "r|*") as tarred:
+                _unpack_tar(tarred, archive, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise InputError(
+            f"{archive}: cannot be unpacked ({error}); give a whole zip, tar.gz or tar.xz archive"
+        ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise InputError(f"{archive}: damaged ({error}); fetch it again") from error
+
+
+def _unpack_zip(zipped: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
+    for member in zipped.infolist():
+        is_link = member.external_attr >> 28 == 0o12
+        if not member.is_dir() and not is_link and (target := room.place(member.filename, member.file_size)):
+            with zipped.open(member) as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+    room.close()
+
+
+def _unpack_tar(tarred: tarfile.TarFile, archive: Path, folder: Path) -> None:
+    room = _Room(archive, folder)
+    for member in tarred:
+        if member.isreg() and (target := room.place(member.name, member.size)):
+            member.name = target.relative_to(folder).as_posix()
+            tarred.extract(member, folder, filter="data")
+    room.close()
+
+
+class _Room:
+    """Where each member of an archive goes, and what is wrong with the archive as a whole."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self._archive = archive
+        self._folder = folder
+        self._bytes = 0
+        self._placed: set[Path] = set()
+        self._doubled: list[str] = []
+
+    def place(self, name: str, size: int) -> Path | None:
+        """Return the path for a member, or None for one that is of no use."""
+        parts = PurePosixPath(name).parts
+        start = next((i for i, part in enumerate(parts) if part in _TOPS), None)
+        if start is None or ".." in parts:
+            return None
+        inner = PurePosixPath(*parts[start:])
+        if not any(inner == PurePosixPath(used) or PurePosixPath(used) in inner.parents for used in _USED):
+            return None
+        self._bytes += size
+        if self._bytes > _MOST_BYTES:
+            raise InputError(f"{self._archive}: unpacks to more than 4 GiB; give an archive of thunlp/Model_Emotion")
+        target = self._folder / inner
+        if target in self._placed:
+            self._doubled.append(str(inner))
+        self._placed.add(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def close(self) -> None:
+        """Complain of files that the archive holds twice."""
+        if self._doubled:
+            raise InputError([f"{self._archive}: holds {name} twice; keep one of them" for name in self._doubled])

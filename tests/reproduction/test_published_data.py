@@ -1,0 +1,78 @@
+"""The released files themselves, where EMOSCALE_PUBLISHED names their folder."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoscale.run_folder import RunFolder
+
+PUBLISHED = os.environ.get("EMOSCALE_PUBLISHED")
+pytestmark = [
+    pytest.mark.published,
+    pytest.mark.skipif(not PUBLISHED, reason="EMOSCALE_PUBLISHED does not name the released files"),
+]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "published")
+    start = time.monotonic()
+    command = [sys.executable, "-m", "emoscale", "reproduce", PUBLISHED, "--out", str(folder.path)]
+    subprocess.run(command, check=True)
+    assert time.monotonic() - start < 300
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1.5 * 2**20  # KiB
+    return folder
+
+
+def test_import_is_fast_enough(done):
+    assert done.manifest()["stages"]["import"]["wall_s"] < 60
+
+
+def test_ranks(done):
+    ranks = done.table("rank_comparison")
+    assert len(ranks) == 14
+    assert (ranks["correlation"] >= 0.99999998).all()
+    assert (ranks["equal"] == 1).all()
+    assert (ranks["top_differing"] == 0).all()
+    assert len(done.table("rank")) == 36_864
+
+
+def test_every_published_figure(done):
+    comparison = done.table("comparison")
+    assert len(comparison) == 36
+    assert comparison["agrees"].all(), comparison[~comparison["agrees"]]
+
+
+def test_human_comparison(done):
+    row = done.table("human_comparison").set_index("k").loc[4000]
+    np.testing.assert_allclose(row["mean_r"], 0.4736, rtol=0, atol=1e-4)
+    assert set(done.table("human_comparison")["k"]) == {1500, 2000, 2500, 3000, 4000, 5000, 6000}
+
+
+def test_scores(done):
+    scores = done.table("score_comparison").set_index("attribute")
+    rated = scores.iloc[:8]
+    assert (rated["largest_difference"] < 1e-12).all()
+    assert (scores["correlation"] >= 0.9999).all()
+
+
+def test_fetched_copy_would_be_accepted(done, tmp_path):
+    from emoscale.datasets import DATASETS, verify
+    from emoscale.reproduction.released import released_files
+
+    with released_files(Path(PUBLISHED)) as files:
+        assert verify(files.root, DATASETS["model-emotion"].checks) == []
+
+
+def test_permutation_is_the_stricter_test(done):
+    asymptotic = done.table("tau_summary")["significant"].sum()
+    permuted = pd.DataFrame(done.table("permutation"))
+    assert 0 < permuted["significant"].sum() < asymptotic / 2
+    assert permuted["spread"].between(0.9, 2.3).all()

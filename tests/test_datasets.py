@@ -1,0 +1,89 @@
+import http.server
+import json
+import threading
+import zipfile
+from functools import partial
+
+import pytest
+
+from emoscale.datasets import Dataset, fetch, group_digest
+from emoscale.errors import EmoscaleError, InputError
+from emoscale.files import sha256
+
+
+@pytest.fixture
+def served(tmp_path):
+    place = tmp_path / "served"
+    place.mkdir()
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=place)
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield place, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def datasets(served, tmp_path):
+    place, url = served
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("one.csv", "a-1.txt", "a-2.txt"):
+        (files / name).write_text(name)
+    checks = {
+        "files": {"one.csv": sha256(files / "one.csv")},
+        "groups": {"a-*.txt": {"count": 2, "sha256": group_digest(sorted(files.glob("a-*.txt")))}},
+    }
+    (tmp_path / "checks.json").write_text(json.dumps(checks))
+    with zipfile.ZipFile(place / "data.zip", "w") as archive:
+        for file in files.iterdir():
+            archive.write(file, file.name)
+
+    def unpack(archive, folder):
+        with zipfile.ZipFile(archive) as zipped:
+            zipped.extractall(folder)
+
+    return {"toy": Dataset("about", f"{url}/data.zip", unpack, tmp_path / "checks.json")}
+
+
+def test_fetched_files_are_checked_and_put_in_place(datasets, served, tmp_path):
+    folder, digest = fetch("toy", tmp_path / "out" / "toy", datasets)
+    assert sorted(file.name for file in folder.iterdir()) == ["a-1.txt", "a-2.txt", "one.csv"]
+    assert digest == sha256(served[0] / "data.zip")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["toy"]
+
+
+@pytest.mark.parametrize("name", ["one.csv", "a-2.txt"])
+def test_changed_file_is_refused(datasets, served, tmp_path, name):
+    with zipfile.ZipFile(served[0] / "data.zip", "w") as archive:
+        for file in (tmp_path / "files").iterdir():
+            archive.writestr(file.name, "other" if file.name == name else file.read_text())
+    with pytest.raises(EmoscaleError, match=r"one\.csv|a-\*\.txt") as raised:
+        fetch("toy", tmp_path / "out" / "toy", datasets)
+    assert raised.value.exit_code == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_missing_files_are_named(datasets, served, tmp_path):
+    with zipfile.ZipFile(served[0] / "data.zip", "w") as archive:
+        archive.writestr("a-1.txt", "a-1.txt")
+    with pytest.raises(EmoscaleError) as raised:
+        fetch("toy", tmp_path / "toy", datasets)
+    assert len(raised.value.problems) == 2
+
+
+def test_what_cannot_be_downloaded_is_told(datasets, served, tmp_path):
+    (served[0] / "data.zip").unlink()
+    with pytest.raises(EmoscaleError, match="cannot be downloaded"):
+        fetch("toy", tmp_path / "toy", datasets)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_unknown_name_and_full_folder(datasets, tmp_path):
+    with pytest.raises(InputError, match="give one of toy"):
+        fetch("top", tmp_path / "x", datasets)
+    with pytest.raises(InputError, match="is there already"):
+        fetch("toy", tmp_path, datasets)
