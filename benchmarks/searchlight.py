@@ -1,7 +1,7 @@
 """How much faster is the searchlight kernel than SciPy, and are the results the same?
 
-36,864 neurons x 14 attributes, 27 concepts, 12 replicates: the size of the published study. SciPy is timed on a sample of
-tests and scaled up.
+36,864 neurons x 14 attributes, 27 concepts, 12 replicates: the size of the published study. SciPy is timed on a sample
+of tests and scaled up.
 
     python -m benchmarks.searchlight [--json FILE]
 """

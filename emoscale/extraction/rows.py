@@ -29,7 +29,7 @@ class Rows(Protocol):
 
 
 class PromptRows:
-    """Tuned prompts, everything up to the text and no text (METHOD: activations).
+    """Tuned prompts, everything up to the text and no text (Li, Su et al. 2024, neuron activations).
 
     Parameters
     ----------

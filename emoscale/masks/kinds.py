@@ -81,7 +81,7 @@ def most_selective(request: Request) -> Iterator[Mask]:
 
 
 def drawn_at_random(request: Request) -> Iterator[Mask]:
-    """Yield k neurons drawn evenly from all without replacement, by k and then draw (METHOD section 6)."""
+    """Yield k neurons drawn evenly from all without replacement, by k and then draw (Li, Su et al. 2024)."""
     for k in request.k:
         for draw in range(request.draws):
             # A generator of its own: a mask must not depend on which others are asked for.

@@ -127,7 +127,7 @@ class Masked:
 
 @contextmanager
 def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Masked]:
-    """Multiply masked neurons by 0, at every position, while the block lasts (METHOD: masks).
+    """Multiply masked neurons by 0, at every position, while the block lasts (Li, Su et al. 2024, neuron manipulation).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A language model that reads soft prompts with texts (METHOD: emotion prompts)."""
+"""A language model that reads soft prompts with texts (Li, Su et al. 2024, prompt tuning)."""
 
 from __future__ import annotations
 

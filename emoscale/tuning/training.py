@@ -1,4 +1,4 @@
-"""Training one group of prompts (METHOD: emotion prompts).
+"""Training one group of prompts (Li, Su et al. 2024, prompt tuning).
 
 Every step takes the next batch of each prompt, so each prompt goes through exactly the steps it would go through
 alone; what they share is the forward pass of the frozen model.
