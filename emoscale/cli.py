@@ -22,11 +22,12 @@ from emoscale.run_folder import RunFolder
 
 app = typer.Typer(
     help="Which neurons of a language model hold its emotion concepts, and does the model need them?",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_INTERRUPTED = 130
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings, e.g. configs/demo.yaml.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME-OF-CONFIG]", show_default=False)]
@@ -37,12 +38,15 @@ Overrides = Annotated[
 
 
 @app.callback(invoke_without_command=True)
-def _version(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+def _without_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
-    if show:
+    if version:
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -110,7 +114,7 @@ app.add_typer(data, name="data")
 @data.command("list")
 def list_data() -> None:
     """Print what can be fetched."""
-    from emoscale.datasets import DATASETS
+    from emoscale.fetching import DATASETS
 
     for name, dataset in DATASETS.items():
         typer.echo(f"{name}: {dataset.about}\n    {dataset.url}")
@@ -122,7 +126,7 @@ def fetch_data(
     out: Annotated[Path | None, typer.Option(help="Folder to make.  [default: data/NAME]", show_default=False)] = None,
 ) -> None:
     """Download data, check every file's SHA-256 and put it into a folder."""
-    from emoscale.datasets import fetch
+    from emoscale.fetching import fetch
 
     folder, digest = fetch(name, out)
     typer.echo(f"{folder}: fetched, every checked file is as expected (the archive's SHA-256 was {digest})")
@@ -167,10 +171,12 @@ def main() -> None:
     code = 0
     try:
         code = app(standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # typer swallows Ctrl-C and returns its code
+            raise KeyboardInterrupt
     except EmoscaleError as error:
         code = _fail(error.problems, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail(["interrupted; the same command continues"], 130)
+        code = _fail(["interrupted; the same command continues"], _INTERRUPTED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
@@ -184,7 +190,8 @@ def main() -> None:
 
 
 def _fail(problems: list[str], code: int) -> int:
-    if _is_rank_0():
+    # What one rank's own work ran into is told by that rank; everything else happens to all alike.
+    if _is_rank_0() or code == 1:
         for problem in problems:
             print(f"emoscale: {problem}", file=sys.stderr)
     return code

@@ -84,6 +84,7 @@ def join(device: str = "auto", threads: int | None = None) -> Ranks:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("machine.device 'cuda': no such device here; set machine.device to 'auto'")
     asked = int(os.environ.get("WORLD_SIZE", "1"))
+    _check_launched(asked)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(threads or max(1, cores() // local))
     if asked == 1:
@@ -96,6 +97,21 @@ def join(device: str = "auto", threads: int | None = None) -> Ranks:
             f"torchrun --nproc_per_node {asked} -m emoscale ..."
         )
     return Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator)
+
+
+def _check_launched(asked: int) -> None:
+    if asked > 1 and "RANK" not in os.environ:
+        raise InputError(
+            f"WORLD_SIZE is {asked} and no launcher started this process; unset it, or start the processes with "
+            f"torchrun --nproc_per_node {asked} -m emoscale ..."
+        )
+    # On CPUs accelerate launch quietly starts one process, whatever it was asked for; these are the traces it leaves.
+    traces = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"}
+    if "WORLD_SIZE" not in os.environ and traces <= os.environ.keys():
+        raise InputError(
+            "accelerate launch was asked for several processes and started one, as it does on CPUs; start them with "
+            "torchrun --nproc_per_node N -m emoscale ..."
+        )
 
 
 def leave() -> None:

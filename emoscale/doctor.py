@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from emoscale import __version__, distributed
@@ -34,7 +35,7 @@ def examine(console: Console) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     for name, value in [*_machine(), *_libraries()]:
-        table.add_row(name, value)
+        table.add_row(name, escape(value))
     console.print(table, highlight=False)
 
 

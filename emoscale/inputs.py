@@ -110,8 +110,13 @@ class Inputs:
         t = self.settings.tuning
         return PromptedModel(self.model, t.layout, t.prompt_length, t.verbaliser)
 
-    def check(self) -> None:
-        """Check everything that can be checked without loading weights.
+    def check(self, with_model: bool) -> None:
+        """Check everything before anything is written.
+
+        Parameters
+        ----------
+        with_model : bool
+            Also load the model, which no check of its files can stand for, once all else is well.
 
         Raises
         ------
@@ -123,11 +128,11 @@ class Inputs:
             lambda: self.texts,
             lambda: self.outline,
             lambda: self.prompt_texts,
-            lambda: self.sentences if self.settings.extraction.rows == "templates" else None,
             lambda: self.weights_sha256,
-            lambda: resolve_k(self.settings.masks.k, self.outline.neurons),
+            self._check_k,
             self._check_verbaliser,
             self._check_length,
+            self._check_sentences,
         ]
         problems: list[str] = []
         for check in checks:
@@ -138,6 +143,15 @@ class Inputs:
         if problems:
             # A check that stands on another one repeats its problem.
             raise InputError(dict.fromkeys(problems))
+        if with_model:
+            _ = self.model
+
+    def _check_k(self) -> None:
+        neurons = self.outline.neurons
+        try:
+            resolve_k(self.settings.masks.k, neurons)
+        except InputError as error:
+            raise InputError(f"masks.{problem}" for problem in error.problems) from error
 
     def _check_verbaliser(self) -> None:
         if self.outline.kind != "encoder":
@@ -158,3 +172,19 @@ class Inputs:
                 f"tuning.prompt_length {tuning.prompt_length} and the longest text ({longest} tokens) need {needed} "
                 f"positions, {self.outline.name} has {limit}; {mend}"
             )
+
+    def _check_sentences(self) -> None:
+        if self.settings.extraction.rows != "templates":
+            return
+        sentences = self.sentences["text"].tolist()
+        if self.outline.positions is None:
+            return
+        limit = self.outline.positions - self.outline.first_position
+        lengths = map(len, self.outline.tokenizer(sentences)["input_ids"])
+        problems = [
+            f"extraction.templates: {text!r} is {length} tokens, {self.outline.name} has {limit} positions; shorten it"
+            for text, length in zip(sentences, lengths, strict=True)
+            if length > limit
+        ]
+        if problems:
+            raise InputError(problems)

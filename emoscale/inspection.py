@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from emoscale.errors import InputError, StoreError
+from emoscale.progress import say
 from emoscale.run_folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY, StoreSchema
 from emoscale.store import Store, open_store
@@ -43,52 +45,57 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
     if verify:
-        problems = [problem for store in stores for problem in store.verify()]
-        if problems:
-            raise StoreError(problems)
-        console.print(f"verified: every chunk of {len(stores)} stores is there and whole", highlight=False)
+        _verify([store for store in stores if store.complete], console)
+
+
+def _verify(stores: list[Store], console: Console) -> None:
+    if problems := [problem for store in stores for problem in store.verify()]:
+        raise StoreError(problems)
+    names = ", ".join(store.path.name for store in stores) or "no complete store to look at"
+    say(console, f"verified: every chunk is there and whole ({names})")
 
 
 def _open(path: Path) -> Store:
-    problems = []
-    for schema in _SCHEMAS:
+    *others, last = _SCHEMAS
+    for schema in others:
         try:
             return open_store(path, schema)
         except InputError as error:
-            problems += error.problems
-            if "not an emoscale store" in str(error):
-                break
-    raise InputError(problems[-1])
+            if f"not {schema.kind}" not in str(error):  # it is of this kind, or of none: no other schema will do
+                raise
+    return open_store(path, last)
 
 
 def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:
     manifest = folder.manifest()
     model = manifest.get("model", {})
-    console.print(f"[bold]{folder.path}[/bold]  emoscale {manifest.get('emoscale')}, made {manifest.get('created')}")
-    console.print(
+    say(console, f"{folder.path}: emoscale {manifest.get('emoscale')}, made {manifest.get('created')}")
+    say(
+        console,
         f"model {model.get('name')} ({model.get('kind')}), {model.get('neurons')} neurons in {model.get('layers')} "
         f"layers, weights {str(model.get('weights_sha256'))[:12]}…",
-        highlight=False,
     )
     table = Table("stage", "state", "seconds", "what", box=None, pad_edge=False)
     for stage, facts in manifest["stages"].items():
         hidden = ("state", "wall_s", "started", "finished")
         what = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in hidden)
-        table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), what)
+        table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), escape(what))
     console.print(table, highlight=False)
     for store in stores:
         _print_store(store, console)
     for path in (folder.tables, folder.figures):
         if path.is_dir():
-            console.print(f"{path.name}: {', '.join(sorted(file.name for file in path.iterdir()))}", highlight=False)
+            names = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+            say(console, f"{path.name}: {', '.join(names)}")
 
 
 def _print_store(store: Store, console: Console) -> None:
     state = "complete" if store.complete else "not finished"
-    console.print(f"[bold]{store.path.name}[/bold]  {store.schema.kind}, {state}", highlight=False)
+    say(console, f"{store.path.name}: {store.schema.kind}, {state}")
     table = Table("array", "type", "shape", "chunks", "meaning", box=None, pad_edge=False)
     for array in store.schema.arrays:
         shape = " × ".join(f"{dim} {store.sizes[dim]}" for dim in array.dims)
         chunks = " × ".join(map(str, store.chunks(array.name)))
-        table.add_row(array.name, store.dtype(array.name), shape, chunks, array.meaning)
+        dtype = "str" if array.dtype == "str" else store.dtype(array.name)
+        table.add_row(array.name, dtype, shape, chunks, array.meaning)
     console.print(table, highlight=False)

@@ -7,16 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from emoscale import __version__
 from emoscale.config import Settings, settings_yaml
 from emoscale.errors import InputError
-from emoscale.files import sha256, write_text
-from emoscale.progress import Silent
+from emoscale.files import write_text
+from emoscale.progress import Silent, say
 from emoscale.recording import do_stage, now, versions
 from emoscale.run_folder import RunFolder
+from emoscale.same_run import check_same_settings, check_same_weights, hash_inputs, holds_run
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "tune": (),
@@ -38,8 +38,6 @@ _SUMMARIES = {
     "analyze": "{tables} tables",
     "report": "{figures} figures",
 }
-
-_MACHINE_SECTIONS = ("machine", "title")
 
 
 def run(
@@ -73,16 +71,15 @@ def run(
     InputError
         If the settings cannot be used, or the folder holds something else.
     """
-    inputs_sha256 = _hash_inputs(settings)
-    if not (fresh and only is None):
-        _check_same_run(settings, folder, inputs_sha256)
+    anew = fresh and only is None
+    inputs_sha256 = hash_inputs(settings)
+    if holds_run(folder) and not anew:
+        check_same_settings(folder, settings, inputs_sha256)
     stages = [only] if only else list(NEEDS)
     todo = [stage for stage in stages if fresh or not _is_done(folder, stage)]
     if not todo:
-        if not only:
-            console.print(f"{folder.path}: all stages are done; report: {folder.report}")
-        else:
-            console.print(f"{folder.path}: {only} is done; --fresh does it anew")
+        done = f"{only} is done; --fresh does it anew" if only else f"all stages are done; report: {folder.report}"
+        say(console, f"{folder.path}: {done}")
         return False
     if only:
         _check_needs(folder, only)
@@ -94,7 +91,9 @@ def run(
 
     ranks = distributed.join(settings.machine.device, settings.machine.threads)
     inputs = Inputs(settings, ranks)
-    inputs.check()
+    inputs.check(with_model=not set(SHARED).isdisjoint(todo))
+    if not anew:
+        check_same_weights(folder, inputs.weights_sha256)
     ranks.wait()  # every rank has looked at the folder before rank 0 changes it
     if ranks.is_main:
         _prepare(settings, folder, inputs, inputs_sha256, only, fresh)
@@ -113,7 +112,7 @@ def run(
         ranks.wait()
     distributed.leave()
     if not only or only == "report":
-        console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
+        say(console, f"report: {folder.report}")
     return True
 
 
@@ -129,81 +128,45 @@ def _check_needs(folder: RunFolder, stage: str) -> None:
         )
 
 
-def _check_same_run(settings: Settings, folder: RunFolder, inputs_sha256: dict[str, str]) -> None:
-    if not folder.path.exists() or (folder.path.is_dir() and not any(folder.path.iterdir())):
-        return
-    if not folder.config.is_file() or not folder.manifest_file.is_file():
-        raise InputError(f"{folder.path}: holds files that are not an emoscale run; choose an empty --out")
-    there = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-    differing = _differences(_flat(there), _flat(settings.model_dump()))
-    recorded = folder.manifest().get("inputs", {})
-    differing += [
-        f"{name} has changed" for name, digest in inputs_sha256.items() if recorded.get(name, digest) != digest
-    ]
-    if differing:
-        raise InputError(
-            f"{folder.path}: holds a run with other settings ({'; '.join(differing)}); "
-            "choose another --out, or start anew with --fresh"
-        )
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    return [
-        f"{key}: {there.get(key)!r} there, {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if key.split(".")[0] not in _MACHINE_SECTIONS and there.get(key) != here.get(key)
-    ]
-
-
-def _flat(sections: dict[str, Any]) -> dict[str, Any]:
-    return {
-        f"{section}.{key}" if isinstance(values, dict) else section: value
-        for section, values in sections.items()
-        for key, value in (values.items() if isinstance(values, dict) else [("", values)])
-    }
-
-
-def _hash_inputs(settings: Settings) -> dict[str, str]:
-    """Hash the user's own files, so that a changed one is not taken for the one the run was made with."""
-    named = (
-        settings.concepts.attributes,
-        settings.concepts.dissimilarity,
-        settings.stimuli.path,
-        settings.stimuli.dev_path,
-    )
-    files = [Path(name) for name in named if name]
-    return {str(file): sha256(file) for file in files if file.is_file()}
-
-
 def _prepare(
     settings: Settings, folder: RunFolder, inputs: Any, inputs_sha256: dict[str, str], only: str | None, fresh: bool
 ) -> None:
-    if fresh and only is None and folder.path.exists():
-        if any(folder.path.iterdir()) and not folder.manifest_file.is_file():
-            raise InputError(f"{folder.path}: holds files that are not an emoscale run; choose an empty --out")
-        shutil.rmtree(folder.path)
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            _undo(folder, [only, *_later(only)] if only else list(NEEDS))
+        manifest = {} if fresh and not only else folder.manifest()
+        manifest = manifest or {"emoscale": __version__, "created": now(), "stages": {}}
+        folder.write_manifest(manifest | _circumstances(settings, inputs, inputs_sha256))
         write_text(folder.config, settings_yaml(settings))
     except OSError as error:
         raise InputError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from error
-    manifest = folder.manifest() or {"emoscale": __version__, "created": now(), "stages": {}}
-    manifest |= {"versions": versions(), "hardware": _hardware(inputs), "inputs": inputs_sha256}
-    manifest["model"] = {
-        "name": inputs.outline.name,
-        "revision": settings.model.revision,
-        "weights_sha256": inputs.weights_sha256,
-        "kind": inputs.outline.kind,
-        "layers": len(inputs.outline.sites),
-        "neurons": inputs.outline.neurons,
-    }
-    if fresh and only:
-        undone = [only, *_later(only)]
-        manifest["stages"] = {stage: facts for stage, facts in manifest["stages"].items() if stage not in undone}
-        for stage in undone:
-            for path in _outputs(folder, stage):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _undo(folder: RunFolder, stages: list[str]) -> None:
+    manifest = folder.manifest()
+    if not manifest:
+        return
+    # The manifest first: a stage that lost its files must not count as done, should this be killed here.
+    manifest["stages"] = {stage: facts for stage, facts in manifest["stages"].items() if stage not in stages}
     folder.write_manifest(manifest)
+    for path in (path for stage in stages for path in _outputs(folder, stage)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _circumstances(settings: Settings, inputs: Any, inputs_sha256: dict[str, str]) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "hardware": _hardware(inputs),
+        "inputs": inputs_sha256,
+        "model": {
+            "name": inputs.outline.name,
+            "revision": settings.model.revision,
+            "weights_sha256": inputs.weights_sha256,
+            "kind": inputs.outline.kind,
+            "layers": len(inputs.outline.sites),
+            "neurons": inputs.outline.neurons,
+        },
+    }
 
 
 def _later(stage: str) -> list[str]:

@@ -50,6 +50,11 @@ class _Line:
         self._bars.update(self._task, advance=amount)
 
 
+def say(console: Console, line: str) -> None:
+    """Print a line as it is: paths in it may hold brackets, and must stay in one piece."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     """Show one stage's line while the block runs, if `console` is a terminal.

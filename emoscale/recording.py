@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from emoscale.progress import stage_progress
+from emoscale.progress import say, stage_progress
 from emoscale.run_folder import RunFolder
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
@@ -44,12 +44,7 @@ def finish(
 ) -> None:
     """Record a stage that is done, after `wall` seconds, and print its line."""
     record(folder, stage, {"state": "done", "wall_s": round(wall, 3), "finished": now(), **counts})
-    console.print(
-        f"{stage:<8} {summary.format(**counts)}  [{wall:.1f} s]",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    say(console, f"{stage:<8} {summary.format(**counts)}  [{wall:.1f} s]")
 
 
 def record(folder: RunFolder, stage: str, facts: dict[str, Any]) -> None:

@@ -101,8 +101,10 @@ class RunFolder:
         try:
             manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.manifest_file}: cannot be read ({error}); give another --out") from error
-        if not isinstance(manifest, dict) or "stages" not in manifest:
+            raise InputError(
+                f"{self.manifest_file}: cannot be read ({error}); give another --out, or delete the folder"
+            ) from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
             raise InputError(f"{self.manifest_file}: not an emoscale manifest; give another --out")
         return manifest
 

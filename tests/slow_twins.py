@@ -115,7 +115,7 @@ def average_rank(value, values):
 
 
 def q_values(p):
-    """(M,) -> (M,), by METHOD section 5."""
+    """(M,) -> (M,), p * tests / rank of p."""
     tests = [value for value in p if not math.isnan(value)]
     return np.array([value if math.isnan(value) else value * len(tests) / average_rank(value, tests) for value in p])
 

@@ -1,4 +1,4 @@
-"""One batch, many masks: every row's neurons are switched off by its own mask (METHOD: inference after ablation)."""
+"""One batch, many masks: every row's neurons are switched off by its own (Li, Su et al. 2024, neuron manipulation)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the attributes that matter to the model matter to people? (METHOD sections 2 and 8.)"""
+"""Do the attributes that matter to the model matter to people? (Li, Su et al. 2024, comparison with people.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What switching neurons off did to accuracy: selective against random masks (METHOD section 8).
+"""What switching neurons off did to accuracy: selective against random masks (Li, Su et al. 2024, neuron manipulation).
 
 Accuracies come as one table with the columns ``concept``, ``replicate``, ``kind`` (none, selective or random),
 ``attribute`` (of selective masks; of random ones only where each was drawn for one attribute; otherwise ""), ``k``,

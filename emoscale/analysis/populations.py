@@ -1,4 +1,4 @@
-"""Where the selective neurons are, and whether attributes share them (METHOD section 9, figure a)."""
+"""Where the selective neurons are, and whether attributes share them (Li, Su et al. 2024)."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def mean_tests(n: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> MeanTest:
 
 
 def q_values(p: ArrayLike) -> NDArray[np.float64]:
-    """Correct p for the number of tests: q = p * M / rank(p) (METHOD section 5).
+    """Correct p for the number of tests: q = p * M / rank(p) (Li, Su et al. 2024, searchlight analysis).
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def analyze(
     alpha: float = 0.01,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Write every result table of a run (METHOD section 8).
+    """Write every result table of a run (Li, Su et al. 2024, neuron manipulation).
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ _FEWEST = 4
 
 
 def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
-    """Test whether the concepts' mean differences have one mode (Hartigan's dip test, METHOD section 8).
+    """Test whether the concepts' mean differences have one mode (Hartigan's dip test; Li, Su et al. 2024).
 
     Parameters
     ----------

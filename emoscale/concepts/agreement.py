@@ -57,7 +57,7 @@ def icc_1k(values: NDArray[np.float64], group: NDArray[np.int64]) -> Agreement:
     Notes
     -----
     Shrout and Fleiss (1979): (MSB - MSW) / MSB, with F = MSB / MSW on C - 1 and n - C degrees of freedom. Concepts may
-    have different numbers of values; the interval is then approximate. METHOD section 2.
+    have different numbers of values; the interval is then approximate. Li, Su et al. 2024.
     """
     size = np.bincount(group)
     mean = np.bincount(group, values) / size
@@ -91,7 +91,7 @@ def icc_2k(ratings: NDArray[np.float64]) -> Agreement:
     -----
     Shrout and Fleiss (1979): (MSC - MSE) / (MSC + (MSR - MSE) / C), with MSC the mean square of concepts, MSR of
     raters, MSE of what remains, and F = MSC / MSE. The interval takes Satterthwaite's degrees of freedom (McGraw and
-    Wong 1996, for the average of k raters). METHOD section 2.
+    Wong 1996, for the average of k raters). Li, Su et al. 2024.
     """
     C, k = ratings.shape
     df1, df2 = C - 1, (C - 1) * (k - 1)

@@ -96,7 +96,7 @@ def analyse_battery(
 
     Notes
     -----
-    METHOD section 2. In the published study one event (33 of 38 items not applicable) was left out, and the rotation
+    Li, Su et al. 2024. In the published study one event (33 of 38 items not applicable) was left out, and the rotation
     stopped at R's tolerance: with both, the published scores come out to 1e-13.
     """
     used, left_out = _drop_empty_events(reports)

@@ -74,7 +74,7 @@ def principal_components(values: NDArray[np.float64], thresholds: NDArray[np.flo
     Notes
     -----
     The scores are the regression scores Z R^-1 L, with Z the standardised items, R their correlations and L the
-    loadings; for principal components this is Z V / sqrt(eigenvalue), which needs no inverse of R. METHOD section 2.
+    loadings; for principal components this is Z V / sqrt(eigenvalue), which needs no inverse of R. Li, Su et al. 2024.
     """
     standardised = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
     eigenvalues, directions = np.linalg.eigh(np.corrcoef(values, rowvar=False))

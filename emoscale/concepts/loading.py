@@ -72,7 +72,7 @@ def load_concepts(
     The built-in tables are figures of Li, M., Su, Y., et al. (2024), "Language-Specific Representation of
     Emotion-Concept Knowledge Causally Supports Emotion Inference", iScience, 111401, rounded to 4 decimals: the mean
     scores, rescaled to 0 to 1 within each attribute, and the mean over 61 participants of the judged dissimilarity of
-    each pair. The emotion categories are those of Demszky et al. (2020), "GoEmotions". METHOD section 2.
+    each pair. The emotion categories are those of Demszky et al. (2020), "GoEmotions". Li, Su et al. 2024.
     """
     attributes_path = _ATTRIBUTES if attributes == BUILT_IN else Path(attributes)
     known, attribute_names, scores = read_attributes(attributes_path, names)

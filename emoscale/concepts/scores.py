@@ -104,7 +104,7 @@ def scores_from_ratings(
 
     Notes
     -----
-    METHOD section 2. Dissimilarities are differences of the scores as they are; rescaling is for display.
+    Li, Su et al. 2024. Dissimilarities are differences of the scores as they are; rescaling is for display.
     """
     order = list(tables[0].concepts if concepts is None else concepts)
     _check_concepts(tables, order)

@@ -36,18 +36,23 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         raise InputError(f"{path}: no such config; give a YAML file, e.g. configs/demo.yaml")
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}, line {line}: not YAML ({error.problem}); mend the line") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); mend the file") from error
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); give a YAML file") from error
     if not isinstance(given, dict):
         raise InputError(f"{path}: holds no settings; write sections such as 'model:' (see configs/demo.yaml)")
-    for override in overrides:
-        _override(given, override)
+    overridden, problems = _override(given, overrides)
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         # A value that may be of two types and is of neither is reported once for each type; one line is enough.
-        by_place = {_place(problem): problem for problem in error.errors()}
-        raise InputError([f"{path}: {_explain(problem)}" for problem in by_place.values()]) from error
+        by_place = {_place(problem): _explain(problem) for problem in error.errors()}
+        problems += [f"{'--set' if _is_in(overridden, place) else path}: {text}" for place, text in by_place.items()]
+    if problems:
+        raise InputError(problems)
+    return settings
 
 
 def settings_yaml(settings: Settings) -> str:
@@ -55,20 +60,32 @@ def settings_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True)
 
 
-def _override(given: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    *sections, name = key.split(".")
-    if not equals or not name:
-        raise InputError(f"--set {override!r}: write section.key=value, e.g. --set tuning.epochs=3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override!r}: the value is not YAML; quote it") from error
-    for section in sections:
-        if not isinstance(given.get(section), dict):
-            given[section] = {}
-        given = given[section]
-    given[name] = value
+def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Change what the file gave; return the keys that were overridden, and what is wrong with the others."""
+    keys, problems = [], []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        *sections, name = key.split(".")
+        if not equals or not all([*sections, name]):
+            problems.append(f"--set {override!r}: write section.key=value, e.g. --set tuning.epochs=3")
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            problems.append(f"--set {override!r}: the value is not YAML; quote it")
+            continue
+        inner = given
+        for section in sections:
+            if not isinstance(inner.get(section), dict):
+                inner[section] = {}
+            inner = inner[section]
+        inner[name] = value
+        keys.append(key)
+    return keys, problems
+
+
+def _is_in(keys: Sequence[str], place: str) -> bool:
+    return any(f"{place}.".startswith(f"{key}.") or key.startswith(f"{place}.") for key in keys)
 
 
 def _explain(problem: Any) -> str:
@@ -82,8 +99,9 @@ def _explain(problem: Any) -> str:
     if kind == "missing":
         return f"{place}: missing; add it"
     if kind in ("model_type", "model_attributes_type"):
-        return f"{place}: {value!r} cannot be used; write a section with keys {', '.join(_keys(problem['loc']))}"
-    what = problem["msg"].replace(" after validation", "")
+        held = "is empty" if value is None else f"{value!r} cannot be used"
+        return f"{place}: {held}; write a section with keys {', '.join(_keys(problem['loc']))}, or leave it out"
+    what = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return f"{place}: {value!r} cannot be used; {what[0].lower()}{what[1:]}"
 
 

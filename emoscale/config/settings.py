@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
 
 PUBLISHED_SEEDS = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100]
 PUBLISHED_K: list[int | float] = [1500, 2000, 2500, 3000, 4000, 5000, 6000]
 
 Count = Annotated[StrictInt, Field(ge=1)]
+Seed = Annotated[StrictInt, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _each_once(values: list[int]) -> list[int]:
+    if doubled := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"name each once, {', '.join(map(str, doubled))} is there several times")
+    return values
 
 
 class Section(BaseModel):
@@ -65,7 +72,7 @@ class StimuliSettings(Section):
     """Column that says train or dev."""
     dev_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of texts held out when the source does not say which."""
-    seed: StrictInt = 0
+    seed: Seed = 0
     """Of the draw of held-out texts."""
     max_tokens: Count = 256
     """Texts are cut to so many tokens."""
@@ -80,7 +87,7 @@ class StimuliSettings(Section):
 class TuningSettings(Section):
     """Prompt tuning."""
 
-    seeds: Annotated[list[StrictInt], Field(min_length=1)] = PUBLISHED_SEEDS
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)] = PUBLISHED_SEEDS
     """One prompt a concept and seed; the seed is the replicate."""
     layout: Literal["mask-first", "prefix"] = "mask-first"
     """``mask-first`` is the published one (masked language models); ``prefix`` suits encoders and causal models."""
@@ -133,7 +140,7 @@ class MaskSettings(Section):
     """How many neurons: numbers, or fractions of all."""
     draws: Count = 5
     """Random controls for each k."""
-    seed: StrictInt = 0
+    seed: Seed = 0
 
 
 class AblationSettings(Section):

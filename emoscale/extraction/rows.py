@@ -29,7 +29,7 @@ class Rows(Protocol):
 
 
 class PromptRows:
-    """Tuned prompts, everything up to the text and no text (METHOD: activations).
+    """Tuned prompts, everything up to the text and no text (Li, Su et al. 2024, neuron activations).
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class TemplateRows:
     Raises
     ------
     InputError
-        If the tokenizer cannot say which token a character belongs to.
+        If the tokenizer cannot say which characters a token stands for, or leaves a concept out.
     """
 
     def __init__(self, model: LanguageModel, sentences: pd.DataFrame) -> None:
@@ -86,10 +86,16 @@ class TemplateRows:
             )
         self.model = model
         self._sentences = sentences
-        self._encoded = tokenizer(sentences["text"].tolist())
-        self._position = np.array(
-            [self._encoded.char_to_token(row, end - 1) for row, end in enumerate(sentences["end"])]
-        )
+        encoded = tokenizer(sentences["text"].tolist(), return_offsets_mapping=True)
+        self._ids: list[list[int]] = encoded["input_ids"]
+        # The last token that holds a part of the concept: one letter may be several tokens.
+        position = [
+            max((token for token, (first, last) in enumerate(spans) if first < end and last > start), default=-1)
+            for spans, start, end in zip(encoded["offset_mapping"], sentences["start"], sentences["end"], strict=True)
+        ]
+        if lost := [text for text, token in zip(sentences["text"], position, strict=True) if token < 0]:
+            raise InputError(f"{model.outline.name} has no token for the concept in {lost[0]!r}; leave the concept out")
+        self._position = np.array(position)
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 
     def coordinates(self) -> dict[str, NDArray[Any]]:
@@ -104,11 +110,11 @@ class TemplateRows:
     def forward(self, rows: slice, captured: Captured) -> None:
         """Run the model on some sentences, padded on the right."""
         device = self.model.device
-        sequences = self._encoded["input_ids"][rows]
+        sequences = self._ids[rows]
         lengths = torch.tensor([len(s) for s in sequences])
         width = int(lengths.max())
         ids = torch.tensor([s + [self._pad] * (width - len(s)) for s in sequences])
         attention = (torch.arange(width)[None] < lengths[:, None]).long()
         position = torch.from_numpy(self._position[rows]).to(device)
         captured.expect(len(ids), lambda v: v[torch.arange(len(v), device=v.device), position.to(v.device)])
-        self.model.module(input_ids=ids.to(device), attention_mask=attention.to(device))
+        self.model.module.base_model(input_ids=ids.to(device), attention_mask=attention.to(device))

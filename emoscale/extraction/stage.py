@@ -13,7 +13,7 @@ from emoscale.distributed import Ranks
 from emoscale.errors import InputError, StageError
 from emoscale.extraction.rows import Rows
 from emoscale.models.hooks import Captured, capturing
-from emoscale.models.sites import Site, neuron_coordinates
+from emoscale.models.sites import neuron_coordinates
 from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
 from emoscale.schema import ACTIVATIONS
@@ -84,14 +84,16 @@ def extract(
             if block in done:
                 continue
             start, stop = block * size, min((block + 1) * size, total)
-            values = _block(rows, captured, start, stop, batch_rows)
-            _check_finite(values.astype(dtype), sites, coordinates, start)
+            with np.errstate(over="ignore"):  # an overflow is told below, with its layer and row
+                values = _block(rows, captured, start, stop, batch_rows).astype(dtype)
+            _check_finite(values, coordinates, start)
             store.write("activations", values, observation=start)
             log.add(block)
             progress.advance(stop - start)
     ranks.wait()
-    if ranks.is_main and not store.complete:
-        store.mark_complete()
+    if ranks.is_main:
+        if not store.complete:
+            store.mark_complete()
         shutil.rmtree(log.folder, ignore_errors=True)
     ranks.wait()
     return {"rows": total, "neurons": store.sizes["neuron"]}
@@ -134,9 +136,7 @@ def _block(rows: Rows, captured: Captured, start: int, stop: int, batch_rows: in
     return np.concatenate(values)
 
 
-def _check_finite(
-    values: NDArray[Any], sites: list[Site], coordinates: dict[str, NDArray[Any]], first_row: int
-) -> None:
+def _check_finite(values: NDArray[Any], coordinates: dict[str, NDArray[Any]], first_row: int) -> None:
     finite = np.isfinite(values)
     if finite.all():
         return

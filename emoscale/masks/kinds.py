@@ -60,6 +60,11 @@ def most_selective(request: Request) -> Iterator[Mask]:
     InputError
         If an attribute has fewer than k neurons with a rank.
     """
+    if not request.has_rank.any():
+        raise InputError(
+            "no neuron differs between the concepts, so none is selective; train the prompts in more steps (a larger "
+            "tuning.epochs or a smaller tuning.batch_size)"
+        )
     available = np.count_nonzero(request.has_rank, axis=0)
     problems = [
         f"k = {k}: only {count} neurons have a selectivity for {attribute!r}; give a smaller k"
@@ -76,7 +81,7 @@ def most_selective(request: Request) -> Iterator[Mask]:
 
 
 def drawn_at_random(request: Request) -> Iterator[Mask]:
-    """Yield k neurons drawn evenly from all without replacement, by k and then draw (METHOD section 6)."""
+    """Yield k neurons drawn evenly from all without replacement, by k and then draw (Li, Su et al. 2024)."""
     for k in request.k:
         for draw in range(request.draws):
             # A generator of its own: a mask must not depend on which others are asked for.

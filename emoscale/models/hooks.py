@@ -87,26 +87,47 @@ def capturing(model: nn.Module, sites: Sequence[Site]) -> Iterator[Captured]:
 class Masked:
     """Masks by row."""
 
-    def __init__(self, keep: Tensor) -> None:
-        self._keep = keep
-        self._by_layer: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+    def __init__(self, sites: Sequence[Site], keep: Tensor) -> None:
+        self._sites, self._keep = sites, keep
+        self._by_site: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self._rows = torch.empty(0, dtype=torch.int64)
+        self._ahead: set[str] = set()
 
     def expect(self, masks: Tensor) -> None:
-        """Say which mask each row of the next forward pass gets, shape (rows,), int64."""
-        self._rows = masks
+        """Say which mask each row of the next forward pass gets.
 
-    def _apply(self, layer: int, neurons: slice, values: Tensor) -> Tensor:
-        key = (layer, values.dtype, values.device)
-        if key not in self._by_layer:
-            self._by_layer[key] = self._keep[:, neurons].to(values.device, values.dtype)
-        keep = self._by_layer[key][self._rows.to(values.device)]
+        Parameters
+        ----------
+        masks : Tensor
+            Shape (rows,), int64.
+
+        Raises
+        ------
+        StageError
+            If the pass before left a site out: its neurons were not switched off.
+        """
+        self._check_passed()
+        self._rows = masks
+        self._ahead = {site.module for site in self._sites}
+
+    def _check_passed(self) -> None:
+        if silent := [site.module for site in self._sites if site.module in self._ahead]:
+            raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
+
+    def _apply(self, site: Site, neurons: slice, values: Tensor) -> Tensor:
+        if site.module not in self._ahead:
+            raise StageError(f"{site.module} is passed more than once in one forward, or Masked.expect was not called")
+        self._ahead.remove(site.module)
+        key = (site.module, values.dtype, values.device)
+        if key not in self._by_site:
+            self._by_site[key] = self._keep[:, neurons].to(values.device, values.dtype)
+        keep = self._by_site[key][self._rows.to(values.device)]
         return (values.reshape(len(keep), -1, values.shape[-1]) * keep[:, None, :]).reshape(values.shape)
 
 
 @contextmanager
 def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Masked]:
-    """Multiply masked neurons by 0, at every position, while the block lasts (METHOD: masks).
+    """Multiply masked neurons by 0, at every position, while the block lasts (Li, Su et al. 2024, neuron manipulation).
 
     Parameters
     ----------
@@ -119,20 +140,26 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
     Yields
     ------
     Masked
+
+    Raises
+    ------
+    StageError
+        If a forward pass left a site out or took it twice: the ablation would not be what the mask says.
     """
-    masked = Masked(~off)
+    masked = Masked(sites, ~off)
     with ExitStack() as hooks:
         first = 0
         for site in sites:
             neurons = slice(first, first := first + site.width)
 
             def apply(
-                _module: nn.Module, args: tuple[Any, ...], layer: int = site.layer, neurons: slice = neurons
+                _module: nn.Module, args: tuple[Any, ...], site: Site = site, neurons: slice = neurons
             ) -> tuple[Any, ...]:
-                return masked._apply(layer, neurons, args[0]), *args[1:]
+                return masked._apply(site, neurons, args[0]), *args[1:]
 
             hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(apply).remove)
         yield masked
+        masked._check_passed()
 
 
 @contextmanager
@@ -167,7 +194,7 @@ def reading(model: Any, read: Read) -> Iterator[None]:
     Parameters
     ----------
     model : PreTrainedModel
-        Its base model returns `last_hidden_state`, which becomes (rows, 1, hidden).
+        What its head works on is the `last_hidden_state` of its base model; it becomes (rows, 1, hidden).
     read : callable
         (rows, tokens, hidden) in, (rows, hidden) out.
     """
@@ -176,7 +203,9 @@ def reading(model: Any, read: Read) -> Iterator[None]:
         output["last_hidden_state"] = read(output.last_hidden_state)[:, None]
         return output
 
-    handle = model.base_model.register_forward_hook(keep)
+    # The head of OPT takes the inner decoder's states, past its base model.
+    body = getattr(model.base_model, "decoder", model.base_model)
+    handle = body.register_forward_hook(keep)
     try:
         yield
     finally:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import torch
 import transformers
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from emoscale.errors import InputError
@@ -47,6 +49,8 @@ class ModelOutline:
         How many tokens a sequence may have when positions count from 0; None where the model sets no limit.
     first_position : int
         The number the model itself gives the first token (2 in RoBERTa).
+    trust_remote_code : bool
+        Whether the user lets Python code run that comes with the model.
     """
 
     name: str
@@ -57,6 +61,7 @@ class ModelOutline:
     sites: list[Site]
     positions: int | None
     first_position: int
+    trust_remote_code: bool
 
     @property
     def neurons(self) -> int:
@@ -118,9 +123,13 @@ def outline_model(
         kind = _kind(config)
         with torch.device("meta"):
             skeleton = _LOADERS[kind].from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"model.name {name!r}: transformers cannot read {folder} ({reason}); give another") from error
+    except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
+        raise InputError(
+            f"model.name {name!r}: transformers cannot read {folder} ({_reason(error)}); give another"
+        ) from error
+    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
+        # Without its files transformers makes an empty one, to which every text is the same.
+        raise InputError(f"model.name {name!r}: {folder} has no tokenizer; save the model's own there")
     if config.is_encoder_decoder:
         raise InputError(f"model.name {name!r}: encoder-decoder models have no prompt task yet; give another model")
     embeddings = getattr(skeleton.base_model, "embeddings", None)
@@ -134,6 +143,7 @@ def outline_model(
         find_sites(skeleton, site),
         positions=getattr(config.get_text_config(), "max_position_embeddings", None),
         first_position=0 if padding is None else padding + 1,
+        trust_remote_code=trust_remote_code,
     )
 
 
@@ -150,16 +160,36 @@ def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dty
     Returns
     -------
     LanguageModel
+
+    Raises
+    ------
+    InputError
+        If the weights cannot be read, do not fit the configuration, or some are not there.
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    module = _LOADERS[outline.kind].from_pretrained(
-        outline.folder,
-        config=outline.config,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=getattr(outline.config, "auto_map", None) is not None,
-    )
+    # Its table of weights that do not fit is no help to a user who is told the same in one line.
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        module, report = _LOADERS[outline.kind].from_pretrained(
+            outline.folder,
+            config=outline.config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=outline.trust_remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); "
+            "fetch them anew"
+        ) from error
+    # Transformers draws missing weights at random. A pooler is not used here, and many encoders come without.
+    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+        raise InputError(
+            f"model.name {outline.name!r}: {len(missing)} weights are not in {outline.folder}, the first is "
+            f"{missing[0]}; fetch them anew, or correct architectures in its config.json"
+        )
     return LanguageModel(outline, module.to(device).eval().requires_grad_(False))
 
 
@@ -192,11 +222,17 @@ def weights_sha256(folder: Path) -> str:
     Raises
     ------
     InputError
-        If there is no safetensors file.
+        If there is no safetensors file, or one is cut short.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise InputError(f"{folder}: no safetensors weights; convert them (pickled weights are not loaded)")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise InputError(f"{file}: not a whole safetensors file ({error}); fetch it anew") from error
     if len(files) == 1:
         return sha256(files[0])
     return hashlib.sha256("".join(f"{f.name} {sha256(f)}\n" for f in files).encode()).hexdigest()
@@ -205,7 +241,7 @@ def weights_sha256(folder: Path) -> str:
 def _locate(name: str, revision: str | None) -> Path:
     if name.startswith(_PACKAGE):
         package, _, inside = name.removeprefix(_PACKAGE).partition("/")
-        spec = importlib.util.find_spec(package)
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:
             raise InputError(
                 f"model.name {name!r}: package {package} is not installed; pip install it "
@@ -226,11 +262,21 @@ def _locate(name: str, revision: str | None) -> Path:
                 f"model.name {name!r}: no such folder, and not to be had from the hub "
                 f"({type(error).__name__}); give a local folder or a hub name"
             ) from error
-    raise InputError(f"model.name {name!r}: {folder} has no config.json; give a folder that save_pretrained wrote")
+    lacking = "has no config.json" if folder.is_dir() else "is no folder"
+    raise InputError(f"model.name {name!r}: {folder} {lacking}; give a folder that save_pretrained wrote")
+
+
+def _reason(error: Exception) -> str:
+    if "ignore_mismatched_sizes" in str(error):
+        return "their shapes are not those of its config.json"
+    lines = str(error).splitlines()
+    return " ".join(line.strip() for line in lines[:2]) if lines else type(error).__name__
 
 
 def _kind(config: Any) -> Kind:
     architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture == "ElectraForPreTraining":  # it tells replaced tokens from real ones and predicts no words
+        return "encoder"
     if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
         return "masked-lm"
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):

@@ -1,4 +1,4 @@
-"""A language model that reads soft prompts with texts (METHOD: emotion prompts)."""
+"""A language model that reads soft prompts with texts (Li, Su et al. 2024, prompt tuning)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, StageError
 from emoscale.models.hooks import reading
 from emoscale.models.loading import LanguageModel, ModelOutline
 from emoscale.models.tasks import TASKS, Task
@@ -196,6 +196,11 @@ class PromptedModel:
         -------
         Tensor
             Shape (rows, vocabulary) of logits, or (rows, hidden) for an encoder: at the read position.
+
+        Raises
+        ------
+        StageError
+            If the model's head works on something else than its base model's hidden states.
         """
         vectors = self._embeddings(batch.ids)
         start = len(self.layout.before)
@@ -206,6 +211,8 @@ class PromptedModel:
         with reading(self.model.module, batch.read_values):
             output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
         read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits
+        if read.shape[1] != 1:
+            raise StageError(f"{self.model.outline.name}: its head cannot be read at one position; give another model")
         return read[:, 0]
 
     def scores(self, batch: Batch, prompts: Tensor, heads: Tensor) -> Tensor:

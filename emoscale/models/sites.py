@@ -1,7 +1,7 @@
 """What a neuron is in each architecture.
 
-A neuron is one input of a block's second feed-forward map (METHOD: activations): the value after the activation
-function, and in gated feed-forwards the product of gate and up.
+A neuron is one input of a block's second feed-forward map (Li, Su et al. 2024, neuron activations): the value
+after the activation function, and in gated feed-forwards the product of gate and up.
 """
 
 from __future__ import annotations

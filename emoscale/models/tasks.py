@@ -95,8 +95,10 @@ def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
         if single:
             tokens.append(single[0])
         else:
+            count = len(candidates[0])
             problems.append(
-                f"tuning.verbaliser {word!r}: {len(candidates[0])} tokens in {outline.name}; choose a word of one token"
+                f"tuning.verbaliser {word!r}: {f'{count} tokens' if count > 1 else 'unknown'} in {outline.name}; "
+                "choose a word of one token"
             )
     if problems:
         raise InputError(problems)

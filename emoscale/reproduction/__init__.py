@@ -1,4 +1,4 @@
-"""The published study again, from the files that its authors released (METHOD sections 4 to 8)."""
+"""The published study again, from the files that its authors released (Li, Su et al. 2024)."""
 
 from emoscale.reproduction.stage import reproduce
 

@@ -30,7 +30,7 @@ def read_activations(files: Path, concepts: list[str], replicates: list[str], *,
     Parameters
     ----------
     files : Path
-        Holds ``{concept}-{replicate}.csv``: a line of column numbers and a line of activations (METHOD section 4).
+        Holds ``{concept}-{replicate}.csv``: a line of column numbers and a line of activations (Li, Su et al. 2024).
     concepts, replicates : list of str
         In the order wanted: all replicates of the first concept, and so on.
     progress : Progress

@@ -1,4 +1,4 @@
-"""The published figures beside ours (METHOD section 8)."""
+"""The published figures beside ours (Li, Su et al. 2024)."""
 
 from __future__ import annotations
 

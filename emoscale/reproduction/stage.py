@@ -17,7 +17,7 @@ from emoscale.analysis import analyze
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
-from emoscale.progress import Progress, stage_progress
+from emoscale.progress import Progress, say, stage_progress
 from emoscale.recording import do_stage, finish, now, versions
 from emoscale.report import write_report
 from emoscale.reproduction import released
@@ -61,7 +61,7 @@ def reproduce(
     console : Console
         For progress and one line a stage.
     as_published : bool
-        Round neurons' mean distances to 15 significant digits before tau, as the study's files did (METHOD section 5,
+        Round neurons' mean distances to 15 significant digits before tau, as the study's files did (Li, Su et al. 2024,
         `emoscale_kernels.published_distances`).
     permutations : int
         Of the concept labels, for the test beside the published one.
@@ -110,7 +110,7 @@ def reproduce(
             console,
             "{figures} figures",
         )
-    console.print(f"report: {folder.report}", highlight=False, soft_wrap=True)
+    say(console, f"report: {folder.report}")
 
 
 def _check_out(folder: RunFolder) -> None:

@@ -24,8 +24,8 @@ def q_values(p: Floats) -> Floats:
 
     Notes
     -----
-    METHOD section 5. It is Benjamini and Hochberg's ratio without their monotone step and without a ceiling at 1, so
-    q can fall where p rises, and can exceed 1.
+    Li, Su et al. 2024, searchlight analysis. It is Benjamini and Hochberg's ratio without their monotone step and
+    without a ceiling at 1, so q can fall where p rises, and can exceed 1.
     """
     q = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
@@ -43,6 +43,6 @@ def average_ranks(values: Floats) -> Floats:
     Returns
     -------
     ndarray of float64, shape (N, A)
-        Equal values share the average of their ranks; NaN share the last ones (METHOD section 5).
+        Equal values share the average of their ranks; NaN share the last ones (Li, Su et al. 2024).
     """
     return np.asarray(rankdata(np.where(np.isnan(values), np.inf, -values), axis=0), dtype=np.float64)

@@ -65,7 +65,7 @@ def asymptotic(
 
 
 def as_published(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
-    """Do as `asymptotic`, with distances rounded as the published study's were (METHOD section 5)."""
+    """Do as `asymptotic`, with distances rounded as the published study's were (Li, Su et al. 2024)."""
     return asymptotic(values, patterns, published_distances)
 
 
@@ -87,7 +87,7 @@ def numerator_variance(neuron_ties: Integers, attribute_ties: Integers, pairs: i
     Notes
     -----
     Kendall (1970), *Rank Correlation Methods*, chapter 4; the one that R's ``cor.test`` and ``scipy.stats.kendalltau``
-    use (METHOD section 5). Its terms are added in SciPy's order.
+    use (Li, Su et al. 2024, searchlight analysis). Its terms are added in SciPy's order.
     """
     # In floating point: the products of sums can leave 64-bit integers from 54 concepts on.
     x, x0, x1 = neuron_ties.astype(np.float64).T[:, :, np.newaxis]

@@ -72,7 +72,7 @@ def permutation_test(
     """Test the taus of a run's selectivity store by permuting the concept labels of the attributes' RDMs.
 
     The distances of a neuron come from as few values as there are concepts, so they are not independent; permuting the
-    labels keeps that dependence, which the normal approximation ignores (METHOD section 5).
+    labels keeps that dependence, which the normal approximation ignores (Li, Su et al. 2024).
 
     Parameters
     ----------

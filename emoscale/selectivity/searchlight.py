@@ -72,7 +72,7 @@ def select(
     Returns
     -------
     dict
-        ``neurons``; ``tests``, those with a finite value (M of METHOD section 5); ``constant``, the neurons without
+        ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); ``constant``, the neurons without
         any; ``significant``, the tests with q < alpha.
 
     Raises

@@ -59,7 +59,7 @@ def draw_prompt_texts(
     dev_limit: int | None = None,
     negatives: str = "others",
 ) -> list[PromptTexts]:
-    """Draw the texts of every prompt (METHOD: emotion prompts).
+    """Draw the texts of every prompt (Li, Su et al. 2024, prompt tuning).
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def draw_samples(
     negatives : {"others", "any"}
         ``"others"``: from the split's texts that do not carry the concept, without replacement (with, if they are
         too few). ``"any"``: from all texts of the split with replacement, so that a few negatives are positives, as
-        in the published study (METHOD section 3).
+        in the published study (Li, Su et al. 2024, prompt tuning).
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,7 @@ _PROVENANCE = "emoscale"
 
 
 class Store:
-    """An open store.
-
-    Made by `create_store` or `open_store`.
+    """An open store, made by `create_store` or `open_store`.
 
     Attributes
     ----------
@@ -123,11 +121,10 @@ class Store:
         problems = []
         for spec in self.schema.arrays:
             array = self._array(spec.name)
-            for key in chunks_in([slice(0, n) for n in array.shape], array.chunks):
-                try:
-                    check_chunks(self.path / spec.name, [key])
-                except StoreError as error:
-                    problems += error.problems
+            try:
+                check_chunks(self.path / spec.name, chunks_in([slice(0, n) for n in array.shape], array.chunks))
+            except StoreError as error:
+                problems += error.problems
         return problems
 
     def write(self, name: str, values: NDArray[Any], **starts: int) -> None:
@@ -144,26 +141,33 @@ class Store:
         Raises
         ------
         ValueError
-            If the box does not begin and end on chunk borders (or the array's end): two writers in one chunk would
-            lose each other's values.
+            If there is no such dimension, the store was opened for reading, or the box does not begin and end on
+            chunk borders (or the array's end): two writers in one chunk would lose each other's values.
         """
+        if self._group.read_only:  # which the Rust pipeline does not ask
+            raise ValueError(f"{self.path} was opened read-only")
         array = self._array(name)
-        dims = self.schema[name].dims
         box = []
+        dims = self._dims(name, starts)
         for dim, length, size, extent in zip(dims, array.shape, array.chunks, values.shape, strict=True):
             start = starts.get(dim, 0)
             stop = start + extent
-            if start % size or (stop % size and stop != length) or stop > length:
+            if start < 0 or start % size or (stop % size and stop != length) or stop > length:
                 raise ValueError(f"{name}: {dim} {start}:{stop} does not fill whole chunks of {size} (length {length})")
             box.append(slice(start, stop))
         _write(array, tuple(box), values.astype(array.dtype, copy=False), self.path / name)
 
     def _box(self, name: str, ranges: Mapping[str, slice]) -> list[tuple[int, int]]:
-        array = self._array(name)
+        if any(chosen.step not in (None, 1) for chosen in ranges.values()):
+            raise ValueError(f"{name} is read in ranges of step 1, not {dict(ranges)}")
+        chosen = [ranges.get(dim, slice(None)) for dim in self._dims(name, ranges)]
+        return [c.indices(length)[:2] for c, length in zip(chosen, self._array(name).shape, strict=True)]
+
+    def _dims(self, name: str, named: Iterable[str]) -> tuple[str, ...]:
         dims = self.schema[name].dims
-        if unknown := set(ranges) - set(dims):
+        if unknown := set(named) - set(dims):
             raise ValueError(f"{name} has dimensions {dims}, not {sorted(unknown)}")
-        return [ranges.get(dim, slice(None)).indices(n)[:2] for dim, n in zip(dims, array.shape, strict=True)]
+        return dims
 
 
 def create_store(

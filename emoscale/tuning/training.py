@@ -1,4 +1,4 @@
-"""Training one group of prompts (METHOD: emotion prompts).
+"""Training one group of prompts (Li, Su et al. 2024, prompt tuning).
 
 Every step takes the next batch of each prompt, so each prompt goes through exactly the steps it would go through
 alone; what they share is the forward pass of the frozen model.
@@ -6,6 +6,7 @@ alone; what they share is the forward pass of the frozen model.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
 from emoscale.distributed import precision
+from emoscale.errors import StageError
 from emoscale.models.hooks import attention_for_training
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
@@ -89,7 +91,13 @@ class GroupTrainer:
         )
 
     def train(self, progress: Progress) -> TunedPrompts:
-        """Train all epochs and keep each prompt's best on its held-out texts (accuracy, then loss)."""
+        """Train all epochs and keep each prompt's best on its held-out texts (accuracy, then loss).
+
+        Raises
+        ------
+        StageError
+            If a prompt's loss is not finite from the first epoch on.
+        """
         rows = [row for prompt in self._prompts for row in prompt.train.rows]
         longest = max(self._model.row_tokens(self._tokens[row]) for row in rows)
         with attention_for_training(self._model.model.module, self._model.model.device, longest):
@@ -104,10 +112,17 @@ class GroupTrainer:
             accuracy, loss = self._judge()
             progress.advance(sum(len(p.dev) for p in self._prompts))
             number = torch.full_like(accuracy, epoch).long()
-            now = TunedPrompts(_stacked(self._vectors), _stacked(self._heads), accuracy, accuracy, loss, number)
+            last = accuracy.clone()  # safetensors refuses two names for one tensor
+            now = TunedPrompts(_stacked(self._vectors), _stacked(self._heads), accuracy, last, loss, number)
             best = now if best is None else _better(best, now)
         if best is None:
             raise ValueError("prompts need at least one epoch")
+        for prompt, loss in zip(self._prompts, best.loss.tolist(), strict=True):
+            if not math.isfinite(loss):
+                raise StageError(
+                    f"prompt of {prompt.concept!r}, seed {prompt.seed}: its loss is not finite; set a smaller "
+                    "tuning.learning_rate, or tuning.precision to float32"
+                )
         return best
 
     def _steps(self, epoch: int) -> Iterator[_Rows]:
@@ -176,7 +191,8 @@ def _stacked(parameters: Sequence[Tensor]) -> Tensor:
 
 
 def _better(old: TunedPrompts, new: TunedPrompts) -> TunedPrompts:
-    wins = (new.accuracy > old.accuracy) | ((new.accuracy == old.accuracy) & (new.loss < old.loss))
+    better = (new.accuracy > old.accuracy) | ((new.accuracy == old.accuracy) & (new.loss < old.loss))
+    wins = better & new.loss.isfinite()
 
     def pick(name: str) -> Tensor:
         a, b = getattr(new, name), getattr(old, name)

@@ -32,13 +32,13 @@ def mean_pair_distances(values: Floats) -> Floats:
 
     Notes
     -----
-    METHOD section 5. Replicates are added in their order, as ``numpy.mean(axis=0)`` does.
+    Li, Su et al. 2024, searchlight analysis. Replicates are added in their order, as ``numpy.mean(axis=0)`` does.
     """
     return _mean_pair_distances(np.ascontiguousarray(values, dtype=np.float64))
 
 
 def condensed_distances(scores: Floats) -> Floats:
-    """Return each attribute's RDM (METHOD section 2).
+    """Return each attribute's RDM (Li, Su et al. 2024, attributes).
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def published_distances(values: Floats) -> Floats:
 
     Notes
     -----
-    METHOD section 5. With this all of the 18,432 x 14 released ranks come out equal; with the means of
+    Li, Su et al. 2024. With this all of the 18,432 x 14 released ranks come out equal; with the means of
     `mean_pair_distances` and correct rounding, as in ``float(f"{x:.15g}")``, 99.76 % do.
     """
     factors, powers = _powers_of_two()

@@ -112,7 +112,7 @@ def test_built_in_figures_are_those_of_the_study():
 
 
 def test_importance_of_the_attributes_in_people_is_the_published_one():
-    # METHOD section 8; 4 decimals of the scores leave the third decimal of tau.
+    # Li, Su et al. 2024; 4 decimals of the scores leave the third decimal of tau.
     stats = pytest.importorskip("scipy.stats")
     concepts = load_concepts()
     i, j = np.triu_indices(27, 1)

@@ -64,7 +64,7 @@ def test_scores(done):
 
 
 def test_fetched_copy_would_be_accepted(done, tmp_path):
-    from emoscale.datasets import DATASETS, verify
+    from emoscale.fetching import DATASETS, verify
     from emoscale.reproduction.released import released_files
 
     with released_files(Path(PUBLISHED)) as files:

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from emoscale.datasets import Dataset, fetch, group_digest
 from emoscale.errors import EmoscaleError, InputError
+from emoscale.fetching import Dataset, fetch, group_digest
 from emoscale.files import sha256
 
 

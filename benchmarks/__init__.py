@@ -1,0 +1,1 @@
+"""One script a question. Each prints a table and takes `--json FILE`."""

