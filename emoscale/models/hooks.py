@@ -55,7 +55,8 @@ class Captured:
             raise StageError(f"{site.module} is passed more than once in one forward; it cannot be one layer's neurons")
         if self._read is None:
             raise StageError("a forward pass ran before Captured.expect said how to read it")
-        self._values[site.module] = self._read(values.reshape(self._rows, -1, values.shape[-1]))
+        # A view of what is read would keep the values of all tokens in memory.
+        self._values[site.module] = self._read(values.reshape(self._rows, -1, values.shape[-1])).clone()
 
 
 @contextmanager

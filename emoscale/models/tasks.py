@@ -64,7 +64,8 @@ class LabelHead:
 
     def scores(self, read: Tensor, heads: Tensor) -> Tensor:
         """Return each row's own linear map of its hidden state."""
-        return torch.einsum("rh,rlh->rl", read.float(), heads[:, :, :-1]) + heads[:, :, -1]
+        # No matrix product: autocast would do it in bfloat16, too coarse to tell near scores apart.
+        return (read.float()[:, None] * heads[:, :, :-1]).sum(dim=-1) + heads[:, :, -1]
 
 
 TASKS: dict[str, Callable[[ModelOutline, Sequence[str]], Task]] = {
@@ -86,7 +87,7 @@ def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
     Raises
     ------
     InputError
-        Names every word that is several tokens.
+        Names every word that is not one token; or if they are one and the same.
     """
     tokens, problems = [], []
     for word in words:
@@ -100,6 +101,8 @@ def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
                 f"tuning.verbaliser {word!r}: {f'{count} tokens' if count > 1 else 'unknown'} in {outline.name}; "
                 "choose a word of one token"
             )
+    if not problems and len(set(tokens)) < len(tokens):
+        problems.append(f"tuning.verbaliser {list(words)}: the same token in {outline.name}; choose two words")
     if problems:
         raise InputError(problems)
     return tokens

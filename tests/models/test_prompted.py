@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from transformers import ElectraConfig, ElectraModel, OPTConfig, OPTForCausalLM
 
+from emoscale.distributed import precision
 from emoscale.errors import InputError
 from emoscale.models import PromptedModel, load_model, outline_model
 from emoscale.models.loading import encode_texts
@@ -196,16 +197,19 @@ def test_scores_of_a_verbaliser_are_two_words_logits(prompted, tiny_outline):
         assert scores.dtype == torch.float32
 
 
-def test_scores_of_label_heads_by_row(prompted):
+@pytest.mark.parametrize("precision_name", ["float32", "bfloat16"])
+def test_scores_of_label_heads_by_row(prompted, precision_name):
+    """In float32 whatever the model's precision: near scores must not become equal."""
     model = prompted("bert-encoder", "prefix")
     assert model.task.new_head().shape == (2, tiny_models.HIDDEN + 1)
     assert not model.task.new_head().any()
     texts = texts_of(model)
     batch, prompts = model.batch(texts), prompts_for(len(texts))
     heads = torch.randn(len(texts), 2, tiny_models.HIDDEN + 1, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
+    with torch.no_grad(), precision(precision_name, model.model.device):
         scores = model.scores(batch, prompts, heads)
         hidden = model.forward(batch, prompts)
+    assert scores.dtype == torch.float32
     for row, (head, state) in enumerate(zip(heads, hidden, strict=True)):
         for label in (0, 1):
             expected = sum(float(w) * float(h) for w, h in zip(head[label, :-1], state, strict=True))
@@ -221,6 +225,11 @@ def test_verbaliser_words_of_several_tokens_are_refused(tiny_outline, tiny_model
         assert "one token" in caught.value.problems[1]
     with pytest.raises(InputError, match="remorseful"):
         PromptedModel(tiny_model("bert"), "prefix", LENGTH, ["negative", "remorseful"])
+
+
+def test_words_that_are_the_same_token_are_refused(tiny_outline):
+    with pytest.raises(InputError, match="the same token"):
+        verbaliser_tokens(tiny_outline("bert"), ["Positive", "positive"])
 
 
 def test_an_unknown_verbaliser_word_is_refused(tiny_outline):

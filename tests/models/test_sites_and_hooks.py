@@ -276,6 +276,15 @@ def test_no_forward_pass_and_no_expectation(bert):
     assert not hooks_of(bert)
 
 
+def test_what_was_captured_holds_no_other_tokens(bert):
+    """Of a long row one token is read: the rest must not stay in memory until the last layer is done."""
+    sites = find_sites(bert)
+    with torch.no_grad(), capturing(bert, sites) as captured:
+        captured.expect(2, lambda values: values[:, 0])
+        bert(input_ids=token_ids(2, 9))
+        assert {values.untyped_storage().nbytes() for values in captured._values.values()} == {2 * 24 * 4}
+
+
 def test_each_take_is_of_its_own_forward_pass(bert):
     sites = find_sites(bert)
     with torch.no_grad(), capturing(bert, sites) as captured:

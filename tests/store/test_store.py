@@ -147,7 +147,8 @@ def test_whole_chunks_are_written_where_they_belong(path, starts):
 @pytest.mark.parametrize(
     ("shape", "starts"),
     [
-        ((4, 5), {"observation": 1}),  # begins within a chunk
+        ((3, 5), {"observation": 1}),  # begins within a chunk
+        ((8, 13), {"observation": 2}),
         ((3, 5), {}),  # ends within a chunk
         ((4, 4), {}),
         ((4, 5), {"observation": 8}),  # over the end
