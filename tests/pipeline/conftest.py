@@ -48,11 +48,9 @@ def cli(monkeypatch, capfd):
     return call
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _few_figures():
-    with pytest.MonkeyPatch.context() as patch:
-        draw_few_figures(patch.setattr)
-        yield
+@pytest.fixture(autouse=True)
+def _few_figures(monkeypatch):
+    draw_few_figures(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -65,5 +63,7 @@ def world(tmp_path, tiny_folder):
 def finished(tmp_path_factory, tiny_folder):
     """Give the world of a run that nothing disturbed; tests only read it."""
     world = World(tmp_path_factory.mktemp("finished"), tiny_folder("bert-encoder"))
-    assert pipeline.run(load_settings(world.config), RunFolder(world.out), Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few_figures(patch.setattr)
+        assert pipeline.run(load_settings(world.config), RunFolder(world.out), Console(quiet=True))
     return world
