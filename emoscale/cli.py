@@ -107,6 +107,23 @@ def reproduce(
     )
 
 
+@app.command()
+def scores(
+    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
+    scale: Annotated[tuple[float, float], typer.Option(help="Lowest and highest answer there is.")] = (1, 9),
+    seed: Annotated[int, typer.Option(min=0, help="Of the parallel analysis.")] = 0,
+) -> None:
+    """Turn people's ratings into attribute scores of concepts, with their reliability."""
+    from emoscale.concepts.score_files import score_files
+
+    result = score_files(ratings, out, scale=scale, seed=seed)
+    for note in result.notes:
+        typer.echo(note)
+    reliable = f"{len(result.scores.columns)} of {len(result.agreement)} attributes are reliable"
+    typer.echo(f"{out}: {len(result.scores)} concepts; {reliable}; ICC, loadings and unscaled scores are beside it")
+
+
 data = typer.Typer(help="Public data to fetch.", no_args_is_help=True)
 app.add_typer(data, name="data")
 

@@ -167,8 +167,9 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
 def attention_for_training(model: Any, device: torch.device, tokens: int) -> Iterator[None]:
     """Use the attention that trains fastest, while the block lasts.
 
-    On CPUs the backward pass of fused attention takes twice the time of plain matrix products (MiniLM, 34 tokens, bf16:
-    100 against 200 texts/s). Plain attention keeps tokens x tokens weights, so longer rows stay fused.
+    On CPUs the backward pass of fused attention is slower than plain matrix products for short rows (MiniLM, 34 tokens,
+    bf16: 97 against 166 texts/s, benchmarks/attention.py). Plain attention keeps tokens x tokens weights, so longer
+    rows stay fused.
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ SAVE_UNIT = "emoscale.ablation.stage:_save"
         (None, "emoscale.files:os.replace", 1, "after"),  # there is a manifest and no config
         ("tune", SAVE_PROMPTS, 2, "before"),
         ("tune", SAVE_PROMPTS, 2, "after"),
-        ("tune", "emoscale.pipeline:_record", 2, "before"),  # done, and not yet recorded
+        ("tune", "emoscale.recording:record", 2, "before"),  # done, and not yet recorded
         ("extract", COMMIT, 2, "before"),  # a block is written and not committed
         ("extract", "emoscale.store:Store.mark_complete", 1, "after"),  # the log of commits is still there
         ("select", "emoscale.store:Store.write", 5, "after"),  # three blocks of activations, then tau and p

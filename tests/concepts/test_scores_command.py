@@ -1,0 +1,40 @@
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoscale.cli import main
+
+
+@pytest.fixture
+def ratings(tmp_path):
+    generator = np.random.default_rng(0)
+    level = {"joy": 8, "anger": 2, "fear": 4, "pride": 6}
+    rows = [(rater, concept, mean + generator.integers(-1, 2)) for rater in range(6) for concept, mean in level.items()]
+    file = tmp_path / "valence.csv"
+    pd.DataFrame(rows, columns=["rater", "concept", "valence"]).to_csv(file, index=False)
+    return file
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["emoscale", "scores", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return end.value.code
+
+
+def test_ratings_become_scores(monkeypatch, capsys, ratings, tmp_path):
+    out = tmp_path / "scores.csv"
+    assert call(monkeypatch, ratings, "--out", out) == 0
+    scores = pd.read_csv(out, index_col="concept")["valence"]
+    assert scores.idxmax() == "joy"
+    assert scores["joy"] == 1
+    assert scores["anger"] == 0
+    assert "1 of 1 attributes are reliable" in capsys.readouterr().out
+
+
+def test_a_rating_beyond_the_scale_is_refused(monkeypatch, capsys, ratings, tmp_path):
+    assert call(monkeypatch, ratings, "--out", tmp_path / "scores.csv", "--scale", "1", "5") == 2
+    assert "valence.csv" in capsys.readouterr().err
+    assert not (tmp_path / "scores.csv").exists()
