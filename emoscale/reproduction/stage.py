@@ -175,6 +175,7 @@ def _scores(files: Released, people: People, folder: RunFolder, progress: Progre
     folder.write_table("scores", ours.reset_index())
     folder.write_table("score_agreement", result.agreement)
     folder.write_table("score_comparison", comparison)
+    folder.write_table("score_notes", pd.DataFrame({"note": result.notes}))
     progress.advance()
     worst = comparison["correlation"].min()
     return {"told": f"{ours.shape[1]} attributes from ratings; lowest correlation with the published {worst:.6f}"}

@@ -50,6 +50,7 @@ def opening(folder: RunFolder, label_counts: pd.Series | None) -> Opening:
             _single_draws(folder),
             _batch_means(folder),
             _false_negatives(folder, label_counts),
+            *_score_choices(folder),
         ],
     )
 
@@ -91,6 +92,16 @@ def _scores_told(folder: RunFolder) -> list[str]:
         f"The attribute scores computed from the raw ratings equal the published ones to {_EXACT:.0e} for "
         f"{exact} of {len(scores)} attributes; the lowest correlation is {worst['correlation']:.6f} "
         f"({worst['attribute']})."
+    ]
+
+
+def _score_choices(folder: RunFolder) -> list[str]:
+    if not (folder.tables / "score_notes.csv").is_file():
+        return []
+    notes = "; ".join(folder.table("score_notes")["note"])
+    return [
+        f"The article does not say all that its appraisal scores rest on. {notes}. Both are what makes the published "
+        "scores come out; that an event was left out for its missing answers is our reading, not the article's word."
     ]
 
 
