@@ -100,7 +100,7 @@ def _score_choices(folder: RunFolder) -> list[str]:
         return []
     notes = "; ".join(folder.table("score_notes")["note"])
     return [
-        f"The article does not say all that its appraisal scores rest on. {notes}. Both are what makes the published "
+        f"The article does not say all that its appraisal scores rest on. {notes}. These choices make the published "
         "scores come out; that an event was left out for its missing answers is our reading, not the article's word."
     ]
 
