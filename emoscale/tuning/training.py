@@ -174,8 +174,10 @@ class GroupTrainer:
         used, which = np.unique(rows.prompt[part], return_inverse=True)
         batch = self._model.batch([self._tokens[text] for text in rows.text[part]])
         with precision(self._schedule.precision, self._model.model.device):
-            vectors = torch.stack([self._vectors[n] for n in used])[which]
-            heads = torch.stack([self._heads[n] for n in used])[which]
+            # index_select, not indexing: its backward pass adds in a fixed order, so that a run can be repeated.
+            rows_of = torch.from_numpy(which).to(self._model.model.device)
+            vectors = torch.stack([self._vectors[n] for n in used]).index_select(0, rows_of)
+            heads = torch.stack([self._heads[n] for n in used]).index_select(0, rows_of)
             return self._model.scores(batch, vectors, heads).float()
 
 

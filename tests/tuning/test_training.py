@@ -201,3 +201,19 @@ def test_bfloat16_is_near_float32(model, tokens, prompts):
     assert near.vectors.dtype == torch.float32
     assert not torch.equal(near.vectors, exact.vectors)
     assert (near.loss - exact.loss).abs().max() < 0.2
+
+
+def test_training_can_be_repeated_to_the_last_bit(tiny_model):
+    """With several threads, and enough rows that the threads share them out."""
+    model = PromptedModel(tiny_model("bert-encoder"), "prefix", 24, ["negative", "positive"])
+    tokens = encode_texts(model.model.outline, GOOD + BAD, 20)
+    rng = np.random.default_rng(0)
+    prompts = [PromptTexts("joy", seed, sample(rng, 12), sample(rng, 4)) for seed in range(40)]
+    usual = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first, second = (train(model, tokens, prompts, batch_size=12, rows_per_pass=480, epochs=3) for _ in range(2))
+    finally:
+        torch.set_num_threads(usual)
+    assert torch.equal(first.vectors, second.vectors)
+    assert torch.equal(first.heads, second.heads)
