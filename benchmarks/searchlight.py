@@ -8,8 +8,6 @@ of tests and scaled up.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from scipy.stats import kendalltau
 
@@ -35,9 +33,12 @@ def main() -> None:
 
     ours = searchlight()
     sample = mean_pair_distances(values[:, :, :SAMPLED_NEURONS])
-    start = time.perf_counter()
-    scipy = np.array([[kendalltau(x, y, method="asymptotic").statistic for y in distances] for x in sample])
-    scipy_s = (time.perf_counter() - start) * NEURONS / SAMPLED_NEURONS
+
+    def scipy_sample() -> np.ndarray:
+        return np.array([[kendalltau(x, y, method="asymptotic").statistic for y in distances] for x in sample])
+
+    scipy = scipy_sample()
+    scipy_s = median_seconds(scipy_sample, options.repeats) * NEURONS / SAMPLED_NEURONS
     ours_s = median_seconds(searchlight, options.repeats)
     numbers = {
         "ours_s": ours_s,

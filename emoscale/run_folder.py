@@ -114,7 +114,7 @@ class RunFolder:
 
     def table(self, name: str) -> pd.DataFrame:
         """Read one of the result tables, e.g. ``"drop_by_attribute"``."""
-        return pd.read_csv(self.tables / f"{name}.csv", keep_default_na=True)
+        return pd.read_csv(self.tables / f"{name}.csv")
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write one result table as CSV with a header, at full precision."""

@@ -101,7 +101,8 @@ def _score_choices(folder: RunFolder) -> list[str]:
     notes = "; ".join(folder.table("score_notes")["note"])
     return [
         f"The article does not say all that its appraisal scores rest on. {notes}. These choices make the published "
-        "scores come out; that an event was left out for its missing answers is our reading, not the article's word."
+        "scores come out. Which event is missing was found by leaving out each in turn and comparing with the "
+        "published scores; that it was left out for its missing answers is our reading, not the article's word."
     ]
 
 
