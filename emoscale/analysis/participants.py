@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale_kernels import attribute_patterns, kendall_distances, tau_b
+from emoscale_kernels import attribute_patterns, numerators, pack_rdms, tau_b
 
 Floats = NDArray[np.float64]
 
@@ -75,8 +75,8 @@ def noise_ceiling(participants: Floats) -> pd.DataFrame:
 
 def _taus(dissimilarities: Floats, rdms: Floats) -> Floats:
     patterns = attribute_patterns(rdms)
-    numerators, ties = kendall_distances(dissimilarities, patterns)
-    return tau_b(numerators, ties, patterns.ties, rdms.shape[1])
+    judged = pack_rdms(dissimilarities, bits=patterns.signs is not None)
+    return tau_b(numerators(judged, patterns), judged.ties, patterns.ties, patterns.pairs)
 
 
 def _decimal(means: Floats) -> Floats:

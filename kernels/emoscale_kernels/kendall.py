@@ -7,24 +7,27 @@ two agree to the last bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale_kernels.kendall_bits import bit_numerators, pack_signs, untied_comparisons
-from emoscale_kernels.kendall_sort import dense_ranks, sort_numerators, tie_sums
+from emoscale_kernels.kendall_bits import discordant_comparisons, order_keys, pack_keys, valid_comparisons
+from emoscale_kernels.kendall_sort import ranks_and_ties, sort_numerators
 from emoscale_kernels.pairs import mean_pair_distances
+from emoscale_kernels.vectors import BLOCK
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Ranks = NDArray[np.int32]
+Words = NDArray[np.uint64]
 
-BITS_BELOW_CONCEPTS = 90
-"""Number of concepts from which merge sort is faster. Measured on one core with 14 attributes and 12
-replicates, in microseconds a neuron, bits against merge sort: C = 27: 18 / 212, 60: 480 / 1350, 80: 1630 / 2640,
-100: 4000 / 4400, 130: 11400 / 8000 with AVX-512; 27: 24 / 237, 80: 2020 / 3310, 100: 6450 / 4960 with AVX2."""
+BITS_BELOW_CONCEPTS = 100
+"""Number of concepts from which merge sort is faster. Measured on one core with 14 attributes and 12 replicates, in
+microseconds a neuron, packed comparisons against merge sort: C = 27: 8 / 206, 60: 155 / 1390, 90: 2370 / 3360,
+130: 10900 / 7900 with AVX-512. With AVX2 packing takes about twice as long."""
 
-_TILE_BYTES = 2**18
+_TILE_BYTES = 2**20
 
 
 class Patterns(NamedTuple):
@@ -36,13 +39,44 @@ class Patterns(NamedTuple):
         Sums over groups of t equal distances: t(t-1)/2, t(t-1)(t-2), t(t-1)(2t+5).
     ranks : ndarray of int32, shape (A, P)
         Dense ranks of the distances.
-    signs : ndarray of uint64, shape (A, 2, W), or None
-        Packed comparisons of the distances; None where merge sort is to be taken.
+    signs, masks : ndarray of uint64, shape (A, W), or None
+        Packed outcomes of the comparisons between distances, and which are not ties; None where merge sort is to be
+        taken.
     """
 
     ties: Integers
-    ranks: NDArray[np.int32]
-    signs: NDArray[np.uint64] | None
+    ranks: Ranks
+    signs: Words | None
+    masks: Words | None
+
+    @property
+    def pairs(self) -> int:
+        """Number P of distances in an RDM."""
+        return int(self.ranks.shape[1])
+
+
+class Rdms(NamedTuple):
+    """The neurons' RDMs, made ready to be compared with many patterns.
+
+    Attributes
+    ----------
+    ties : ndarray of int64, shape (n, 3)
+        As in `Patterns`. A neuron with a distance that is not finite counts as constant: all its distances are tied.
+    tied : ndarray of int64, shape (t,)
+        The neurons that have ties.
+    signs : ndarray of uint64, shape (n, W), or None
+        Packed outcomes of the comparisons, ties counted as greater; None where merge sort is to be taken.
+    tied_signs : ndarray of uint64, shape (t, W), or None
+        Of the neurons that have ties, these counted as less.
+    ranks : ndarray of int32, shape (n, P), or None
+        Dense ranks of the distances, for merge sort.
+    """
+
+    ties: Integers
+    tied: Integers
+    signs: Words | None
+    tied_signs: Words | None
+    ranks: Ranks | None
 
 
 def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
@@ -54,27 +88,120 @@ def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
         RDM of each attribute, pairs in ``numpy.triu_indices(C, 1)`` order. One with a value that is not finite counts
         as constant.
     bits : bool, optional
-        Take the bit-sliced algorithm (True) or merge sort (False); by default the faster for this P.
+        Take the algorithm of packed comparisons (True) or merge sort (False); by default the faster for this P.
 
     Returns
     -------
     Patterns
     """
-    distances = _constant_where_not_finite(np.array(distances, dtype=np.float64))
-    ties = tie_sums(distances)
     if bits is None:
         bits = distances.shape[1] < BITS_BELOW_CONCEPTS * (BITS_BELOW_CONCEPTS - 1) // 2
-    return Patterns(ties, dense_ranks(distances), pack_signs(distances) if bits else None)
+    ranks, ties = ranks_and_ties(_constant_where_not_finite(distances))
+    return _pack_patterns(ties, ranks) if bits else Patterns(ties, ranks, None, None)
+
+
+def permuted_patterns(patterns: Patterns, orders: Integers) -> Patterns:
+    """Exchange the concepts of every attribute.
+
+    Parameters
+    ----------
+    patterns : Patterns
+        Of A attributes over C concepts.
+    orders : ndarray of int64, shape (B, C)
+        Permutations: concept c takes the place of ``orders[b, c]``.
+
+    Returns
+    -------
+    Patterns
+        Of B * A patterns: all attributes after the first permutation, then all after the second, and so on.
+    """
+    first, second = np.triu_indices(orders.shape[1], 1)
+    pair = np.zeros((orders.shape[1], orders.shape[1]), dtype=np.int64)
+    pair[first, second] = pair[second, first] = np.arange(len(first))
+    moved = pair[orders[:, first], orders[:, second]]
+    ranks = np.take(patterns.ranks, moved, axis=1).transpose(1, 0, 2).reshape(-1, patterns.pairs)
+    ties = np.tile(patterns.ties, (len(orders), 1))
+    return Patterns(ties, ranks, None, None) if patterns.signs is None else _pack_patterns(ties, ranks)
+
+
+def _pack_patterns(ties: Integers, ranks: Ranks) -> Patterns:
+    pairs = ranks.shape[1]
+    keys = np.pad(ranks, ((0, 0), (0, -pairs % BLOCK)))
+    less = pack_keys(keys, pairs)
+    masks = pack_keys(keys, pairs, lift=1)
+    masks ^= less  # the ties
+    np.invert(masks, out=masks)
+    masks &= valid_comparisons(pairs)
+    return Patterns(ties, ranks, less, masks)
+
+
+def pack_rdms(distances: Floats, bits: bool) -> Rdms:
+    """Prepare the neurons' side once.
+
+    Parameters
+    ----------
+    distances : ndarray of float64, shape (n, P)
+    bits : bool
+        Whether the patterns to compare with have packed comparisons.
+
+    Returns
+    -------
+    Rdms
+    """
+    distances = _constant_where_not_finite(distances)
+    if not bits:
+        ranks, ties = ranks_and_ties(distances)
+        return Rdms(ties, np.flatnonzero(ties[:, 0]), None, None, ranks)
+    pairs = distances.shape[1]
+    keys, doubtful = order_keys(distances)
+    ties = np.zeros((len(distances), 3), dtype=np.int64)
+    # Ties are rare in averaged activations; finding them for certain needs a sort.
+    sorted_rows = np.flatnonzero(doubtful)
+    if sorted_rows.size:
+        keys[sorted_rows, :pairs], ties[sorted_rows] = ranks_and_ties(distances[sorted_rows])
+    tied = np.flatnonzero(ties[:, 0])
+    return Rdms(ties, tied, pack_keys(keys, pairs), pack_keys(keys[tied], pairs, lift=1), None)
+
+
+def numerators(rdms: Rdms, patterns: Patterns) -> Integers:
+    """Count concordant minus discordant comparisons of every neuron with every pattern.
+
+    Parameters
+    ----------
+    rdms : Rdms
+        Of n neurons.
+    patterns : Patterns
+        Of A attributes over the same pairs, prepared for the same algorithm.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, A)
+
+    Notes
+    -----
+    A tied comparison counts nothing. In packed comparisons a neuron's ties are broken both ways, and the two counts
+    averaged: what ties add to one they take from the other.
+    """
+    if patterns.signs is None or patterns.masks is None or rdms.signs is None or rdms.tied_signs is None:
+        assert rdms.ranks is not None  # noqa: S101  # the caller prepared both for one algorithm
+        return sort_numerators(rdms.ranks, rdms.ties, patterns.ranks, patterns.ties)
+    untied = patterns.pairs * (patterns.pairs - 1) // 2 - patterns.ties[:, 0]
+    discordant = discordant_comparisons(rdms.signs, patterns.signs, patterns.masks)
+    result: Integers = untied - 2 * discordant
+    if rdms.tied.size:
+        other = discordant_comparisons(rdms.tied_signs, patterns.signs, patterns.masks)
+        result[rdms.tied] = untied - discordant[rdms.tied] - other
+    return result
 
 
 def kendall_block(
-    values: Floats, patterns: Patterns, distances_of: Callable[[Floats], Floats] = mean_pair_distances
+    values: NDArray[np.floating], patterns: Patterns, distances_of: Callable[[Any], Floats] = mean_pair_distances
 ) -> tuple[Integers, Integers]:
     """Compare the RDMs of a block of neurons with those of all attributes.
 
     Parameters
     ----------
-    values : ndarray of float64, shape (R, C, n)
+    values : ndarray of float64 or float32, shape (R, C, n)
         Activation by replicate, concept and neuron.
     patterns : Patterns
         Of A attributes over the same C concepts.
@@ -86,58 +213,24 @@ def kendall_block(
     numerators : ndarray of int64, shape (n, A)
         Concordant minus discordant comparisons.
     ties : ndarray of int64, shape (n, 3)
-        Sums over each neuron's groups of t equal distances, as in `Patterns`. A neuron with a distance that is not
-        finite counts as constant: all its distances are tied.
+        As in `Rdms`.
     """
-    _, C, n = values.shape
-    A, P = len(patterns.ties), C * (C - 1) // 2
-    numerators = np.empty((n, A), dtype=np.int64)
+    n = values.shape[2]
+    counted = np.empty((n, len(patterns.ties)), dtype=np.int64)
     ties = np.empty((n, 3), dtype=np.int64)
-    # RDMs and signs of a few neurons at a time, so that they stay in the processor's cache.
-    row_bytes = 8 * P if patterns.signs is None else P * P // 8
-    tile = max(1, _TILE_BYTES // max(1, row_bytes))
+    # RDMs and comparisons of a few neurons at a time, so that they stay in the processor's cache.
+    row_bytes = 8 * patterns.pairs if patterns.signs is None else 8 * patterns.signs.shape[1]
+    tile = min(max(1, _TILE_BYTES // max(1, row_bytes)), max(1, n))
     for start in range(0, n, tile):
         stop = min(start + tile, n)
-        distances = _constant_where_not_finite(distances_of(values[:, :, start:stop]))
-        numerators[start:stop], ties[start:stop] = kendall_distances(distances, patterns)
-    return numerators, ties
-
-
-def kendall_distances(distances: Floats, patterns: Patterns) -> tuple[Integers, Integers]:
-    """Compare RDMs that are there already with those of all attributes.
-
-    Parameters
-    ----------
-    distances : ndarray of float64, shape (n, P)
-        Finite.
-    patterns : Patterns
-        Of A attributes over the same pairs.
-
-    Returns
-    -------
-    numerators : ndarray of int64, shape (n, A)
-    ties : ndarray of int64, shape (n, 3)
-        As `kendall_block` has them.
-    """
-    if patterns.signs is None:
-        return sort_numerators(distances, patterns.ranks, patterns.ties)
-    return _compare_bits(distances, patterns.signs)
-
-
-def _compare_bits(distances: Floats, attribute_signs: NDArray[np.uint64]) -> tuple[Integers, Integers]:
-    signs = pack_signs(distances)
-    ties = np.zeros((len(distances), 3), dtype=np.int64)
-    P = distances.shape[1]
-    # Ties are rare in averaged activations, and the sums need a sort.
-    tied = untied_comparisons(signs) < P * (P - 1) // 2
-    if tied.any():
-        ties[tied] = tie_sums(distances[tied])
-    return bit_numerators(signs, attribute_signs), ties
+        rdms = pack_rdms(distances_of(values[:, :, start:stop]), patterns.signs is not None)
+        counted[start:stop], ties[start:stop] = numerators(rdms, patterns), rdms.ties
+    return counted, ties
 
 
 def _constant_where_not_finite(distances: Floats) -> Floats:
-    distances[~np.isfinite(distances).all(axis=1)] = 0.0
-    return distances
+    finite = np.asarray(np.isfinite(distances).all(axis=1))
+    return distances if finite.all() else np.where(finite[:, np.newaxis], distances, 0.0)
 
 
 def tau_b(numerators: Integers, neuron_ties: Integers, attribute_ties: Integers, pairs: int) -> Floats:
@@ -148,7 +241,7 @@ def tau_b(numerators: Integers, neuron_ties: Integers, attribute_ties: Integers,
     numerators : ndarray of int64, shape (n, A)
     neuron_ties : ndarray of int64, shape (n, 3)
     attribute_ties : ndarray of int64, shape (A, 3)
-        All as `kendall_block` and `Patterns` have them.
+        As `Rdms` and `Patterns` have them.
     pairs : int
         Number P of distances in an RDM.
 

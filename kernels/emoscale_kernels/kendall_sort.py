@@ -16,25 +16,8 @@ Integers = NDArray[np.int64]
 Ranks = NDArray[np.int32]
 
 
-@kernel
-def _tie_sums(ordered: Floats) -> tuple[int, int, int]:
-    pairs = 0
-    triples = 0
-    weighted = 0
-    start = 0
-    for i in range(1, ordered.size + 1):
-        if i == ordered.size or ordered[i] != ordered[start]:
-            t = i - start
-            pairs += t * (t - 1) // 2
-            triples += t * (t - 1) * (t - 2)
-            weighted += t * (t - 1) * (2 * t + 5)
-            start = i
-    return pairs, triples, weighted
-
-
-@kernel
-def tie_sums(distances: Floats) -> Integers:
-    """Return the sums over groups of equal distances that tau-b and its variance need.
+def ranks_and_ties(distances: Floats) -> tuple[Ranks, Integers]:
+    """Rank the distances of each row, and sum what tau-b and its variance need over groups of equal distances.
 
     Parameters
     ----------
@@ -43,38 +26,73 @@ def tie_sums(distances: Floats) -> Integers:
 
     Returns
     -------
-    ndarray of int64, shape (n, 3)
+    ranks : ndarray of int32, shape (n, P)
+        Dense: 0, 1, 2, ...; equal distances share one.
+    ties : ndarray of int64, shape (n, 3)
         With t the size of a group: sums of t(t-1)/2, t(t-1)(t-2) and t(t-1)(2t+5).
     """
-    sums = np.empty((distances.shape[0], 3), dtype=np.int64)
-    for k in range(distances.shape[0]):
-        sums[k, 0], sums[k, 1], sums[k, 2] = _tie_sums(np.sort(distances[k]))
-    return sums
+    ranks = np.empty(distances.shape, dtype=np.int32)
+    ties = np.empty((len(distances), 3), dtype=np.int64)
+    # NumPy sorts in vectors, Numba does not.
+    _ranks_and_ties(distances, np.argsort(distances, axis=1), ranks, ties)
+    return ranks, ties
 
 
 @kernel
-def dense_ranks(distances: Floats) -> Ranks:
-    """Replace each row's distances by ranks 0, 1, 2, ... in which equal distances share one.
+def _ranks_and_ties(distances: Floats, order: Integers, ranks: Ranks, ties: Integers) -> None:
+    n, P = distances.shape
+    for k in range(n):
+        ties[k] = 0
+        rank = 0
+        start = 0
+        for i in range(1, P + 1):
+            if i == P or distances[k, order[k, i]] != distances[k, order[k, start]]:
+                for within in range(start, i):
+                    ranks[k, order[k, within]] = rank
+                t = i - start
+                ties[k, 0] += t * (t - 1) // 2
+                ties[k, 1] += t * (t - 1) * (t - 2)
+                ties[k, 2] += t * (t - 1) * (2 * t + 5)
+                start = i
+                rank += 1
+
+
+def sort_numerators(ranks: Ranks, ties: Integers, pattern_ranks: Ranks, pattern_ties: Integers) -> Integers:
+    """Count concordant minus discordant comparisons of every neuron with every attribute.
 
     Parameters
     ----------
-    distances : ndarray of float64, shape (n, P)
-        Finite.
+    ranks : ndarray of int32, shape (n, P)
+        RDMs of the neurons.
+    ties : ndarray of int64, shape (n, 3)
+    pattern_ranks : ndarray of int32, shape (A, P)
+        RDMs of the attributes.
+    pattern_ties : ndarray of int64, shape (A, 3)
+        All as `ranks_and_ties` makes them.
 
     Returns
     -------
-    ndarray of int32, shape (n, P)
+    ndarray of int64, shape (n, A)
     """
-    n, P = distances.shape
-    ranks = np.empty((n, P), dtype=np.int32)
+    numerators = np.empty((len(ranks), len(pattern_ranks)), dtype=np.int64)
+    _sort_numerators(ranks, np.argsort(ranks, axis=1), ties, pattern_ranks, pattern_ties, numerators)
+    return numerators
+
+
+@kernel
+def _sort_numerators(
+    ranks: Ranks, order: Integers, ties: Integers, pattern_ranks: Ranks, pattern_ties: Integers, numerators: Integers
+) -> None:
+    n, P = ranks.shape
+    values = np.empty(P, dtype=np.int32)
+    spare = np.empty(P, dtype=np.int32)
     for k in range(n):
-        order = np.argsort(distances[k])
-        rank = 0
-        for i in range(P):
-            if i > 0 and distances[k, order[i]] != distances[k, order[i - 1]]:
-                rank += 1
-            ranks[k, order[i]] = rank
-    return ranks
+        for a in range(pattern_ranks.shape[0]):
+            for i in range(P):
+                values[i] = pattern_ranks[a, order[k, i]]
+            joint = _sort_within_ties(ranks[k], order[k], values) if ties[k, 0] > 0 else 0
+            untied = P * (P - 1) // 2 - ties[k, 0] - pattern_ties[a, 0] + joint
+            numerators[k, a] = untied - 2 * _inversions(values, spare)
 
 
 @kernel
@@ -103,50 +121,12 @@ def _inversions(values: Ranks, spare: Ranks) -> int:
 
 
 @kernel
-def sort_numerators(distances: Floats, ranks: Ranks, attribute_ties: Integers) -> tuple[Integers, Integers]:
-    """Count concordant minus discordant comparisons of every neuron with every attribute.
-
-    Parameters
-    ----------
-    distances : ndarray of float64, shape (n, P)
-        RDMs of the neurons. Finite.
-    ranks : ndarray of int32, shape (A, P)
-        RDMs of the attributes, as `dense_ranks` makes them.
-    attribute_ties : ndarray of int64, shape (A, 3)
-        Their `tie_sums`.
-
-    Returns
-    -------
-    numerators : ndarray of int64, shape (n, A)
-    ties : ndarray of int64, shape (n, 3)
-        Tie sums of the neurons.
-    """
-    n, P = distances.shape
-    A = ranks.shape[0]
-    numerators = np.empty((n, A), dtype=np.int64)
-    ties = np.empty((n, 3), dtype=np.int64)
-    values = np.empty(P, dtype=np.int32)
-    spare = np.empty(P, dtype=np.int32)
-    for k in range(n):
-        order = np.argsort(distances[k])
-        ordered = distances[k][order]
-        ties[k, 0], ties[k, 1], ties[k, 2] = _tie_sums(ordered)
-        for a in range(A):
-            for i in range(P):
-                values[i] = ranks[a, order[i]]
-            joint = _sort_within_ties(ordered, values) if ties[k, 0] > 0 else 0
-            untied = P * (P - 1) // 2 - ties[k, 0] - attribute_ties[a, 0] + joint
-            numerators[k, a] = untied - 2 * _inversions(values, spare)
-    return numerators, ties
-
-
-@kernel
-def _sort_within_ties(ordered: Floats, values: Ranks) -> int:
+def _sort_within_ties(ranks: Ranks, order: Integers, values: Ranks) -> int:
     # Comparisons tied on the neuron's side must cost no exchange. Returns the number tied on both sides.
     joint = 0
     start = 0
-    for i in range(1, ordered.size + 1):
-        if i == ordered.size or ordered[i] != ordered[start]:
+    for i in range(1, order.size + 1):
+        if i == order.size or ranks[order[i]] != ranks[order[start]]:
             if i - start > 1:
                 values[start:i].sort()
                 run = start

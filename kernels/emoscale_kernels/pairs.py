@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale_kernels.jit import kernel
+from emoscale_kernels.vectors import LANES, mean_distances_of_1, mean_distances_of_3
 
 Floats = NDArray[np.float64]
 
@@ -16,12 +17,12 @@ _SMALLEST_SCALE = 1e-280
 """Below it the step would not be a normal number."""
 
 
-def mean_pair_distances(values: Floats) -> Floats:
+def mean_pair_distances(values: NDArray[np.floating]) -> Floats:
     """Return each neuron's RDM: the distances between concepts, averaged over replicates.
 
     Parameters
     ----------
-    values : ndarray of float64, shape (R, C, n)
+    values : ndarray of float64 or float32, shape (R, C, n)
         Activation by replicate, concept and neuron.
 
     Returns
@@ -34,7 +35,7 @@ def mean_pair_distances(values: Floats) -> Floats:
     -----
     Li, Su et al. 2024, searchlight analysis. Replicates are added in their order, as ``numpy.mean(axis=0)`` does.
     """
-    return _mean_pair_distances(np.ascontiguousarray(values, dtype=np.float64))
+    return _mean_pair_distances(values if values.dtype == np.float32 else np.asarray(values, dtype=np.float64))
 
 
 def condensed_distances(scores: Floats) -> Floats:
@@ -78,19 +79,30 @@ def decimal_distances(scores: Floats) -> Floats:
 
 
 @kernel
-def _mean_pair_distances(values: Floats) -> Floats:
+def _mean_pair_distances(values: NDArray[np.floating]) -> Floats:
     R, C, n = values.shape
-    distances = np.empty((n, C * (C - 1) // 2))
-    total = np.empty(n)
-    pair = 0
-    for i in range(C):
-        for j in range(i + 1, C):
-            # Neurons innermost: they are side by side in memory, and the sum over replicates keeps its order.
-            total[:] = 0.0
-            for r in range(R):
-                for k in range(n):
-                    total[k] += abs(values[r, i, k] - values[r, j, k])
-            for k in range(n):
-                distances[k, pair] = total[k] / R
-            pair += 1
+    P = C * (C - 1) // 2
+    distances = np.empty((n, P))
+    strip = np.zeros((R, C, LANES))
+    averaged = np.empty((P, LANES))
+    for start in range(0, n, LANES):
+        width = min(LANES, n - start)
+        for r in range(R):
+            for c in range(C):
+                for k in range(width):
+                    strip[r, c, k] = values[r, c, start + k]
+        pair = 0
+        for i in range(C):
+            j = i + 1
+            while j + 3 <= C:
+                mean_distances_of_3(strip, i, j, averaged, pair)
+                j += 3
+                pair += 3
+            while j < C:
+                mean_distances_of_1(strip, i, j, averaged, pair)
+                j += 1
+                pair += 1
+        for k in range(width):
+            for p in range(P):
+                distances[start + k, p] = averaged[p, k]
     return distances
