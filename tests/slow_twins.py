@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
 
 def distance(a, b):
@@ -124,3 +124,100 @@ def ranks_of_largest(column):
     """(N,) -> (N,): 1 is the largest, NaN share the last ranks."""
     keys = [math.inf if math.isnan(value) else -value for value in column]
     return np.array([average_rank(key, keys) for key in keys])
+
+
+def moments(values, cells, G):
+    """(rows, n), (rows,) -> counts (G,), mean (G, n), m2 (G, n), by Welford's update."""
+    n = values.shape[1]
+    counts, mean, m2 = [0] * G, [[0.0] * n for _ in range(G)], [[0.0] * n for _ in range(G)]
+    for row, cell in zip(values, cells, strict=True):
+        if cell < 0:
+            continue
+        counts[cell] += 1
+        share = 1 / counts[cell]
+        for k in range(n):
+            deviation = float(row[k]) - mean[cell][k]
+            mean[cell][k] += deviation * share
+            m2[cell][k] += deviation * (deviation * ((counts[cell] - 1) * share))
+    return np.array(counts, dtype=np.int64), np.array(mean).reshape(G, n), np.array(m2).reshape(G, n)
+
+
+def used_rows(x, concepts):
+    """Leave out the rows without a concept."""
+    used = [i for i, concept in enumerate(concepts) if concept >= 0]
+    return [float(x[i]) for i in used], [int(concepts[i]) for i in used]
+
+
+def eta_squared(x, concepts):
+    """(rows,), (rows,) -> share of the variance between concepts, in exact arithmetic."""
+    x, concepts = used_rows(x, concepts)
+    if len(set(x)) < 2 or not np.isfinite(x).all():
+        return math.nan
+    x = [Fraction(value) for value in x]
+    grand = sum(x) / len(x)
+    between = Fraction(0)
+    for c in set(concepts):
+        own = [value for value, concept in zip(x, concepts, strict=True) if concept == c]
+        between += len(own) * (sum(own) / len(own) - grand) ** 2
+    return float(between / sum((value - grand) ** 2 for value in x))
+
+
+def correlation_with_scores(x, concepts, scores, correlate):
+    """(rows,), (rows,), (C,) -> SciPy's `pearsonr` or `spearmanr`; NaN where a side is constant or has a NaN."""
+    x, concepts = used_rows(x, concepts)
+    y = [float(scores[c]) for c in concepts]
+    if len(set(x)) < 2 or len(set(y)) < 2 or np.isnan(x).any() or np.isnan(y).any():
+        return math.nan
+    return correlate(x, y).statistic
+
+
+def pearson_with_scores(x, concepts, scores):
+    """(rows,), (rows,), (C,) -> correlation; NaN where an activation is not finite."""
+    if not np.isfinite(used_rows(x, concepts)[0]).all():
+        return math.nan
+    return correlation_with_scores(x, concepts, scores, pearsonr)
+
+
+def spearman_with_scores(x, concepts, scores):
+    """(rows,), (rows,), (C,) -> correlation of ranks."""
+    return correlation_with_scores(x, concepts, scores, spearmanr)
+
+
+def rank_sums(x, concepts, C):
+    """(rows,), (rows,) -> (C,)."""
+    x, concepts = used_rows(x, concepts)
+    if np.isnan(x).any():
+        return [math.nan] * C
+    ranks = rankdata(x)
+    return [sum(rank for rank, concept in zip(ranks, concepts, strict=True) if concept == c) for c in range(C)]
+
+
+def tie_sum(x, concepts):
+    """(rows,), (rows,) -> sum over groups of equal activations of t^3 - t."""
+    x, _ = used_rows(x, concepts)
+    return math.nan if np.isnan(x).any() else sum(t**3 - t for t in Counter(x).values())
+
+
+def auroc(x, concepts, c):
+    """(rows,), (rows,) -> chance that a row of the concept beats another, pairs counted one by one."""
+    x, concepts = used_rows(x, concepts)
+    own = [value for value, concept in zip(x, concepts, strict=True) if concept == c]
+    others = [value for value, concept in zip(x, concepts, strict=True) if concept != c]
+    if not own or not others or np.isnan(x).any():
+        return math.nan
+    wins = sum((a > b) + (a == b) / 2 for a in own for b in others)
+    return wins / (len(own) * len(others))
+
+
+def average_precision(x, concepts, c):
+    """(rows,), (rows,) -> sum over thresholds of the gain in recall times the precision."""
+    x, concepts = used_rows(x, concepts)
+    if c not in concepts or np.isnan(x).any():
+        return math.nan
+    total, recall_before = 0.0, 0.0
+    for threshold in sorted(set(x), reverse=True):
+        chosen = [concept for value, concept in zip(x, concepts, strict=True) if value >= threshold]
+        recall, precision = chosen.count(c) / concepts.count(c), chosen.count(c) / len(chosen)
+        total += (recall - recall_before) * precision
+        recall_before = recall
+    return total

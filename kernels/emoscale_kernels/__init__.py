@@ -14,20 +14,45 @@ from emoscale_kernels.kendall import (
     permuted_patterns,
     tau_b,
 )
+from emoscale_kernels.moments import (
+    Moments,
+    empty_moments,
+    eta_squared,
+    group_moments,
+    merge_moments,
+    pearson_with_scores,
+    update_moments,
+)
+from emoscale_kernels.null import NullCounts, count_null, empty_null_counts
 from emoscale_kernels.pairs import condensed_distances, decimal_distances, mean_pair_distances
 from emoscale_kernels.published import published_distances
+from emoscale_kernels.ranks import RankSummary, auroc, rank_summary, spearman_with_scores
 
 __all__ = [
+    "Moments",
+    "NullCounts",
     "Patterns",
+    "RankSummary",
     "Rdms",
     "attribute_patterns",
+    "auroc",
     "condensed_distances",
+    "count_null",
     "decimal_distances",
+    "empty_moments",
+    "empty_null_counts",
+    "eta_squared",
+    "group_moments",
     "kendall_block",
     "mean_pair_distances",
+    "merge_moments",
     "numerators",
     "pack_rdms",
+    "pearson_with_scores",
     "permuted_patterns",
     "published_distances",
+    "rank_summary",
+    "spearman_with_scores",
     "tau_b",
+    "update_moments",
 ]

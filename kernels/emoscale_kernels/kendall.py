@@ -62,21 +62,21 @@ class Rdms(NamedTuple):
     ----------
     ties : ndarray of int64, shape (n, 3)
         As in `Patterns`. A neuron with a distance that is not finite counts as constant: all its distances are tied.
+    keys : ndarray of int32, shape (n, P rounded up to 32)
+        Integers in the order of the distances; the last ones mean nothing.
     tied : ndarray of int64, shape (t,)
         The neurons that have ties.
     signs : ndarray of uint64, shape (n, W), or None
-        Packed outcomes of the comparisons, ties counted as greater; None where merge sort is to be taken.
+        Packed outcomes of the comparisons, ties counted as greater; None where they were not asked for.
     tied_signs : ndarray of uint64, shape (t, W), or None
         Of the neurons that have ties, these counted as less.
-    ranks : ndarray of int32, shape (n, P), or None
-        Dense ranks of the distances, for merge sort.
     """
 
     ties: Integers
+    keys: Ranks
     tied: Integers
     signs: Words | None
     tied_signs: Words | None
-    ranks: Ranks | None
 
 
 def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
@@ -142,16 +142,13 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     ----------
     distances : ndarray of float64, shape (n, P)
     bits : bool
-        Whether the patterns to compare with have packed comparisons.
+        Pack the comparisons, which `numerators` needs for patterns that have them.
 
     Returns
     -------
     Rdms
     """
     distances = _constant_where_not_finite(distances)
-    if not bits:
-        ranks, ties = ranks_and_ties(distances)
-        return Rdms(ties, np.flatnonzero(ties[:, 0]), None, None, ranks)
     pairs = distances.shape[1]
     keys, doubtful = order_keys(distances)
     ties = np.zeros((len(distances), 3), dtype=np.int64)
@@ -160,7 +157,9 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     if sorted_rows.size:
         keys[sorted_rows, :pairs], ties[sorted_rows] = ranks_and_ties(distances[sorted_rows])
     tied = np.flatnonzero(ties[:, 0])
-    return Rdms(ties, tied, pack_keys(keys, pairs), pack_keys(keys[tied], pairs, lift=1), None)
+    if not bits:
+        return Rdms(ties, keys, tied, None, None)
+    return Rdms(ties, keys, tied, pack_keys(keys, pairs), pack_keys(keys[tied], pairs, lift=1))
 
 
 def numerators(rdms: Rdms, patterns: Patterns) -> Integers:
@@ -171,7 +170,7 @@ def numerators(rdms: Rdms, patterns: Patterns) -> Integers:
     rdms : Rdms
         Of n neurons.
     patterns : Patterns
-        Of A attributes over the same pairs, prepared for the same algorithm.
+        Of A attributes over the same pairs. Merge sort is taken unless both have packed comparisons.
 
     Returns
     -------
@@ -183,8 +182,7 @@ def numerators(rdms: Rdms, patterns: Patterns) -> Integers:
     averaged: what ties add to one they take from the other.
     """
     if patterns.signs is None or patterns.masks is None or rdms.signs is None or rdms.tied_signs is None:
-        assert rdms.ranks is not None  # noqa: S101  # the caller prepared both for one algorithm
-        return sort_numerators(rdms.ranks, rdms.ties, patterns.ranks, patterns.ties)
+        return sort_numerators(rdms.keys[:, : patterns.pairs], rdms.ties, patterns.ranks, patterns.ties)
     untied = patterns.pairs * (patterns.pairs - 1) // 2 - patterns.ties[:, 0]
     discordant = discordant_comparisons(rdms.signs, patterns.signs, patterns.masks)
     result: Integers = untied - 2 * discordant

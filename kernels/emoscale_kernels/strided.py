@@ -1,0 +1,37 @@
+"""Rows of a matrix as one contiguous array, which is what Numba makes vector code for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def flat_rows(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Return the elements of a matrix in one dimension, and the step from one row to the next.
+
+    Parameters
+    ----------
+    values : ndarray of float16, float32 or float64, shape (rows, n)
+        Contiguous or a slice of a larger array; copied only where the elements of a row are not side by side.
+
+    Returns
+    -------
+    flat : ndarray, read-only
+        Element ``[i, k]`` is ``flat[i * step + k]``. What lies between rows is somebody else's.
+    step : int
+
+    Raises
+    ------
+    TypeError
+        If the elements are of another type, such as the bits of bfloat16, which their size alone would not tell.
+    """
+    if values.dtype not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"activations must be float16, float32 or float64, not {values.dtype}")
+    rows, n = values.shape
+    step, rest = divmod(values.strides[0], values.itemsize)
+    if values.strides[1] != values.itemsize or rest or step < n:
+        values, step = np.ascontiguousarray(values), n
+    size = (rows - 1) * step + n if rows and n else 0
+    return np.lib.stride_tricks.as_strided(values, (size,), (values.itemsize,), writeable=False), step
