@@ -1,39 +1,75 @@
-"""What every benchmark does: repeat, take the median, print, write."""
+"""What every benchmark does: repeat, take the median, print, write; and what the processor can do."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from rich.console import Console
 from rich.table import Table
 
 from emoscale.files import write_text
 
 
-def arguments(question: str) -> argparse.Namespace:
-    """Read the command line every benchmark has."""
-    parser = argparse.ArgumentParser(description=question)
+def arguments(question: str, **numbers: float) -> argparse.Namespace:
+    """Read the command line every benchmark has, and numbers of this one with their defaults."""
+    parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    parser.add_argument("--repeats", type=int, default=5, help="take the median of so many runs")
+    parser.add_argument("--repeats", type=int, default=5, help="take the median of so many runs (default: 5)")
+    for name, default in numbers.items():
+        kind = type(default)
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"(default: {default})")
     return parser.parse_args()
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median wall time of `work`, after one run to warm up."""
+def seconds(work: Callable[[], object]) -> float:
+    """Return the wall time of `work`."""
+    start = time.perf_counter()
     work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    return time.perf_counter() - start
+
+
+def median_seconds(work: Callable[[], object], repeats: int, warm: bool = True) -> float:
+    """Return the median wall time of `work`, after one run to warm up."""
+    if warm:
         work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return statistics.median(seconds(work) for _ in range(repeats))
+
+
+def peak_rss_mib() -> float:
+    """Return the most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def vector_bits() -> int:
+    """Return the width of this processor's vectors."""
+    features = get_host_cpu_features()
+    return 512 if features.get("avx512f") else 256 if features.get("avx2") else 128
+
+
+def clock_ghz() -> float:
+    """Measure the clock: a chain of operations of which each waits for the one before."""
+    turns = 50_000_000
+    _chain(turns)
+    return 2 * turns / min(seconds(lambda: _chain(turns)) for _ in range(5)) / 1e9
+
+
+@numba.njit
+def _chain(turns: int) -> int:
+    x = 1
+    for i in range(turns):
+        x = (x * 3) ^ i  # an addition with a shift, and an XOR: two cycles
+    return x
 
 
 def tell(title: str, numbers: dict[str, Any], file: Path | None) -> None:
@@ -43,4 +79,5 @@ def tell(title: str, numbers: dict[str, Any], file: Path | None) -> None:
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     Console().print(table)
     if file:
-        write_text(file, json.dumps({"machine": platform.machine(), **numbers}, indent=2) + "\n")
+        machine = {"machine": platform.machine(), "processor": get_host_cpu_name(), "cores": os.cpu_count()}
+        write_text(file, json.dumps({**machine, **numbers}, indent=2) + "\n")

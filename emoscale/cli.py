@@ -35,6 +35,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Another value for a setting, e.g. --set tuning.epochs=3."),
 ]
+FreshStage = Annotated[bool, typer.Option("--fresh", help="Do this stage, and later those after it, anew.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Select on a running Dask cluster; for --set machine.scheduler=ADDRESS."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="KIND", help="Select on a cluster that is started: slurm; for --set machine.cluster=KIND."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,21 +64,29 @@ def run(
     out: Out = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start anew.")] = False,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
 ) -> None:
     """Do every stage of a run that is not done yet."""
-    _run(config, out, overrides, fresh, only=None)
+    _run(config, out, [*(overrides or []), *_computers(scheduler, cluster)], fresh, only=None)
 
 
 def _add_stage(name: str, purpose: str) -> None:
-    def command(
-        config: Config,
-        out: Out = None,
-        overrides: Overrides = None,
-        fresh: Annotated[bool, typer.Option("--fresh", help="Do this stage, and later those after it, anew.")] = False,
-    ) -> None:
+    def command(config: Config, out: Out = None, overrides: Overrides = None, fresh: FreshStage = False) -> None:
         _run(config, out, overrides, fresh, only=name)
 
-    app.command(name, help=purpose)(command)
+    app.command(name, help=purpose)(_select if name == "select" else command)
+
+
+def _select(
+    config: Config,
+    out: Out = None,
+    overrides: Overrides = None,
+    fresh: FreshStage = False,
+    scheduler: Scheduler = None,
+    cluster: Cluster = None,
+) -> None:
+    _run(config, out, [*(overrides or []), *_computers(scheduler, cluster)], fresh, only="select")
 
 
 _STAGES = {
@@ -94,8 +111,8 @@ def reproduce(
         typer.Option("--as-published/--exact", help="Round neurons' distances to 15 digits, as the study's files did."),
     ] = True,
     permutations: Annotated[
-        int, typer.Option(help="Permutations of the concepts, for a test beside the study's.")
-    ] = 100,
+        int, typer.Option(help="Permutations of the concepts, for p that hold; the published p are kept beside them.")
+    ] = 999,
     seed: Annotated[int, typer.Option(help="Of the permutations.")] = 0,
     threads: Annotated[int | None, typer.Option(help="Threads that compute.  [default: one a core]")] = None,
 ) -> None:
@@ -172,6 +189,11 @@ def _run(config: Path, out: Path | None, overrides: list[str] | None, fresh: boo
     settings = load_settings(config, overrides or [])
     folder = RunFolder(out or Path("runs") / config.stem)
     pipeline.run(settings, folder, Console(quiet=not _is_rank_0()), only=only, fresh=fresh)
+
+
+def _computers(scheduler: str | None, cluster: str | None) -> list[str]:
+    given = {"machine.scheduler": scheduler, "machine.cluster": cluster}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def _is_rank_0() -> bool:

@@ -11,10 +11,10 @@ from rich.table import Table
 from emoscale.errors import InputError, StoreError
 from emoscale.progress import say
 from emoscale.run_folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY, StoreSchema
+from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY, StoreSchema, row_measures_schema
 from emoscale.store import Store, open_store
 
-_SCHEMAS: tuple[StoreSchema, ...] = (ACTIVATIONS, SELECTIVITY, MASKS)
+_SCHEMAS: tuple[StoreSchema, ...] = (ACTIVATIONS, SELECTIVITY, MASKS, row_measures_schema([]))
 
 
 def inspect_path(path: Path, verify: bool, console: Console) -> None:
@@ -40,7 +40,8 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
         stores = [_open(path)]
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
-        stores = [_open(p) for p in (folder.activations, folder.selectivity, folder.masks) if p.exists()]
+        paths = (folder.activations, folder.selectivity, folder.row_measures, folder.masks)
+        stores = [_open(path) for path in paths if path.exists()]
         _print_run(folder, stores, console)
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
@@ -63,7 +64,8 @@ def _open(path: Path) -> Store:
         except InputError as error:
             if f"not {schema.kind}" not in str(error):  # it is of this kind, or of none: no other schema will do
                 raise
-    return open_store(path, last)
+    # Which row measures there are, the store itself says.
+    return open_store(path, row_measures_schema(open_store(path, last).attributes["origin"]["measures"]))
 
 
 def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:

@@ -181,7 +181,7 @@ def _outputs(folder: RunFolder, stage: str) -> list[Path]:
     return {
         "tune": [folder.prompts, folder.prompt_table],
         "extract": [folder.activations, folder.commits(folder.activations)],
-        "select": [folder.selectivity],
+        "select": [folder.selectivity, folder.row_measures],
         "mask": [folder.masks],
         "ablate": [folder.ablation, folder.ablation_table],
         "analyze": [folder.tables],

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "selectivity.zarr"
 
     @property
+    def row_measures(self) -> Path:
+        """Store of the measures over single rows; there if some were asked for."""
+        return self.path / "row_measures.zarr"
+
+    @property
     def masks(self) -> Path:
         """Store of the masks (mask, neuron)."""
         return self.path / "masks.zarr"

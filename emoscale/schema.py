@@ -7,6 +7,7 @@ index stands for.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 FORMAT = 1
@@ -86,12 +87,57 @@ SELECTIVITY = StoreSchema(
     "selectivity",
     data=(
         Array("tau", ("neuron", "attribute"), "float64", "Kendall's tau-b of the neuron's and the attribute's RDM"),
-        Array("p", ("neuron", "attribute"), "float64", "One-sided p of tau > 0"),
-        Array("q", ("neuron", "attribute"), "float64", "p * tests / rank of p, over all neurons and attributes"),
+        Array("p", ("neuron", "attribute"), "float64", "One-sided p of tau > 0, by the inference chosen"),
+        Array(
+            "q", ("neuron", "attribute"), "float64", "p corrected for all neurons and attributes (false discoveries)"
+        ),
         Array("rank", ("neuron", "attribute"), "float64", "Average rank of -tau within the attribute, from 1"),
+        Array("p_asymptotic", ("neuron", "attribute"), "float64", "p by the published normal approximation"),
+        Array(
+            "p_attribute",
+            ("neuron", "attribute"),
+            "float64",
+            "Share of permutations whose largest tau of this attribute reaches tau; NaN without permutations",
+        ),
+        Array(
+            "p_all",
+            ("neuron", "attribute"),
+            "float64",
+            "Share of permutations whose largest tau of all attributes reaches tau; NaN without permutations",
+        ),
+        Array(
+            "null_spread",
+            ("neuron", "attribute"),
+            "float64",
+            "Root mean square of tau under permutation, in units of what the published approximation assumes",
+        ),
+        Array("tau_odd", ("neuron", "attribute"), "float64", "tau from the first, third, ... replicate"),
+        Array("tau_even", ("neuron", "attribute"), "float64", "tau from the second, fourth, ...; NaN if there is one"),
     ),
     coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
 )
+
+ROW_MEASURES = (
+    Array("mean", ("neuron", "concept"), "float64", "Mean activation over the concept's rows"),
+    Array("variance", ("neuron", "concept"), "float64", "Variance of the activation over the concept's rows"),
+    Array("eta_squared", ("neuron",), "float64", "Share of the variance over rows that lies between concepts, 0 to 1"),
+    Array("pearson", ("neuron", "attribute"), "float64", "Correlation over rows with the score of the row's concept"),
+    Array("spearman", ("neuron", "attribute"), "float64", "Rank correlation over rows with the concept's score"),
+    Array("auroc", ("neuron", "concept"), "float64", "Chance that a row of the concept is more active than another"),
+    Array("average_precision", ("neuron", "concept"), "float64", "Average precision of finding the concept's rows"),
+)
+
+
+def row_measures_schema(names: Collection[str]) -> StoreSchema:
+    """Return the schema of a store of some of the row measures."""
+    data = tuple(array for array in ROW_MEASURES if array.name in names)
+    dims = {dim for array in data for dim in array.dims}
+    named = (
+        Array("concept", ("concept",), "str", "Concept"),
+        Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"),
+    )
+    return StoreSchema("row measures", data, (*(array for array in named if array.name in dims), *NEURON_COORDINATES))
+
 
 MASKS = StoreSchema(
     "masks",

@@ -16,7 +16,7 @@ from emoscale.models.prompt_files import load_prompts
 from emoscale.progress import Progress
 from emoscale.report import write_report
 from emoscale.run_folder import RunFolder
-from emoscale.selectivity import select
+from emoscale.selectivity import Computers, select
 from emoscale.tuning import tune
 from emoscale.tuning.training import Schedule
 
@@ -72,10 +72,19 @@ def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
         inputs.concepts.attributes,
         measure=s.measure,
         inference=s.inference,
+        permutations=s.permutations,
+        seed=s.seed,
+        row_measures=s.row_measures,
+        backend=s.backend,
         alpha=s.alpha,
-        block_neurons=s.block_neurons,
-        threads=machine.threads,
-        scheduler=machine.scheduler,
+        computers=Computers(
+            threads=machine.threads,
+            memory_limit=machine.memory_limit,
+            block_neurons=s.block_neurons,
+            scheduler=machine.scheduler,
+            cluster=machine.cluster,
+            workers=machine.workers,
+        ),
         progress=progress,
     )
 

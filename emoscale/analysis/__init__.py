@@ -4,6 +4,7 @@
 they serve other data (the study's released accuracies, say) as well.
 """
 
+from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
 from emoscale.analysis.participants import importance_intervals, noise_ceiling
@@ -19,12 +20,14 @@ __all__ = [
     "human_comparison",
     "importance",
     "importance_intervals",
+    "inference_summary",
     "mean_drop_correlation",
     "noise_ceiling",
     "overall_drop",
     "overlap",
     "paired_accuracies",
     "random_draws",
+    "reliability",
     "significant_by_layer",
     "tau_summary",
     "unimodality",

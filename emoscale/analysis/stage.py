@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
 from emoscale.analysis.participants import importance_intervals, noise_ceiling
@@ -160,7 +161,10 @@ def _population_tables(
     if names != list(attributes):
         raise StageError(f"{folder.selectivity}: made for other attributes ({', '.join(names)}); run select again")
     q = store.read("q")
+    p = {name: store.read(name) for name in ("p_asymptotic", "p_attribute", "p_all")}
     return {
+        "inference": inference_summary(p, q, store.read("null_spread"), names, alpha),
+        "reliability": reliability(store.read("tau_odd"), store.read("tau_even"), names),
         "significant": significant_by_layer(q, store.read("layer"), names, alpha),
         "tau_summary": tau_summary(store.read("tau"), q, names, alpha),
         "overlap": overlap(store.read("rank"), names, ks),

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 PUBLISHED_SEEDS = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100]
 PUBLISHED_K: list[int | float] = [1500, 2000, 2500, 3000, 4000, 5000, 6000]
@@ -13,6 +27,16 @@ Count = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _bytes(value: object) -> int:
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        raise ValueError("give a size such as 4 GB") from error
+
+
+Bytes = Annotated[StrictInt, BeforeValidator(_bytes), Field(ge=1)]
 
 
 def _each_once(values: list[int]) -> list[int]:
@@ -126,11 +150,21 @@ class SelectivitySettings(Section):
     """Selectivity of every neuron for every attribute."""
 
     measure: Literal["kendall"] = "kendall"
-    inference: Literal["asymptotic"] = "asymptotic"
+    inference: Literal["permutation", "asymptotic"] = "permutation"
+    """Where p come from: permutations of the concepts, or the published approximation, whose p are too small."""
+    permutations: Count = 999
+    seed: Seed = 0
+    """Of the permutations."""
+    row_measures: list[
+        Literal["mean", "variance", "eta_squared", "pearson", "spearman", "auroc", "average_precision"]
+    ] = []
+    """Measures over single rows (texts, tokens) to compute as well, into row_measures.zarr."""
+    backend: Literal["auto", "cpu", "cuda"] = "auto"
+    """What counts comparisons under permutation; ``auto`` takes a GPU where there is one."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """A neuron is significant when q is below."""
-    block_neurons: Count = 1024
-    """Neurons of one task."""
+    block_neurons: Count | None = None
+    """The most neurons of one task; as many as machine.memory_limit allows when left out."""
 
 
 class MaskSettings(Section):
@@ -159,8 +193,22 @@ class MachineSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | None = None
     """CPU threads of each process; the machine's cores shared out when left out."""
+    memory_limit: Bytes | None = None
+    """Memory that activations take while selectivity is computed, e.g. ``4 GB``, in each process; a quarter of what is
+    free when left out."""
     scheduler: str | None = None
-    """Address of a running Dask cluster for the selectivity stage."""
+    """Address of a running Dask cluster for the selectivity stage, e.g. ``tcp://10.0.0.1:8786``."""
+    cluster: Literal["slurm"] | None = None
+    """Kind of cluster to start for the selectivity stage; dask-jobqueue's own settings say what a job is."""
+    workers: Count = 4
+    """Worker processes of the cluster that is started."""
+
+    @field_validator("cluster")
+    @classmethod
+    def _is_the_only_one(cls, cluster: str | None, given: ValidationInfo) -> str | None:
+        if cluster and given.data.get("scheduler"):
+            raise ValueError("machine.scheduler is set too, keep one of them")
+        return cluster
 
 
 class Settings(Section):

@@ -1,4 +1,4 @@
-"""From released files to a run folder: import, select, permute, analyze, report."""
+"""From released files to a run folder: import, select, analyze, report."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from emoscale.reproduction.released import Released, released_files
 from emoscale.reproduction.telling import opening
 from emoscale.run_folder import RunFolder
 from emoscale.schema import SELECTIVITY
-from emoscale.selectivity import permutation_table, permutation_test, select
+from emoscale.selectivity import Computers, select
 from emoscale.store import open_store
 
 TITLE = "Language-specific representation of emotion-concept knowledge, from its released data"
 SOURCE = "thunlp/Model_Emotion"
-PERMUTATIONS = 100
-"""On the released data 20 gave 3,691 to 6,264 significant tests (four seeds), 200 gave 4,339 and 4,875 (two seeds)."""
+PERMUTATIONS = 999
 _ALPHA = 0.01
 _RATINGS = ("affective.csv", "faces.csv", "appraisal.csv")
 
@@ -64,7 +63,7 @@ def reproduce(
         Round neurons' mean distances to 15 significant digits before tau, as the study's files did (Li, Su et al. 2024,
         `emoscale_kernels.published_distances`).
     permutations : int
-        Of the concept labels, for the test beside the published one.
+        Of the concept labels, for valid p; the published ones are kept beside them.
     seed : int
         Of the permutations.
     threads : int, optional
@@ -84,17 +83,11 @@ def reproduce(
         do_stage("scores", lambda progress: _scores(files, people, folder, progress), folder, console, "{told}")
         do_stage(
             "select",
-            lambda progress: _select(files, people, folder, as_published, threads, progress),
+            lambda progress: _select(files, people, folder, as_published, permutations, seed, threads, progress),
             folder,
             console,
-            "{neurons:,} neurons, {significant:,} of {tests:,} tests significant; {ranks}",
-        )
-        do_stage(
-            "permute",
-            lambda progress: _permute(people, folder, as_published, permutations, seed, threads, progress),
-            folder,
-            console,
-            "{significant:,} tests significant against {permutations} permutations, {survivors:,} after correction",
+            "{neurons:,} neurons, {significant:,} of {tests:,} tests significant against {permutations} permutations; "
+            "{ranks}",
         )
         do_stage(
             "analyze",
@@ -182,20 +175,28 @@ def _scores(files: Released, people: People, folder: RunFolder, progress: Progre
 
 
 def _select(
-    files: Released, people: People, folder: RunFolder, as_published: bool, threads: int | None, progress: Progress
+    files: Released,
+    people: People,
+    folder: RunFolder,
+    as_published: bool,
+    permutations: int,
+    seed: int,
+    threads: int | None,
+    progress: Progress,
 ) -> dict[str, object]:
-    counts: dict[str, object] = dict(
-        select(
-            folder,
-            people.scores,
-            people.concepts,
-            people.attributes,
-            rdms=people.rdms,
-            inference="as_published" if as_published else "asymptotic",
-            alpha=_ALPHA,
-            threads=threads,
-            progress=progress,
-        )
+    counts: dict[str, object] = {"permutations": permutations}
+    counts |= select(
+        folder,
+        people.scores,
+        people.concepts,
+        people.attributes,
+        rdms=people.rdms,
+        permutations=permutations,
+        seed=seed,
+        as_published=as_published,
+        alpha=_ALPHA,
+        computers=Computers(threads=threads),
+        progress=progress,
     )
     store = open_store(folder.selectivity, SELECTIVITY)
     ranks = store.read("rank")
@@ -210,34 +211,6 @@ def _select(
     comparison = compare_ranks(ranks, theirs, people.attributes)
     folder.write_table("rank_comparison", comparison)
     return counts | {"ranks": f"{comparison['equal'].mean():.2%} of the released ranks equal"}
-
-
-def _permute(
-    people: People,
-    folder: RunFolder,
-    as_published: bool,
-    permutations: int,
-    seed: int,
-    threads: int | None,
-    progress: Progress,
-) -> dict[str, int]:
-    test = permutation_test(
-        folder,
-        people.rdms,
-        people.concepts,
-        permutations=permutations,
-        seed=seed,
-        as_published=as_published,
-        threads=threads,
-        progress=progress,
-    )
-    table = permutation_table(test, people.attributes, _ALPHA)
-    folder.write_table("permutation", table)
-    return {
-        "significant": int(table["significant"].sum()),
-        "survivors": int(table["survivors"].sum()),
-        "permutations": permutations,
-    }
 
 
 def _analyze(people: People, folder: RunFolder, progress: Progress) -> dict[str, int]:

@@ -1,17 +1,17 @@
 """How well each neuron's differences between concepts match people's differences on each attribute."""
 
+from emoscale.selectivity.computing import Computers
 from emoscale.selectivity.inference import average_ranks, q_values
 from emoscale.selectivity.measures import MEASURES, Measure
-from emoscale.selectivity.permutation import PermutationTest, permutation_table, permutation_test
-from emoscale.selectivity.searchlight import select
+from emoscale.selectivity.row_measures import ROW_MEASURES
+from emoscale.selectivity.stage import select
 
 __all__ = [
     "MEASURES",
+    "ROW_MEASURES",
+    "Computers",
     "Measure",
-    "PermutationTest",
     "average_ranks",
-    "permutation_table",
-    "permutation_test",
     "q_values",
     "select",
 ]

@@ -1,8 +1,9 @@
-"""Where in the store the activation of each concept in each replicate is."""
+"""Which rows of the store stand for each concept in each replicate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,41 +12,58 @@ from emoscale.errors import InputError
 from emoscale.store import Store
 
 
-def observation_grid(store: Store, concepts: Sequence[str]) -> NDArray[np.int64]:
-    """Find the observation of every concept and replicate.
+class Cells(NamedTuple):
+    """Rows grouped by concept and replicate.
+
+    Attributes
+    ----------
+    of_row : ndarray of int64, shape (observations,)
+        Number ``r * C + c`` of the row's cell; -1 for rows of other concepts.
+    replicates : int
+        R, in the order in which the store first has them.
+    concepts : int
+        C
+    """
+
+    of_row: NDArray[np.int64]
+    replicates: int
+    concepts: int
+
+
+def observation_cells(store: Store, concepts: Sequence[str]) -> Cells:
+    """Group the store's rows by concept and replicate.
 
     Parameters
     ----------
     store : Store
         Of activations.
     concepts : sequence of str
-        In the order wanted. Observations of other concepts are left aside.
+        In the order wanted. Rows of other concepts are left aside.
 
     Returns
     -------
-    ndarray of int64, shape (R, C)
-        Row of the store; replicates in the order in which the store first has them.
+    Cells
 
     Raises
     ------
     InputError
-        Names every concept that has no observation, lacks a replicate that others have, or has one twice.
+        Names every concept that has no row, or lacks a replicate that others have.
     """
-    rows: dict[str, dict[str, list[int]]] = {concept: {} for concept in concepts}
-    replicates: dict[str, None] = {}
-    for row, (concept, replicate) in enumerate(zip(store.read("concept"), store.read("replicate"), strict=True)):
-        if concept in rows:
-            rows[concept].setdefault(replicate, []).append(row)
-            replicates[replicate] = None
+    number = {concept: c for c, concept in enumerate(concepts)}
+    of_concept = np.array([number.get(concept, -1) for concept in store.read("concept")], dtype=np.int64)
+    used = of_concept >= 0
+    names: dict[str, int] = {}
+    of_replicate = np.zeros(len(used), dtype=np.int64)
+    of_replicate[used] = [names.setdefault(name, len(names)) for name in store.read("replicate")[used]]
+    of_row = np.where(used, of_replicate * len(concepts) + of_concept, -1)
+    filled = np.bincount(of_row[used], minlength=len(names) * len(concepts)).reshape(len(names), len(concepts))
     problems = []
-    for concept, found in rows.items():
+    for c, concept in enumerate(concepts):
         where = f"{store.path}: concept {concept!r}"
-        if not found:
+        if not filled[:, c].any():
             problems.append(f"{where} has no activations; extract it too, or leave it out of the attributes")
-        elif lacking := [replicate for replicate in replicates if replicate not in found]:
+        elif lacking := [name for name, r in names.items() if not filled[r, c]]:
             problems.append(f"{where} lacks replicates {', '.join(lacking)}; run `emoscale extract` with --fresh")
-        if doubled := [replicate for replicate, at in found.items() if len(at) > 1]:
-            problems.append(f"{where} has replicates {', '.join(doubled)} more than once; keep one observation of each")
     if problems:
         raise InputError(problems)
-    return np.array([[rows[concept][replicate][0] for concept in concepts] for replicate in replicates], dtype=np.int64)
+    return Cells(of_row, len(names), len(concepts))

@@ -1,72 +1,145 @@
-"""Kendall's tau-b between a neuron's RDM and an attribute's RDM, the published measure."""
+"""Kendall's tau-b between a neuron's RDM and an attribute's RDM, the published measure, with both its tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from emoscale.selectivity.permutation import permutation_p
+from emoscale.selectivity.tested import Tested
 from emoscale_kernels import (
+    NullCounts,
     Patterns,
-    attribute_patterns,
-    decimal_distances,
+    Rdms,
+    count_null,
+    empty_null_counts,
     kendall_block,
     mean_pair_distances,
-    published_distances,
+    numerators,
+    pack_rdms,
+    permuted_patterns,
     tau_b,
 )
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Distances = Callable[[Any], Floats]
+
+_PATTERNS_TOGETHER = 32
+"""Permuted patterns that are compared with all neurons before the next: so many stay in the processor's cache."""
+_NEURONS_TOGETHER = 2048
 
 
-def prepare(scores: Floats) -> Patterns:
-    """Make the attributes' RDMs ready.
-
-    Parameters
-    ----------
-    scores : ndarray of float64, shape (C, A)
-
-    Returns
-    -------
-    Patterns
-    """
-    return attribute_patterns(decimal_distances(scores))
-
-
-def asymptotic(
-    values: Floats, patterns: Patterns, distances_of: Callable[[Floats], Floats] = mean_pair_distances
-) -> tuple[Floats, Floats]:
-    """Compute tau-b and its p by the normal approximation.
+def tau(values: NDArray[np.floating], patterns: Patterns, distances_of: Distances = mean_pair_distances) -> Floats:
+    """Compute tau-b alone.
 
     Parameters
     ----------
-    values : ndarray of float64, shape (R, C, n)
+    values : ndarray of float64 or float32, shape (R, C, n)
         Activation by replicate, concept and neuron.
     patterns : Patterns
-        From `prepare`, over the same C concepts.
+        Of A attributes over the same C concepts.
     distances_of : callable
         From activations to the neurons' RDMs.
 
     Returns
     -------
-    tau, p : ndarray of float64, shape (n, A)
-        One-sided p of tau > 0. Both NaN where the neuron or the attribute is constant.
+    ndarray of float64, shape (n, A)
+        NaN where the neuron or the attribute is constant.
     """
-    C = values.shape[1]
-    pairs = C * (C - 1) // 2
-    numerators, ties = kendall_block(values, patterns, distances_of)
-    tau = tau_b(numerators, ties, patterns.ties, pairs)
+    counted, ties = kendall_block(values, patterns, distances_of)
+    return tau_b(counted, ties, patterns.ties, patterns.pairs)
+
+
+def asymptotic(
+    values: NDArray[np.floating], patterns: Patterns, distances_of: Distances = mean_pair_distances
+) -> Tested:
+    """Compute tau-b and its p by the normal approximation (Li, Su et al. 2024, searchlight analysis).
+
+    Parameters
+    ----------
+    values, patterns, distances_of
+        As in `tau`.
+
+    Returns
+    -------
+    Tested
+        No permutations. All NaN where the neuron or the attribute is constant.
+    """
+    counted, ties = kendall_block(values, patterns, distances_of)
+    return _tested(counted, ties, patterns)
+
+
+def permuted(
+    values: NDArray[np.floating],
+    patterns: Patterns,
+    orders: Integers,
+    distances_of: Distances = mean_pair_distances,
+    backend: str = "cpu",
+) -> Tested:
+    """Compute tau-b and its p by permuting the concept labels of the attributes' RDMs.
+
+    Parameters
+    ----------
+    values, patterns, distances_of
+        As in `tau`.
+    orders : ndarray of int64, shape (B, C)
+        The permutations, the same for all neurons.
+    backend : {"cpu", "cuda"}
+        What counts comparisons. p below what B permutations resolve can differ in the last digits.
+
+    Returns
+    -------
+    Tested
+        All NaN where the neuron or the attribute is constant.
+
+    Notes
+    -----
+    See `emoscale.selectivity.permutation` for p. Null values are counted as they come: memory does not grow with B.
+    """
+    parts = []
+    for start in range(0, max(1, values.shape[2]), _NEURONS_TOGETHER):
+        distances = distances_of(values[:, :, start : start + _NEURONS_TOGETHER])
+        rdms = pack_rdms(distances, bits=backend == "cpu" and patterns.signs is not None)
+        if backend == "cpu":
+            true, counts = _null_counts(rdms, patterns, orders)
+        else:
+            # Imported here: PyTorch takes seconds, which a worker without a GPU need not pay.
+            from emoscale.selectivity.device import null_counts
+
+            true, counts = null_counts(rdms, patterns, orders, backend)
+        parts.append(_tested(true, rdms.ties, patterns, counts))
+    return Tested.joined(parts)
+
+
+def _null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integers, NullCounts]:
+    true = numerators(rdms, patterns)
+    A = len(patterns.ties)
+    comparisons = patterns.pairs * (patterns.pairs - 1) // 2
+    neuron_untied, attribute_untied = comparisons - rdms.ties[:, 0], comparisons - patterns.ties[:, 0]
+    counts = empty_null_counts(len(true), A, len(orders))
+    together = max(1, _PATTERNS_TOGETHER // max(1, A))
+    for first in range(0, len(orders), together):
+        some = numerators(rdms, permuted_patterns(patterns, orders[first : first + together]))
+        count_null(counts, some, true, neuron_untied, attribute_untied, first)
+    return true, counts
+
+
+def _tested(counted: Integers, ties: Integers, patterns: Patterns, counts: NullCounts | None = None) -> Tested:
+    values = tau_b(counted, ties, patterns.ties, patterns.pairs)
     # The variance is 0 exactly where tau is NaN, but rounding may say otherwise.
-    variance = np.where(np.isnan(tau), np.nan, numerator_variance(ties, patterns.ties, pairs))
-    return tau, np.asarray(ndtr(-numerators / np.sqrt(variance)))
-
-
-def as_published(values: Floats, patterns: Patterns) -> tuple[Floats, Floats]:
-    """Do as `asymptotic`, with distances rounded as the published study's were (Li, Su et al. 2024)."""
-    return asymptotic(values, patterns, published_distances)
+    variance = np.where(np.isnan(values), np.nan, numerator_variance(ties, patterns.ties, patterns.pairs))
+    p = np.asarray(ndtr(-counted / np.sqrt(variance)))
+    if counts is None:
+        return Tested(values, p, p, np.full(p.shape, np.nan), np.empty((0, p.shape[1])))
+    comparisons = patterns.pairs * (patterns.pairs - 1) // 2
+    untied = np.outer(comparisons - ties[:, 0], comparisons - patterns.ties[:, 0])
+    spread = np.sqrt(counts.sums[1] / len(counts.highest) * untied / variance)
+    return Tested(values, permutation_p(values, counts), p, spread, counts.highest)
 
 
 def numerator_variance(neuron_ties: Integers, attribute_ties: Integers, pairs: int) -> Floats:

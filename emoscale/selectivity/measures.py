@@ -1,8 +1,8 @@
-"""The measures of selectivity there are. A new one is a module beside this and a line below."""
+"""The measures that compare neurons' RDMs with attributes' RDMs. A new one is a module beside this and a line below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.selectivity import kendall
+from emoscale.selectivity.tested import Tested
 from emoscale_kernels import attribute_patterns
 
 Floats = NDArray[np.float64]
@@ -17,28 +18,25 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measure:
-    """A way to compare neurons with attributes, one block of neurons at a time.
+    """A way to compare neurons with attributes, one block of neurons at a time, in one thread.
 
     Parameters
     ----------
     prepare : callable
-        From the scores (C, A) to what every block needs of them. It travels to Dask's workers.
-    prepare_rdms : callable
-        The same from the attributes' RDMs (A, P), for a study that gives these and not the scores.
-    inferences : mapping of str to callable
-        By name: from a block's activations (R, C, n) and what was prepared to the values and their one-sided p, both
-        (n, A), NaN where there is no test. It runs in one thread.
+        From the attributes' RDMs (A, P) to what every block needs of them. It travels to Dask's workers.
+    value : callable
+        From a block's activations (R, C, n), what was prepared (``patterns``) and the function that makes RDMs of
+        activations (``distances_of``) to values (n, A), NaN where there is none.
+    asymptotic : callable
+        The same arguments; values and their p.
+    permuted : callable
+        The same, and permutations of the concepts (``orders``, (B, C)) and what counts (``backend``).
     """
 
     prepare: Callable[[Floats], Any]
-    prepare_rdms: Callable[[Floats], Any]
-    inferences: Mapping[str, Callable[[Floats, Any], tuple[Floats, Floats]]]
+    value: Callable[..., Floats]
+    asymptotic: Callable[..., Tested]
+    permuted: Callable[..., Tested]
 
 
-MEASURES = {
-    "kendall": Measure(
-        kendall.prepare,
-        attribute_patterns,
-        {"asymptotic": kendall.asymptotic, "as_published": kendall.as_published},
-    ),
-}
+MEASURES = {"kendall": Measure(attribute_patterns, kendall.tau, kendall.asymptotic, kendall.permuted)}

@@ -115,6 +115,16 @@ def test_numbers_that_yaml_takes_for_text(load):
 
 
 @pytest.mark.parametrize(
+    ("text", "size"),
+    [("4 GB", 4_000_000_000), ("4GiB", 2**32), ("1.5 gb", 1_500_000_000), ("4096", 4096), ("null", None)],
+)
+def test_sizes_in_bytes(load, text, size):
+    settings = load("model: {name: m}", f"machine.memory_limit={text}")
+    assert settings.machine.memory_limit == size
+    assert load(settings_yaml(settings)) == settings
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("tuning: {epoch: 3}", "tuning.epoch: no such key; did you mean 'epochs'?"),
@@ -141,6 +151,18 @@ def test_numbers_that_yaml_takes_for_text(load):
         ("title: [1]", "title: [1] cannot be used; input should be a valid string"),
         ("stimuli: {dev_fraction: 1}", "stimuli.dev_fraction: 1 cannot be used; input should be less than 1"),
         ("3: x", "3: 3 cannot be used; keys should be strings"),
+        ("machine: {memory_limit: much}", "machine.memory_limit: 'much' cannot be used; give a size such as 4 GB"),
+        ("machine: {memory_limit: 4 gigs}", "machine.memory_limit: '4 gigs' cannot be used; give a size such as 4 GB"),
+        ("machine: {memory_limit: -1}", "machine.memory_limit: -1 cannot be used; give a size such as 4 GB"),
+        (
+            "machine: {memory_limit: 0}",
+            "machine.memory_limit: 0 cannot be used; input should be greater than or equal to 1",
+        ),
+        ("machine: {cluster: pbs}", "machine.cluster: 'pbs' cannot be used; input should be 'slurm'"),
+        (
+            "machine: {cluster: slurm, scheduler: 'tcp://127.0.0.1:1'}",
+            "machine.cluster: 'slurm' cannot be used; machine.scheduler is set too, keep one of them",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_mend(problems, text, said):

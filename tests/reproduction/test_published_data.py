@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from emoscale.run_folder import RunFolder
@@ -69,7 +68,14 @@ def test_fetched_copy_would_be_accepted(done, tmp_path):
 
 
 def test_permutation_is_the_stricter_test(done):
-    asymptotic = done.table("tau_summary")["significant"].sum()
-    permuted = pd.DataFrame(done.table("permutation"))
-    assert 0 < permuted["significant"].sum() < asymptotic / 2
-    assert permuted["spread"].between(0.9, 2.3).all()
+    table = done.table("inference")
+    assert 60_000 < table["asymptotic"].sum() < 65_000  # 12 % of 36,864 x 14
+    assert 0 < table["chosen"].sum() < table["asymptotic"].sum() / 2
+    assert 0 < table["all_corrected"].sum() < table["attribute_corrected"].sum() < table["chosen"].sum()
+    assert table["spread"].between(0.9, 2.3).all()
+
+
+def test_tau_repeats_from_half_to_half(done):
+    table = done.table("reliability")
+    assert table["split_half"].between(0.1, 1).all()
+    assert (table["reliability"] > table["split_half"]).all()

@@ -1,0 +1,110 @@
+"""How fast are measures over billions of activations, beside reading them, and how much memory do they take?
+
+Makes a store of float16 activations (27 concepts, one row a text, 8,192 neurons, as many rows as it takes), then:
+a plain read, every chunk once, through the store; the selectivity stage (moments of the concepts, searchlight);
+AUROC of every neuron and concept.
+
+    python -m benchmarks.out_of_core --activations 1e9 [--dir FOLDER] [--json FILE]
+
+The store (2 bytes an activation) is removed afterwards. What was just written is read from the system's file cache as
+far as it is large enough, so the read measures the library, not the disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.common import arguments, median_seconds, peak_rss_mib, tell
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import ACTIVATIONS
+from emoscale.selectivity import Computers, select
+from emoscale.selectivity.computing import compute_neurons
+from emoscale.selectivity.grid import observation_cells
+from emoscale.selectivity.ranking import Ranking
+from emoscale.selectivity.reading import box_rows
+from emoscale.store import Store, create_store
+
+NEURONS, CONCEPTS, ATTRIBUTES, CHUNK, THREADS = 8192, 27, 14, 1024, 2
+NAMES = [f"concept {c}" for c in range(CONCEPTS)]
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", activations=1e9, dir="", memory=512.0)
+    rows = max(CONCEPTS, round(options.activations / NEURONS))
+    computers = Computers(threads=THREADS, memory_limit=int(options.memory * 2**20))
+    scores = np.random.default_rng(1).random((CONCEPTS, ATTRIBUTES)).round(3)
+    names = [f"attribute {a}" for a in range(ATTRIBUTES)]
+    with tempfile.TemporaryDirectory(dir=options.dir or None) as path:
+        folder = RunFolder(Path(path))
+        store = make_store(folder, rows)
+        bytes_read = rows * NEURONS * 2
+        read_s = median_seconds(lambda: read(store), options.repeats)
+        stage_s = median_seconds(
+            lambda: select(
+                folder, scores, NAMES, names, inference="asymptotic", computers=computers, progress=Silent()
+            ),
+            options.repeats,
+        )
+        moments_rss = peak_rss_mib()
+        ranking = Ranking(observation_cells(store, NAMES), scores, ["auroc"])
+        auroc_s = median_seconds(lambda: compute_neurons(store, ranking, computers, Silent()), 1, warm=False)
+    numbers = {
+        "activations": rows * NEURONS,
+        "rows": rows,
+        "bytes": bytes_read,
+        "threads": THREADS,
+        "memory_limit_mib": options.memory,
+        "read_gb_s": bytes_read / read_s / 1e9,
+        "moments_s": stage_s,
+        "moments_gb_s": bytes_read / stage_s / 1e9,
+        "moments_over_read": read_s / stage_s,
+        "auroc_s": auroc_s,
+        "auroc_activations_s": rows * NEURONS / auroc_s,
+        "peak_rss_moments_mib": moments_rss,
+        "peak_rss_mib": peak_rss_mib(),
+    }
+    tell(f"Out of core: {rows:,} rows x {NEURONS:,} neurons, float16", numbers, options.json)
+
+
+def make_store(folder: RunFolder, rows: int) -> Store:
+    generator = np.random.default_rng(0)
+    concepts = np.arange(rows) % CONCEPTS
+    number = np.arange(NEURONS)
+    coordinates = {
+        "concept": np.array(NAMES)[concepts],
+        "replicate": np.full(rows, "1"),
+        "item": np.arange(rows),
+        "position": np.zeros(rows),
+        "layer": number // 1024,
+        "unit": number % 1024,
+    }
+    chunks = {"observation": CHUNK, "neuron": CHUNK}
+    store = create_store(folder.activations, ACTIVATIONS, coordinates, chunks, dtypes={"activations": "float16"})
+    effects = generator.normal(scale=0.3, size=(CONCEPTS, NEURONS)).astype(np.float32)
+    for first in range(0, rows, CHUNK):
+        of = concepts[first : first + CHUNK]
+        values = effects[of] + generator.standard_normal((len(of), NEURONS), dtype=np.float32)
+        store.write("activations", values, observation=first)
+    store.mark_complete()
+    return store
+
+
+def read(store: Store) -> None:
+    """Read every chunk once and keep nothing, on as many threads and in the boxes that the measures use."""
+    height = box_rows(store)
+
+    def column(first: int) -> None:
+        for row in range(0, store.sizes["observation"], height):
+            store.read("activations", observation=slice(row, row + height), neuron=slice(first, first + CHUNK))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(column, range(0, NEURONS, CHUNK)))
+
+
+if __name__ == "__main__":
+    main()

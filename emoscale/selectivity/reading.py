@@ -1,0 +1,92 @@
+"""Reading activations in boxes of whole chunks, so that memory does not grow with the number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoscale.store import Store
+from emoscale_kernels import Moments, empty_moments, update_moments
+
+_BOX_BYTES = 2**23
+"""About so much is read at once for a chunk's width of neurons: enough to read at full speed."""
+
+
+def box_rows(store: Store) -> int:
+    """Return how many rows are read at once: whole chunks, of about 8 MiB for a chunk's width of neurons."""
+    rows, neurons = store.chunks("activations")
+    bytes_of_chunk = rows * neurons * np.dtype(store.dtype("activations")).itemsize
+    return int(min(rows * max(1, _BOX_BYTES // bytes_of_chunk), -(-store.sizes["observation"] // rows) * rows))
+
+
+def used_boxes(
+    store: Store, used: NDArray[np.bool_], start: int, stop: int
+) -> Iterator[tuple[slice, NDArray[np.floating[Any]]]]:
+    """Read some neurons, a box of rows at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Of activations.
+    used : ndarray of bool, shape (observations,)
+        Boxes in which no row is used are not read.
+    start, stop : int
+        Neurons.
+
+    Yields
+    ------
+    rows : slice
+    values : ndarray, shape (rows, stop - start)
+        In the store's type.
+    """
+    height, end = box_rows(store), store.sizes["observation"]
+    for first in range(0, end, height):
+        rows = slice(first, min(first + height, end))
+        if used[rows].any():
+            yield rows, store.read("activations", observation=rows, neuron=slice(start, stop))
+
+
+def read_moments(store: Store, cells: NDArray[np.integer[Any]], count: int, start: int, stop: int) -> Moments:
+    """Summarise some neurons' rows by cell, reading every chunk once.
+
+    Parameters
+    ----------
+    store : Store
+        Of activations.
+    cells : ndarray of int, shape (observations,)
+        Cell of each row; -1 for rows that are left aside.
+    count : int
+        Number of cells.
+    start, stop : int
+        Neurons.
+
+    Returns
+    -------
+    Moments
+        The same to the last bit for any chunks, boxes and blocks of neurons. The mean of a cell of one row is that row.
+    """
+    moments = empty_moments(count, min(stop, store.sizes["neuron"]) - start)
+    for rows, values in used_boxes(store, cells >= 0, start, stop):
+        update_moments(moments, values, cells[rows])
+    return moments
+
+
+def read_rows(store: Store, used: NDArray[np.bool_], start: int, stop: int) -> NDArray[np.floating[Any]]:
+    """Read the used rows of some neurons.
+
+    Returns
+    -------
+    ndarray, shape (used rows, stop - start)
+        In the store's type.
+    """
+    width = min(stop, store.sizes["neuron"]) - start
+    values = np.empty((int(used.sum()), width), dtype=store.dtype("activations"))
+    filled = 0
+    for rows, box in used_boxes(store, used, start, stop):
+        kept = box[used[rows]]
+        values[filled : filled + len(kept)] = kept
+        filled += len(kept)
+    return values
