@@ -75,7 +75,7 @@ def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
         permutations=s.permutations,
         seed=s.seed,
         row_measures=s.row_measures,
-        backend=s.backend,
+        backend=machine.backend,
         alpha=s.alpha,
         computers=Computers(
             threads=machine.threads,

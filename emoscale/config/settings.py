@@ -159,8 +159,6 @@ class SelectivitySettings(Section):
         Literal["mean", "variance", "eta_squared", "pearson", "spearman", "auroc", "average_precision"]
     ] = []
     """Measures over single rows (texts, tokens) to compute as well, into row_measures.zarr."""
-    backend: Literal["auto", "cpu", "cuda"] = "auto"
-    """What counts comparisons under permutation; ``auto`` takes a GPU where there is one."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """A neuron is significant when q is below."""
     block_neurons: Count | None = None
@@ -193,6 +191,8 @@ class MachineSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | None = None
     """CPU threads of each process; the machine's cores shared out when left out."""
+    backend: Literal["auto", "cpu", "cuda"] = "auto"
+    """What compares RDMs under permutation; ``auto`` takes a GPU where there is one."""
     memory_limit: Bytes | None = None
     """Memory that activations take while selectivity is computed, e.g. ``4 GB``, in each process; a quarter of what is
     free when left out."""

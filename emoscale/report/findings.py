@@ -49,7 +49,7 @@ class Findings:
     prompts : DataFrame
         One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
     accuracy, drop_overall, drop_by_attribute, drop_by_concept, drop_by_concept_attribute : DataFrame
-    random_draws, unimodality, significant, tau_summary, overlap : DataFrame
+    random_draws, unimodality, significant, tau_summary, overlap, inference, reliability : DataFrame
         As the analysis wrote them.
     people : People or None
         None when the run has no human dissimilarities.
@@ -72,6 +72,8 @@ class Findings:
     significant: pd.DataFrame
     tau_summary: pd.DataFrame
     overlap: pd.DataFrame
+    inference: pd.DataFrame
+    reliability: pd.DataFrame
     people: People | None
     selectivity: Store
     selective_neurons: int
@@ -86,6 +88,12 @@ class Findings:
     def alpha(self) -> float:
         """A neuron is selective at q < alpha."""
         return float(self.tau_summary["alpha"].iloc[0])
+
+    @property
+    def permutations(self) -> int | None:
+        """Permutations that p come from; None where they come from the published approximation."""
+        origin = self.selectivity.attributes["origin"]
+        return int(origin["permutations"]) if origin.get("inference") == "permutation" else None
 
     @property
     def neurons(self) -> int:
@@ -116,7 +124,7 @@ def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
         If the prompts or the analysis are missing.
     """
     required = [name for name in Findings.__annotations__ if name.startswith(("accuracy", "drop_"))]
-    required += ["random_draws", "unimodality", "significant", "tau_summary", "overlap"]
+    required += ["random_draws", "unimodality", "significant", "tau_summary", "overlap", "inference", "reliability"]
     missing = [
         path for path in (folder.prompt_table, *(_file(folder, name) for name in required)) if not path.is_file()
     ]

@@ -25,29 +25,31 @@ _MOST_NUMBERS = 18
 
 
 def tau_map(findings: Findings) -> Drawing:
-    """Draw every significant tau: attributes down, neurons across, grouped by layer."""
+    """Draw tau: attributes down, neurons across, grouped by layer; in colour where it is significant."""
     store = findings.selectivity
     layer = store.read("layer")
+    tau = np.nan_to_num(store.read("tau"), nan=-np.inf)
     # NaN compares false: neurons that were not tested stay blank.
-    tau = np.where(store.read("q") < findings.alpha, store.read("tau"), -np.inf)
+    significant = np.where(store.read("q") < findings.alpha, tau, -np.inf)
     order = np.argsort(layer, kind="stable")
     layers, sizes = np.unique(layer, return_counts=True)
     starts = _column_starts(sizes)
-    best = np.maximum.reduceat(tau[order], starts, axis=0).T
     attributes, per_column = findings.attributes, -(-len(layer) // len(starts))
+    any_best, best = (np.maximum.reduceat(values[order], starts, axis=0).T for values in (tau, significant))
 
     figure = new_figure(row_height(len(attributes), 0.2, 1.0))
     axes = figure.subplots()
-    shown = np.ma.masked_invalid(best)
-    top = float(shown.max()) if shown.count() else 1.0
-    low = float(shown.min()) if shown.count() else 0.0
+    top = float(any_best.max(initial=0.0, where=np.isfinite(any_best))) or 1.0
+    extent = (0, len(starts), len(attributes), 0)
+    grey = np.ma.masked_invalid(any_best)
+    axes.imshow(grey, aspect="auto", interpolation="nearest", cmap="Greys", norm=Normalize(0, 3 * top), extent=extent)
     image = axes.imshow(
-        shown,
+        np.ma.masked_invalid(best),
         aspect="auto",
         interpolation="nearest",
         cmap=sequential(),
-        norm=Normalize(low, max(top, low + 1e-6)),
-        extent=(0, len(starts), len(attributes), 0),
+        norm=Normalize(0, top),
+        extent=extent,
     )
     edges = np.searchsorted(starts, np.concatenate([[0], np.cumsum(sizes)]))
     for edge in edges[1:-1]:
@@ -66,9 +68,9 @@ def tau_map(findings: Findings) -> Drawing:
         "Neurons that follow an attribute.",
         f"Each row is an attribute, each column {many}, from the model’s first layer on the left to its last on the "
         f"right. Colour is how well the neuron’s differences between concepts follow people’s differences on that "
-        f"attribute (Kendall’s τ; darker is better); blank where it is not significant (q ≥ "
-        f"{threshold(findings.alpha)}). Look for layers with more colour than others and for rows that are "
-        f"almost empty.",
+        f"attribute (Kendall’s τ; darker is better); grey where it is not significant (q ≥ "
+        f"{threshold(findings.alpha)}). Look for layers with more colour than others and for rows that have hardly "
+        f"any.",
         f"Map of {len(attributes)} attributes by {findings.neurons:,} neurons in {count(len(layers), 'layer')}; "
         f"{share:.0%} of the neurons are significant for at least one attribute.",
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from emoscale.files import write_text
 from emoscale.progress import Progress
 from emoscale.report import story
+from emoscale.report.evidence import evidence_table, reliability_told
 from emoscale.report.figures import make_figures
 from emoscale.report.findings import read_findings
 from emoscale.run_folder import RunFolder
@@ -92,6 +93,7 @@ def write_report(
     findings = read_findings(folder, k)
     figures = make_figures(findings, folder.figures, progress)
     header, rows = story.sizes_table(findings)
+    evidence_header, evidence_rows = evidence_table(findings)
     page = _template().render(
         title=title,
         opening=opening,
@@ -101,6 +103,9 @@ def write_report(
         summary=story.summary_told(findings),
         prompts=story.prompts_told(findings),
         populations=story.populations_told(findings),
+        reliability=reliability_told(findings),
+        evidence_header=evidence_header,
+        evidence_rows=evidence_rows,
         ablation=story.ablation_told(findings),
         people=story.people_told(findings),
         limits=story.limits_told(findings),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from emoscale.report.evidence import criterion, inferences_told
 from emoscale.report.findings import CHANCE, Findings
 from emoscale.report.verdict import ablation_verdict, human_verdict, overlap_verdict, sizes_verdict
-from emoscale.report.wording import count, interval, listing, number, threshold
+from emoscale.report.wording import count, interval, listing, number
 
 
 def prompts_told(findings: Findings) -> list[str]:
@@ -37,7 +38,8 @@ def populations_told(findings: Findings) -> list[str]:
     spread = f"from {fewest:,} for {least} to {many:,} for {most}" if fewest < many else f"{many:,} for each"
     sentences = [
         f"Of the model’s {findings.neurons:,} neurons, {findings.selective_neurons:,} ({share:.0%}) follow at least "
-        f"one attribute by a lenient test (q < {threshold(findings.alpha)}; see below): {spread}."
+        f"one attribute {criterion(findings)}: {spread}.",
+        *inferences_told(findings),
     ]
     if constant := int(summary["undefined"].max()):
         sentences.append(f"{count(constant, 'neuron')} never changed and could not be measured.")
@@ -85,8 +87,8 @@ def summary_told(findings: Findings) -> str:
         [
             f"Asked whether a text expresses a concept, the model was right for {right:.0%} of the texts (guessing: "
             f"{CHANCE:.0%}).",
-            f"By a lenient test, {share:.0%} of its neurons follow at least one of the "
-            f"{count(len(findings.attributes), 'attribute')} by which people describe these concepts.",
+            f"{'By a lenient test, ' if findings.permutations is None else ''}{share:.1%} of its neurons follow at "
+            f"least one of the {count(len(findings.attributes), 'attribute')} by which people describe these concepts.",
             ablation_told(findings)[0][0],
             *people,
         ]
@@ -139,9 +141,7 @@ def limits_told(findings: Findings) -> list[str]:
     against = f": {number(chosen)} on average, against {number(last)} after the last pass, which nothing chose"
     draws = len(findings.at_k(findings.random_draws))
     limits = [
-        "Neurons that follow an attribute are counted with p-values that treat all pairs of concepts as independent. "
-        "They are not: all pairs come from the same few concepts, so these p-values are too small and some of the "
-        "neurons called significant are not. The ranking of the neurons, and so the masks, does not depend on it.",
+        _inference_limit(findings),
         f"The held-out texts also chose each prompt’s best training pass, so the accuracies are somewhat optimistic"
         f"{against if last == last else ''}.",
         "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come from "
@@ -161,3 +161,18 @@ def limits_told(findings: Findings) -> list[str]:
             "understands emotions as people do, nor that people use such neurons."
         )
     return limits
+
+
+def _inference_limit(findings: Findings) -> str:
+    if findings.permutations is None:
+        return (
+            "Neurons that follow an attribute are counted with p-values that treat all pairs of concepts as "
+            "independent. They are not: all pairs come from the same few concepts, so these p-values are too small and "
+            "some of the neurons called significant are not. The ranking of the neurons, and so the masks, does not "
+            "depend on it."
+        )
+    return (
+        f"Which neurons count as significant is found by permuting the concepts {findings.permutations:,} times; "
+        f"p-values too small to be counted so come from a curve fitted to each test’s permutations, which is an "
+        f"approximation. The masks hold the neurons that rank highest, significant or not."
+    )

@@ -13,6 +13,8 @@ from emoscale.report import Opening
 from emoscale.report.wording import DASH
 from emoscale.reproduction.comparison import PUBLISHED, TOP, as_printed
 from emoscale.run_folder import RunFolder
+from emoscale.schema import SELECTIVITY
+from emoscale.store import open_store
 
 _EXACT = 1e-12
 """Scores that differ by less are equal: the files hold 15 digits."""
@@ -118,18 +120,19 @@ def _ceiling_told(folder: RunFolder) -> list[str]:
 
 
 def _dependence(folder: RunFolder) -> str:
-    summary, permuted = folder.table("tau_summary"), folder.table("permutation")
-    tests = int((summary["neurons"] - summary["undefined"]).sum())
-    before, after = int(summary["significant"].sum()), int(permuted["significant"].sum())
-    spread = permuted["spread"]
+    table = folder.table("inference")
+    permutations = open_store(folder.selectivity, SELECTIVITY).attributes["origin"]["permutations"]
+    tests = int(table["tests"].sum())
+    before, after = int(table["asymptotic"].sum()), int(table["chosen"].sum())
+    spread = table["spread"]
     return (
         f"The distances between concepts that a neuron is tested on come from few concepts and are not independent, "
         f"which the published p-values ignore: {before / tests:.1%} of all tests are significant (q < "
-        f"{summary['alpha'].iloc[0]:g}) as published, {after / tests:.1%} against "
-        f"{permuted['permutations'].iloc[0]} permutations of the concepts (null values pooled over neurons), under "
-        f"which τ varies {np.sqrt((spread**2).mean()):.2f} times as much as was assumed ({spread.min():.2f} to "
-        f"{spread.max():.2f} by attribute); {int(permuted['survivors'].sum()):,} neuron-attribute pairs survive "
-        f"correction for all tests at once by the largest τ of each permutation (p < .05); the ranks, and so the "
+        f"{table['alpha'].iloc[0]:g}) as published, {after / tests:.1%} against {permutations:,} permutations of the "
+        f"concepts, under which τ varies {np.sqrt((spread**2).mean()):.2f} times as much as was assumed "
+        f"({spread.min():.2f} to {spread.max():.2f} by attribute); {int(table['attribute_corrected'].sum()):,} "
+        f"neuron-attribute pairs survive correction for all neurons of the attribute by the largest τ of each "
+        f"permutation, {int(table['all_corrected'].sum()):,} for all tests at once (p < .05); the ranks, and so the "
         f"masks, stay."
     )
 

@@ -47,10 +47,10 @@ def choose_backend(backend: str) -> str:
         If there is no such backend, or no GPU.
     """
     if backend not in BACKENDS:
-        raise InputError(f"selectivity.backend {backend!r}: not known; give one of {', '.join(BACKENDS)}")
+        raise InputError(f"machine.backend {backend!r}: not known; give one of {', '.join(BACKENDS)}")
     found = backend != "cpu" and torch.cuda.is_available()
     if backend == "cuda" and not found:
-        raise InputError("selectivity.backend cuda: no GPU is seen here; give cpu, or look at `emoscale doctor`")
+        raise InputError("machine.backend cuda: no GPU is seen here; give cpu, or look at `emoscale doctor`")
     return "cuda" if found else "cpu"
 
 
@@ -138,7 +138,9 @@ def _moved(array: NDArray[np.generic], device: str) -> torch.Tensor:
 
 def _stream(device: str) -> torch.cuda.StreamContext | nullcontext[None]:
     # A stream for each block: one block's copies go on while another's products are made.
-    return torch.cuda.stream(torch.cuda.Stream(device=device)) if device.startswith("cuda") else nullcontext()
+    if not device.startswith("cuda"):
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device=device))  # type: ignore[no-untyped-call]
 
 
 @contextmanager

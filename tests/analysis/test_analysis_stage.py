@@ -37,8 +37,8 @@ def folder(tmp_path):
         "unit": np.tile(np.arange(4), 2),
     }
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
-    for name in ("tau", "p", "q"):
-        store.write(name, rng.random((8, 3)) * 0.02)
+    for array in SELECTIVITY.data:
+        store.write(array.name, rng.random((8, 3)) * 0.02)
     store.write("rank", np.argsort(rng.random((8, 3)), axis=0) + 1.0)
     store.mark_complete()
     masks = [("none", "", 0, 0)]

@@ -59,7 +59,7 @@ def test_mistakes_are_told_before_anything_is_changed(cli, finished, options, sa
     ("options", "said"),
     [
         (["--scheduler", "nonsense"], "scheduler nonsense: no Dask scheduler answers (missing port number in address"),
-        (["--set", "machine.memory_limit=1kB"], "machine.memory_limit: 1,000 bytes do not hold a chunk of 20 neurons"),
+        (["--set", "machine.memory_limit=1kB"], "machine.memory_limit: 1,000 bytes do not hold 20 neurons"),
     ],
 )
 def test_computers_that_are_not_there(cli, finished, extracted, options, said):

@@ -27,6 +27,8 @@ def make_run(
     width: int = 100,
     effect: float = 0.1,
     human: bool = True,
+    permuted: bool = True,
+    halves: bool = True,
     seed: int = 0,
 ) -> RunFolder:
     folder = RunFolder(path)
@@ -37,7 +39,7 @@ def make_run(
     first, second = np.triu_indices(len(concepts), 1)
     rdms = np.abs(scores[first] - scores[second])
     dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
-    _write_selectivity(folder, attributes, layers, width, rng)
+    _write_selectivity(folder, attributes, layers, width, rng, permuted, halves)
     prompts = _write_prompts(folder, concepts, replicates, rng)
     _write_ablation(folder, prompts, attributes, weights, ks, draws, effect, rng)
     analyze(folder, scores, concepts, attributes, dissimilarity, progress=Silent())
@@ -45,7 +47,13 @@ def make_run(
 
 
 def _write_selectivity(
-    folder: RunFolder, attributes: list[str], layers: int, width: int, rng: np.random.Generator
+    folder: RunFolder,
+    attributes: list[str],
+    layers: int,
+    width: int,
+    rng: np.random.Generator,
+    permuted: bool,
+    halves: bool,
 ) -> None:
     n, a = layers * width, len(attributes)
     layer = np.repeat(np.arange(layers), width)
@@ -61,8 +69,14 @@ def _write_selectivity(
         "layer": layer,
         "unit": np.tile(np.arange(width), layers),
     }
-    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 4096})
-    for name, values in {"tau": tau, "p": p, "q": q, "rank": rank}.items():
+    origin = {"inference": "permutation", "permutations": 999} if permuted else {"inference": "asymptotic"}
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 4096}, attributes=origin)
+    arrays = {"tau": tau, "p": p, "q": q, "rank": rank, "p_asymptotic": p / 3}
+    nothing = np.full(tau.shape, np.nan)
+    arrays |= {"p_attribute": np.minimum(1, p * n), "p_all": np.minimum(1, p * tau.size)} if permuted else {}
+    arrays |= {"null_spread": np.where(np.isnan(tau), np.nan, 1.5)} if permuted else {}
+    arrays |= {"tau_odd": tau + 0.02 * rng.normal(size=tau.shape), "tau_even": tau} if halves else {}
+    for name, values in ({array.name: nothing for array in SELECTIVITY.data} | arrays).items():
         for start in range(0, n, store.chunks(name)[0]):
             store.write(name, values[start : start + store.chunks(name)[0]], neuron=start)
     store.mark_complete()

@@ -15,6 +15,8 @@ from emoscale.progress import Silent
 from emoscale.report import FIGURES, write_report
 from emoscale.report.findings import shown_size
 from emoscale.run_folder import RunFolder
+from emoscale.schema import SELECTIVITY
+from emoscale.store import open_store
 
 CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
@@ -123,7 +125,7 @@ def test_numbers_are_those_of_the_tables(run):
 
 
 def test_limits_are_told(run):
-    for limit in ("p-values are too small", "somewhat optimistic", "sets it to zero", "is a correlation"):
+    for limit in ("which is an approximation", "somewhat optimistic", "sets it to zero", "is a correlation"):
         assert limit in run[2].text
 
 
@@ -208,13 +210,46 @@ def test_without_human_data_the_report_says_so_and_old_figures_go(tmp_path):
     assert HUMAN_FIGURES.isdisjoint(told["figures"])
     assert HUMAN_FIGURES.isdisjoint(name.partition(".")[0] for name in files(folder))
     assert "no human data" in page.text
+
+
+def cells_of(folder):
+    """Return the first table of the findings: how many neurons each inference leaves."""
+    source = folder.report.read_text(encoding="utf-8")
+    rows = re.findall(r"<tr.*?</tr>", source[source.index("Split-half r") - 600 :].split("</table>")[0], re.S)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+
+
+def test_each_inference_is_counted(run):
+    folder, _, page = run
+    q, p, family = (folder_array(folder, name) for name in ("q", "p_attribute", "p_all"))
+    assert f"{(q < 0.01).sum():,} (" in page.text
+    assert f"{(p < 0.05).sum():,} survive correction for all neurons of the attribute" in page.text
+    assert f"{(family < 0.05).sum():,} for all neurons and attributes" in page.text
+    assert "τ varies 1.50 times as much" in page.text
+    assert "permuting the concepts 999 times" in page.text
+    table = folder.table("inference")
+    for row, cells in zip(table.to_dict("records"), cells_of(folder)[-len(table) :], strict=True):
+        names = ("asymptotic", "chosen", "attribute_corrected", "all_corrected")
+        assert cells[:5] == [row["attribute"], *(f"{row[name]:,}" for name in names)]
+
+
+def folder_array(folder, name):
+    return open_store(folder.selectivity, SELECTIVITY).read(name)
+
+
+def test_the_published_test_is_called_lenient(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, permuted=False, halves=False)
+    _, page = reported(folder)
+    assert "by a lenient test" in page.text
     assert "p-values are too small" in page.text
+    assert "Corrected" not in page.text
+    assert "how well τ repeats is not known" in page.text
 
 
 def test_missing_tables_are_all_named(tmp_path):
     with pytest.raises(StageError) as error:
         write_report(RunFolder(tmp_path), "t", {}, progress=Silent())
-    assert len(error.value.problems) == 11
+    assert len(error.value.problems) == 13
     assert any("prompts.parquet" in line for line in error.value.problems)
     assert not list(tmp_path.iterdir())
 

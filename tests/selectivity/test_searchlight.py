@@ -249,7 +249,7 @@ def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
         run(folder, scores, permutations=0)
     with pytest.raises(InputError, match=r"row measures hubris: not known; give some of mean, .*auroc"):
         run(folder, scores, row_measures=["auroc", "hubris"])
-    with pytest.raises(InputError, match=r"selectivity\.backend 'tpu': not known"):
+    with pytest.raises(InputError, match=r"machine\.backend 'tpu': not known"):
         run(folder, scores, inference="permutation", backend="tpu")
     with pytest.raises(InputError, match="2 given"):
         select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES, progress=Silent())

@@ -1,0 +1,94 @@
+"""What the report says of the evidence for selective neurons: each kind of inference, and how tau repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoscale.report.findings import Findings
+from emoscale.report.wording import count, listing, number, threshold
+
+_FAMILY_ALPHA = ".05"
+
+
+def criterion(findings: Findings) -> str:
+    """Name the test that says which neurons are significant, in a few words."""
+    level = f"q < {threshold(findings.alpha)}"
+    if findings.permutations is None:
+        return f"by a lenient test ({level}; see below)"
+    return f"({level}, against {count(findings.permutations, 'permutation')} of the concepts)"
+
+
+def inferences_told(findings: Findings) -> list[str]:
+    """Say how many neuron-attribute pairs each kind of inference leaves."""
+    table = findings.inference
+    tests, asymptotic = int(table["tests"].sum()), int(table["asymptotic"].sum())
+    if findings.permutations is None:
+        return []
+    chosen, corrected, all_corrected = (
+        int(table[name].sum()) for name in ("chosen", "attribute_corrected", "all_corrected")
+    )
+    spread = table["spread"].dropna()
+    sentences = [
+        f"Of all {tests:,} pairs of a neuron and an attribute, {chosen:,} ({chosen / max(tests, 1):.1%}) pass this "
+        f"test; {corrected:,} survive correction for all neurons of the attribute, and {all_corrected:,} for all "
+        f"neurons and attributes (p < {_FAMILY_ALPHA} by the largest τ of each permutation).",
+        f"By the test of the published study, which takes the distances between concepts for independent, "
+        f"{asymptotic:,} ({asymptotic / max(tests, 1):.1%}) would be significant.",
+    ]
+    if len(spread):
+        overall = float(np.sqrt((spread**2).mean()))
+        sentences.append(
+            f"They are not independent: when the concepts are permuted, τ varies {overall:.2f} times as much as that "
+            f"test assumes ({spread.min():.2f} to {spread.max():.2f} by attribute)."
+        )
+    return sentences
+
+
+def reliability_told(findings: Findings) -> list[str]:
+    """Say how well tau over neurons repeats from one half of the replicates to the other."""
+    known = findings.reliability.dropna(subset=["split_half"]).sort_values("split_half", kind="stable")
+    if not len(known):
+        return ["With a single replicate, how well τ repeats is not known."]
+    low, high = known.iloc[0], known.iloc[-1]
+    sentences = [
+        f"Computed from half of the replicates and again from the other half, the τ of all neurons correlate with "
+        f"{number(high['split_half'])} for {high['attribute']} down to {number(low['split_half'])} for "
+        f"{low['attribute']}.",
+        f"Noise therefore keeps any other map of neurons from correlating more than {number(high['ceiling'])} "
+        f"({high['attribute']}) to {number(known['ceiling'].min())} with these.",
+    ]
+    if unstable := known[known["split_half"] < 0.1]["attribute"].tolist():
+        sentences.append(f"For {listing(unstable)} the map hardly repeats: which neurons it names is mostly noise.")
+    return sentences
+
+
+def evidence_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    """Tabulate by attribute how many neurons each kind of inference leaves, and how well tau repeats.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    header : list of str
+    rows : list of list of str
+    """
+    level = f"q < {threshold(findings.alpha)}"
+    merged = findings.inference.merge(findings.reliability, on="attribute", how="left")
+    permuted = findings.permutations is not None
+    header = ["Attribute", f"As published, {level}"]
+    if permuted:
+        header += [f"Permutation, {level}", "Corrected, neurons", "Corrected, all"]
+    header += ["Split-half r", "Ceiling"]
+    names = ["asymptotic", *(["chosen", "attribute_corrected", "all_corrected"] if permuted else [])]
+    rows = [
+        [
+            str(row["attribute"]),
+            *(f"{row[name]:,}" for name in names),
+            number(row["split_half"]),
+            number(row["ceiling"]),
+        ]
+        for row in merged.to_dict("records")
+    ]
+    return header, rows
