@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
@@ -49,12 +50,10 @@ def observation_cells(store: Store, concepts: Sequence[str]) -> Cells:
     InputError
         Names every concept that has no row, or lacks a replicate that others have.
     """
-    number = {concept: c for c, concept in enumerate(concepts)}
-    of_concept = np.array([number.get(concept, -1) for concept in store.read("concept")], dtype=np.int64)
+    of_concept = pd.Index(concepts).get_indexer(store.read("concept"))
     used = of_concept >= 0
-    names: dict[str, int] = {}
     of_replicate = np.zeros(len(used), dtype=np.int64)
-    of_replicate[used] = [names.setdefault(name, len(names)) for name in store.read("replicate")[used]]
+    of_replicate[used], names = pd.factorize(store.read("replicate")[used])
     of_row = np.where(used, of_replicate * len(concepts) + of_concept, -1)
     filled = np.bincount(of_row[used], minlength=len(names) * len(concepts)).reshape(len(names), len(concepts))
     problems = []
@@ -62,7 +61,7 @@ def observation_cells(store: Store, concepts: Sequence[str]) -> Cells:
         where = f"{store.path}: concept {concept!r}"
         if not filled[:, c].any():
             problems.append(f"{where} has no activations; extract it too, or leave it out of the attributes")
-        elif lacking := [name for name, r in names.items() if not filled[r, c]]:
+        elif lacking := [name for r, name in enumerate(names) if not filled[r, c]]:
             problems.append(f"{where} lacks replicates {', '.join(lacking)}; run `emoscale extract` with --fresh")
     if problems:
         raise InputError(problems)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from emoscale.store import Store
 from emoscale_kernels import Moments, empty_moments, update_moments
 
-_BOX_BYTES = 2**23
-"""About so much is read at once for a chunk's width of neurons: enough to read at full speed."""
+_BOX_BYTES = 2**21
+"""About so much is read at once for a chunk's width of neurons, so that it is still in the cache when it is used."""
 
 
 def box_rows(store: Store) -> int:
-    """Return how many rows are read at once: whole chunks, of about 8 MiB for a chunk's width of neurons."""
+    """Return how many rows are read at once: whole chunks, of about 2 MiB for a chunk's width of neurons."""
     rows, neurons = store.chunks("activations")
     bytes_of_chunk = rows * neurons * np.dtype(store.dtype("activations")).itemsize
     return int(min(rows * max(1, _BOX_BYTES // bytes_of_chunk), -(-store.sizes["observation"] // rows) * rows))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
 
 from emoscale.errors import StoreError
 
@@ -39,8 +43,54 @@ def chunk_file(array_path: Path, key: tuple[int, ...]) -> Path:
     return array_path.joinpath("c", *map(str, key))
 
 
-def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]], checksum: bool = True) -> None:
-    """Raise unless every chunk's file is there and, if asked, whole.
+def read_chunk(array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read a chunk that is stored as its values and their checksum.
+
+    Parameters
+    ----------
+    array_path : Path
+        Folder of the Zarr array.
+    key : tuple of int
+        Grid index of the chunk.
+    shape : tuple of int
+        Of a whole chunk; those over the array's edge are stored whole.
+    dtype : dtype
+        In this machine's byte order.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    StoreError
+        If the chunk is missing or damaged. It names the file.
+    """
+    file = chunk_file(array_path, key)
+    size = math.prod(shape) * dtype.itemsize
+    content = np.empty(size + _CHECKSUM_BYTES, dtype=np.uint8)
+    try:
+        with file.open("rb", buffering=0) as stream:
+            there = stream.readinto(content.data) == len(content) and not stream.read(1)
+    except FileNotFoundError:
+        raise StoreError(_missing(file)) from None
+    body, checksum = content[:size], content[size:]
+    body.flags.writeable = False  # as the checksum's function wants it
+    if not there or google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
+        raise StoreError(_damaged(file))
+    return content[:size].view(dtype).reshape(shape)
+
+
+def _missing(file: Path) -> str:
+    return f"{file}: chunk is missing; run the stage that wrote it again with --fresh"
+
+
+def _damaged(file: Path) -> str:
+    return f"{file}: chunk is damaged (checksum); run the stage that wrote it again with --fresh"
+
+
+def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]]) -> None:
+    """Raise unless every chunk's file is there and whole.
 
     Parameters
     ----------
@@ -48,8 +98,6 @@ def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]], checksum: bo
         Folder of the Zarr array.
     keys : iterable of tuple of int
         Grid indices of the chunks.
-    checksum : bool
-        Read the file and compare its CRC-32C (the last four bytes).
 
     Raises
     ------
@@ -60,11 +108,11 @@ def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]], checksum: bo
     for key in keys:
         file = chunk_file(array_path, key)
         if not file.is_file():
-            problems.append(f"{file}: chunk is missing; run the stage that wrote it again with --fresh")
-        elif checksum:
-            content = file.read_bytes()
-            body, expected = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-            if google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != expected:
-                problems.append(f"{file}: chunk is damaged (checksum); run the stage that wrote it again with --fresh")
+            problems.append(_missing(file))
+            continue
+        content = file.read_bytes()
+        body, expected = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+        if google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != expected:
+            problems.append(_damaged(file))
     if problems:
         raise StoreError(problems)

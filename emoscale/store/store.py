@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from zarr.codecs import Crc32cCodec
 
 from emoscale.errors import InputError, StoreError
 from emoscale.schema import FORMAT, Array, StoreSchema
-from emoscale.store.chunks import check_chunks, chunk_file, chunks_in
+from emoscale.store.chunks import check_chunks, chunk_file, chunks_in, read_chunk
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
@@ -40,15 +41,18 @@ class Store:
         self.path = path
         self.schema = schema
         self._group = group
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         self.sizes: dict[str, int] = {}
         for array in schema.arrays:
             self.sizes.update(zip(array.dims, self._array(array.name).shape, strict=True))
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        array = self._group[name]
-        if not isinstance(array, zarr.Array):
-            raise InputError(f"{self.path}: {name} is not an array")
-        return array
+        if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
+            array = self._group[name]
+            if not isinstance(array, zarr.Array):
+                raise InputError(f"{self.path}: {name} is not an array")
+            self._arrays[name] = array
+        return self._arrays[name]
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -98,17 +102,29 @@ class Store:
             for (start, stop), size, length in zip(box, array.chunks, array.shape, strict=True)
         ]
         keys = chunks_in(grid, array.chunks)
-        # The pipeline verifies a checksum only when it decodes a chunk whole, and those that reach over the array's
-        # edge it never does.
-        edge = [any((i + 1) * c > n for i, c, n in zip(key, array.chunks, array.shape, strict=True)) for key in keys]
-        check_chunks(self.path / name, [key for key, over in zip(keys, edge, strict=True) if over])
-        check_chunks(self.path / name, [key for key, over in zip(keys, edge, strict=True) if not over], checksum=False)
-        try:
+        if _is_plain(array):
+            values = self._read_plain(name, grid, keys)
+        else:
+            # The pipeline verifies a checksum only when it decodes a chunk whole, never those over the array's edge.
+            check_chunks(self.path / name, keys)
             values = np.asarray(array[tuple(grid)])
-        except Exception:
-            check_chunks(self.path / name, keys)  # names the damaged chunk
-            raise
         return values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
+
+    def _read_plain(self, name: str, grid: list[slice], keys: list[tuple[int, ...]]) -> NDArray[Any]:
+        """Read whole chunks from their files, which takes half the time that a pipeline of codecs does."""
+        array = self._array(name)
+        if len(keys) == 1:
+            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype)
+            return chunk[tuple(slice(0, g.stop - g.start) for g in grid)]
+        values = np.empty([g.stop - g.start for g in grid], dtype=array.dtype)
+        for key in keys:
+            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype)
+            place = tuple(
+                slice(i * size - g.start, min((i + 1) * size, g.stop) - g.start)
+                for i, size, g in zip(key, array.chunks, grid, strict=True)
+            )
+            values[place] = chunk[tuple(slice(0, p.stop - p.start) for p in place)]
+        return values
 
     def verify(self) -> list[str]:
         """Check every chunk of every array.
@@ -161,13 +177,21 @@ class Store:
         if any(chosen.step not in (None, 1) for chosen in ranges.values()):
             raise ValueError(f"{name} is read in ranges of step 1, not {dict(ranges)}")
         chosen = [ranges.get(dim, slice(None)) for dim in self._dims(name, ranges)]
-        return [c.indices(length)[:2] for c, length in zip(chosen, self._array(name).shape, strict=True)]
+        bounds = [c.indices(length)[:2] for c, length in zip(chosen, self._array(name).shape, strict=True)]
+        return [(start, max(start, stop)) for start, stop in bounds]
 
     def _dims(self, name: str, named: Iterable[str]) -> tuple[str, ...]:
         dims = self.schema[name].dims
         if unknown := set(named) - set(dims):
             raise ValueError(f"{name} has dimensions {dims}, not {sorted(unknown)}")
         return dims
+
+
+def _is_plain(array: zarr.Array[Any]) -> bool:
+    """Say whether a chunk's file is its values in this machine's order and their checksum."""
+    own_order = array.dtype.kind in "fiu" and array.dtype.isnative and sys.byteorder == "little"
+    codecs = [type(codec).__name__ for codec in (array.serializer, *array.filters, *array.compressors)]
+    return own_order and codecs == ["BytesCodec", "Crc32cCodec"]
 
 
 def create_store(

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +182,25 @@ def test_a_part_that_is_read_equals_the_slice(tmp_path_factory, chunks, rows, co
     assert np.array_equal(part, ACTIVATION_VALUES[rows, columns])
     concepts = store.read("concept", observation=rows)
     assert concepts.tolist() == COORDINATES["activations"]["concept"][rows].tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_chunk_files_are_read_as_zarr_reads_them(path, dtype, monkeypatch):
+    store = filled(path, ACTIVATIONS, {"observation": 4, "neuron": 6}, dtypes={"activations": dtype})
+    by_zarr = zarr.open_group(str(path), mode="r")
+    monkeypatch.setattr(zarr.Array, "__getitem__", None)  # not even asked
+    for name in ("activations", "item", "layer"):
+        values = store.read(name)
+        monkeypatch.undo()
+        assert values.dtype == by_zarr[name].dtype
+        assert np.array_equal(values, by_zarr[name][...])
+        monkeypatch.setattr(zarr.Array, "__getitem__", None)
+
+
+def test_another_codec_is_left_to_zarr(path, monkeypatch):
+    store = filled(path, ACTIVATIONS, {"observation": 4, "neuron": 6})
+    monkeypatch.setattr("emoscale.store.store._is_plain", lambda array: False)
+    assert np.array_equal(store.read("activations", neuron=slice(2, 9)), ACTIVATION_VALUES[:, 2:9])
 
 
 def test_reading_by_a_name_that_is_no_dimension(store):
