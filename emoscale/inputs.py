@@ -17,6 +17,7 @@ from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_mod
 from emoscale.models.loading import encode_texts, weights_sha256
 from emoscale.models.prompted import make_layout
 from emoscale.models.tasks import verbaliser_tokens
+from emoscale.selectivity import Computers
 from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 
@@ -110,13 +111,29 @@ class Inputs:
         t = self.settings.tuning
         return PromptedModel(self.model, t.layout, t.prompt_length, t.verbaliser)
 
-    def check(self, with_model: bool) -> None:
+    @cached_property
+    def computers(self) -> Computers:
+        """Where selectivity is computed."""
+        s, machine = self.settings.selectivity, self.settings.machine
+        return Computers(
+            threads=machine.threads,
+            memory_limit=machine.memory_limit,
+            block_neurons=s.block_neurons,
+            scheduler=machine.scheduler,
+            cluster=machine.cluster,
+            workers=machine.workers,
+            backend=machine.backend,
+        )
+
+    def check(self, with_model: bool, with_computers: bool) -> None:
         """Check everything before anything is written.
 
         Parameters
         ----------
         with_model : bool
             Also load the model, which no check of its files can stand for, once all else is well.
+        with_computers : bool
+            Also see whether the cluster or the GPU that is to compute selectivity is there.
 
         Raises
         ------
@@ -133,6 +150,7 @@ class Inputs:
             self._check_verbaliser,
             self._check_length,
             self._check_sentences,
+            *([lambda: self.computers.check()] if with_computers else []),
         ]
         problems: list[str] = []
         for check in checks:

@@ -91,7 +91,7 @@ def run(
 
     ranks = distributed.join(settings.machine.device, settings.machine.threads)
     inputs = Inputs(settings, ranks)
-    inputs.check(with_model=not set(SHARED).isdisjoint(todo))
+    inputs.check(with_model=not set(SHARED).isdisjoint(todo), with_computers="select" in todo)
     if not anew:
         check_same_weights(folder, inputs.weights_sha256)
     ranks.wait()  # every rank has looked at the folder before rank 0 changes it

@@ -16,7 +16,7 @@ from emoscale.models.prompt_files import load_prompts
 from emoscale.progress import Progress
 from emoscale.report import write_report
 from emoscale.run_folder import RunFolder
-from emoscale.selectivity import Computers, select
+from emoscale.selectivity import select
 from emoscale.tuning import tune
 from emoscale.tuning.training import Schedule
 
@@ -64,7 +64,7 @@ def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
-    s, machine = inputs.settings.selectivity, inputs.settings.machine
+    s = inputs.settings.selectivity
     return select(
         folder,
         inputs.concepts.scores,
@@ -75,16 +75,8 @@ def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
         permutations=s.permutations,
         seed=s.seed,
         row_measures=s.row_measures,
-        backend=machine.backend,
         alpha=s.alpha,
-        computers=Computers(
-            threads=machine.threads,
-            memory_limit=machine.memory_limit,
-            block_neurons=s.block_neurons,
-            scheduler=machine.scheduler,
-            cluster=machine.cluster,
-            workers=machine.workers,
-        ),
+        computers=inputs.computers,
         progress=progress,
     )
 

@@ -117,12 +117,12 @@ def counts_by_layer(findings: Findings) -> Drawing:
     axes.set_xlabel("Layer (from 0)")
     _colour_bar(figure, image, axes, "Significant neurons")
 
-    busiest = layers[cells.sum(axis=0).argmax()]
+    busiest = f"Layer {layers[cells.sum(axis=0).argmax()]} has the most." if cells.any() else "There is none."
     return Drawing(
         figure,
         "How many, and in which layer.",
         f"Number of neurons whose τ is significant (q < {threshold(findings.alpha)}), by layer and attribute. A neuron "
-        f"can count for several attributes. Layer {busiest} has the most.",
+        f"can count for several attributes. {busiest}",
         f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
     )
 

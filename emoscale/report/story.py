@@ -37,8 +37,10 @@ def populations_told(findings: Findings) -> list[str]:
     (least, fewest), (most, many) = (ranked[["attribute", "significant"]].iloc[end] for end in (0, -1))
     spread = f"from {fewest:,} for {least} to {many:,} for {most}" if fewest < many else f"{many:,} for each"
     sentences = [
-        f"Of the model’s {findings.neurons:,} neurons, {findings.selective_neurons:,} ({share:.0%}) follow at least "
-        f"one attribute {criterion(findings)}: {spread}.",
+        f"Of the model’s {findings.neurons:,} neurons, {findings.selective_neurons:,} ({share:.1%}) follow at least "
+        f"one attribute {criterion(findings)}: {spread}."
+        if many
+        else f"None of the model’s {findings.neurons:,} neurons follows an attribute {criterion(findings)}.",
         *inferences_told(findings),
     ]
     if constant := int(summary["undefined"].max()):
@@ -82,17 +84,25 @@ def summary_told(findings: Findings) -> str:
     """Tell everything in one paragraph."""
     people = people_told(findings) or ["How this compares with people was not asked, for want of their judgements."]
     right = findings.prompts["accuracy"].mean()
-    share = findings.selective_neurons / findings.neurons
     return " ".join(
         [
             f"Asked whether a text expresses a concept, the model was right for {right:.0%} of the texts (guessing: "
             f"{CHANCE:.0%}).",
-            f"{'By a lenient test, ' if findings.permutations is None else ''}{share:.1%} of its neurons follow at "
-            f"least one of the {count(len(findings.attributes), 'attribute')} by which people describe these concepts.",
+            _selective_told(findings),
             ablation_told(findings)[0][0],
             *people,
         ]
     )
+
+
+def _selective_told(findings: Findings) -> str:
+    by = "By a lenient test, " if findings.permutations is None else ""
+    if not findings.selective_neurons:
+        told = f"{by}none of its neurons follows any"
+    else:
+        told = f"{by}{findings.selective_neurons / findings.neurons:.1%} of its neurons follow at least one"
+    attributes = count(len(findings.attributes), "attribute")
+    return f"{told[0].upper()}{told[1:]} of the {attributes} by which people describe these concepts."
 
 
 def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:

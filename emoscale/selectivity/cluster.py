@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -36,6 +37,7 @@ _LOOK_AFTER = 15.0
 _PATIENCE = 600.0
 """Seconds for which a running cluster may be without workers. In a job queue they may wait for days."""
 _SHOWN = 3
+_NO_JOBQUEUE = "cluster slurm: needs dask-jobqueue; pip install 'emoscale[cluster]'"
 _CONTINUE = "then the same command continues"
 
 
@@ -214,13 +216,26 @@ def slurm_cluster(workers: int) -> Iterator[Cluster]:
     InputError
         If dask-jobqueue or SLURM is missing, or SLURM refuses such jobs.
     """
-    if shutil.which("sbatch") is None:
-        raise InputError("cluster slurm: there is no sbatch here; call emoscale where SLURM jobs are submitted")
+    check_slurm()
     with make_slurm() as jobs:
         _try_out(jobs.job_script())
         jobs.scale(workers)
         with Client(jobs, set_as_default=False) as client:
             yield Cluster("cluster slurm", client, jobs, workers)
+
+
+def check_slurm() -> None:
+    """See whether jobs can be submitted from here.
+
+    Raises
+    ------
+    InputError
+        If dask-jobqueue or SLURM is missing.
+    """
+    if shutil.which("sbatch") is None:
+        raise InputError("cluster slurm: there is no sbatch here; call emoscale where SLURM jobs are submitted")
+    if find_spec("dask_jobqueue") is None:
+        raise InputError(_NO_JOBQUEUE)
 
 
 def make_slurm() -> SLURMCluster:
@@ -238,7 +253,7 @@ def make_slurm() -> SLURMCluster:
     try:
         from dask_jobqueue.slurm import SLURMCluster
     except ImportError as error:
-        raise InputError("cluster slurm: needs dask-jobqueue; pip install 'emoscale[cluster]'") from error
+        raise InputError(_NO_JOBQUEUE) from error
     # Any free port for the dashboard: others on this machine have theirs.
     options = {"dashboard_address": ":0", **(dask.config.get("jobqueue.slurm.scheduler-options") or {})}
     try:

@@ -44,6 +44,8 @@ class Computers:
         Start a cluster of jobs, which dask-jobqueue's own configuration describes.
     workers : int
         Worker processes that `cluster` starts.
+    backend : {"auto", "cpu", "cuda"}
+        What compares RDMs under permutation; ``auto`` takes a GPU where there is one. The counts are the same.
 
     Raises
     ------
@@ -57,12 +59,41 @@ class Computers:
     scheduler: str | None = None
     cluster: str | None = None
     workers: int = 4
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         if self.cluster not in (None, "slurm"):
             raise InputError(f"cluster {self.cluster!r}: not known; give slurm, or a running cluster's scheduler")
         if self.cluster and self.scheduler:
             raise InputError(f"cluster {self.cluster!r}: scheduler {self.scheduler} is given too; give one of them")
+
+    def check(self) -> None:
+        """See whether what is asked for is there, before anything else is done.
+
+        Raises
+        ------
+        InputError
+            If no scheduler answers, SLURM or dask-jobqueue is missing, or there is no GPU.
+        """
+        self.device()
+        if self.scheduler:
+            from emoscale.selectivity.cluster import running_cluster
+
+            with running_cluster(self.scheduler):
+                pass
+        elif self.cluster:
+            from emoscale.selectivity.cluster import check_slurm
+
+            check_slurm()
+
+    def device(self) -> str:
+        """Return what compares RDMs: ``cpu`` or ``cuda``."""
+        if self.backend == "cpu":
+            return "cpu"
+        # Imported here: PyTorch takes seconds.
+        from emoscale.selectivity.device import choose_backend
+
+        return choose_backend(self.backend)
 
 
 def compute_neurons(store: Store, job: Job, computers: Computers, progress: Progress) -> list[Any]:

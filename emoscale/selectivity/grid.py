@@ -50,7 +50,7 @@ def observation_cells(store: Store, concepts: Sequence[str]) -> Cells:
     InputError
         Names every concept that has no row, or lacks a replicate that others have.
     """
-    of_concept = pd.Index(concepts).get_indexer(store.read("concept"))
+    of_concept = pd.Index(concepts).get_indexer(pd.Index(store.read("concept")))
     used = of_concept >= 0
     of_replicate = np.zeros(len(used), dtype=np.int64)
     of_replicate[used], names = pd.factorize(store.read("replicate")[used])

@@ -45,7 +45,6 @@ def select(
     as_published: bool = False,
     alpha: float = 0.01,
     row_measures: Sequence[str] = (),
-    backend: str = "auto",
     computers: Computers | None = None,
     progress: Progress,
 ) -> dict[str, int | float]:
@@ -83,8 +82,6 @@ def select(
         A test counts as significant if its q is smaller.
     row_measures : sequence of str
         Names in `ROW_MEASURES`, computed over single rows and written to ``row_measures.zarr``.
-    backend : {"auto", "cpu", "cuda"}
-        What counts comparisons. The counts are the same.
     computers : Computers, optional
         Where to compute, by default on all cores here. What is written does not depend on it.
     progress : Progress
@@ -118,7 +115,7 @@ def select(
         rdms=rdms,
         as_published=as_published,
         row_measures=row_measures,
-        backend=backend,
+        device=computers.device() if inference == "permutation" else "cpu",
     )
     found = compute_neurons(store, job, computers, progress)
     tested = Tested.joined([block.tested for block in found])
@@ -157,9 +154,9 @@ def searchlight_job(
     rdms: Floats | None = None,
     as_published: bool = False,
     row_measures: Sequence[str] = (),
-    backend: str = "auto",
+    device: str = "cpu",
 ) -> Searchlight:
-    """Put together what is done with every block of neurons; arguments as in `select`.
+    """Put together what is done with every block of neurons; arguments as in `select`, and what compares.
 
     Returns
     -------
@@ -172,10 +169,8 @@ def searchlight_job(
         "distances_of": published_distances if as_published else mean_pair_distances,
     }
     if inference == "permutation":
-        from emoscale.selectivity.device import choose_backend  # PyTorch takes seconds
-
         orders = concept_orders(len(concepts), permutations, seed)
-        test = partial(chosen.permuted, orders=orders, backend=choose_backend(backend), **common)
+        test = partial(chosen.permuted, orders=orders, backend=device, **common)
     else:
         test = partial(chosen.asymptotic, **common)
     streamed = [name for name in FROM_MOMENTS if name in row_measures]

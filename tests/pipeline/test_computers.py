@@ -58,16 +58,34 @@ def test_mistakes_are_told_before_anything_is_changed(cli, finished, options, sa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--scheduler", "nonsense"], "scheduler nonsense: no Dask scheduler answers (missing port number in address"),
         (["--set", "machine.memory_limit=1kB"], "machine.memory_limit: 1,000 bytes do not hold 20 neurons"),
     ],
 )
-def test_computers_that_are_not_there(cli, finished, extracted, options, said):
+def test_computers_that_cannot_be_used(cli, finished, extracted, options, said):
     answer = select(cli, finished, extracted, *options)
     (told,) = answer.problems
     assert (answer.code, answer.out) == (2, "")
     assert told.startswith(said)
     assert not (extracted.out / "selectivity.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--scheduler", "nonsense"], "scheduler nonsense: no Dask scheduler answers (missing port number in address"),
+        (["--cluster", "slurm"], "cluster slurm: there is no sbatch here"),
+        (["--set", "machine.backend=cuda"], "machine.backend cuda: no GPU is seen here"),
+    ],
+)
+def test_computers_that_are_not_there_are_told_before_anything_is_changed(cli, finished, options, said, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("PATH", "")
+    before = times(finished.out)
+    answer = cli("run", finished.config, "--out", finished.out, "--fresh", *options)
+    (told,) = answer.problems
+    assert (answer.code, answer.out) == (2, "")
+    assert told.startswith(said)
+    assert times(finished.out) == before
 
 
 @pytest.mark.parametrize(("command", "stands"), [("run", True), ("select", True), ("tune", False), ("report", False)])

@@ -198,7 +198,9 @@ def test_no_neuron_is_significant(tmp_path):
     analyze(folder, rng.random((5, 4)), CONCEPTS, ATTRIBUTES, None, alpha=1e-300, progress=Silent())
     told, page = reported(folder)
     assert "a1_selective_neurons" in told["figures"]
-    assert "0 (0%) follow at least one attribute" in page.text
+    assert "None of the model’s 300 neurons follows an attribute" in page.text
+    assert "None of its neurons follows any of the 4 attributes" in page.text
+    assert "There is none." in page.text
 
 
 def test_without_human_data_the_report_says_so_and_old_figures_go(tmp_path):

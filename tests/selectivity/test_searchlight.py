@@ -250,7 +250,7 @@ def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
     with pytest.raises(InputError, match=r"row measures hubris: not known; give some of mean, .*auroc"):
         run(folder, scores, row_measures=["auroc", "hubris"])
     with pytest.raises(InputError, match=r"machine\.backend 'tpu': not known"):
-        run(folder, scores, inference="permutation", backend="tpu")
+        run(folder, scores, inference="permutation", computers=Computers(backend="tpu"))
     with pytest.raises(InputError, match="2 given"):
         select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES, progress=Silent())
     with pytest.raises(ValueError, match="not 5 concepts"):
