@@ -42,12 +42,14 @@ def tau_map(findings: Findings) -> Drawing:
     top = float(any_best.max(initial=0.0, where=np.isfinite(any_best))) or 1.0
     extent = (0, len(starts), len(attributes), 0)
     grey = np.ma.masked_invalid(any_best)
-    axes.imshow(grey, aspect="auto", interpolation="nearest", cmap="Greys", norm=Normalize(0, 3 * top), extent=extent)
+    low = float(grey.min()) if grey.count() else 0.0
+    faint = Normalize(low, low + 2 * max(top - low, 1e-6))
+    axes.imshow(grey, aspect="auto", interpolation="nearest", cmap="Greys", norm=faint, extent=extent)
     image = axes.imshow(
         np.ma.masked_invalid(best),
         aspect="auto",
         interpolation="nearest",
-        cmap=sequential(),
+        cmap=sequential().with_extremes(bad=(0, 0, 0, 0)),
         norm=Normalize(0, top),
         extent=extent,
     )
@@ -104,7 +106,7 @@ def counts_by_layer(findings: Findings) -> Drawing:
     layers = counts.columns.to_numpy()
     figure = new_figure(row_height(len(counts), 0.22, 1.0))
     axes = figure.subplots()
-    most = max(int(cells.max()), 1)
+    most = max(int(cells.max()), 2)  # a bar of colours needs two
     image = axes.imshow(
         np.ma.masked_equal(cells, 0), aspect="auto", interpolation="nearest", cmap=sequential(), norm=Normalize(1, most)
     )

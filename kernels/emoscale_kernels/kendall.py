@@ -22,12 +22,14 @@ Integers = NDArray[np.int64]
 Ranks = NDArray[np.int32]
 Words = NDArray[np.uint64]
 
-BITS_BELOW_CONCEPTS = 100
+BITS_BELOW_CONCEPTS = 200
 """Number of concepts from which merge sort is faster. Measured on one core with 14 attributes and 12 replicates, in
-microseconds a neuron, packed comparisons against merge sort: C = 27: 8 / 206, 60: 155 / 1390, 90: 2370 / 3360,
-130: 10900 / 7900 with AVX-512. With AVX2 packing takes about twice as long."""
+microseconds a neuron, packed comparisons against merge sort: C = 27: 7 / 251, 80: 498 / 2940, 140: 3700 / 8420,
+170: 8170 / 12460, 200: 17700 / 18500 with AVX-512; 170: 12100 / 13500, 200: 22600 / 19400 with AVX2."""
 
 _TILE_BYTES = 2**20
+_LEAST_TILE = 8
+"""Neurons that are counted side by side."""
 
 
 class Patterns(NamedTuple):
@@ -218,7 +220,7 @@ def kendall_block(
     ties = np.empty((n, 3), dtype=np.int64)
     # RDMs and comparisons of a few neurons at a time, so that they stay in the processor's cache.
     row_bytes = 8 * patterns.pairs if patterns.signs is None else 8 * patterns.signs.shape[1]
-    tile = min(max(1, _TILE_BYTES // max(1, row_bytes)), max(1, n))
+    tile = min(max(_LEAST_TILE, _TILE_BYTES // max(1, row_bytes)), max(1, n))
     for start in range(0, n, tile):
         stop = min(start + tile, n)
         rdms = pack_rdms(distances_of(values[:, :, start:stop]), patterns.signs is not None)
