@@ -9,7 +9,7 @@ import pandas as pd
 
 from emoscale.ablation import ablate
 from emoscale.analysis import analyze
-from emoscale.extraction import PromptRows, TemplateRows, extract
+from emoscale.extraction import PromptRows, TemplateRows, TextRows, extract
 from emoscale.inputs import Inputs
 from emoscale.masks import make_masks
 from emoscale.models.prompt_files import load_prompts
@@ -40,9 +40,12 @@ def _tune(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
 
 def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     e = inputs.settings.extraction
-    rows: PromptRows | TemplateRows
+    rows: PromptRows | TemplateRows | TextRows
     if e.rows == "templates":
         rows = TemplateRows(inputs.model, inputs.sentences)
+    elif e.rows == "texts":
+        chosen = inputs.texts if e.split == "all" else inputs.texts[inputs.texts["split"] == e.split]
+        rows = TextRows(inputs.model, chosen, e.read, inputs.settings.stimuli.max_tokens)
     else:
         rows = PromptRows(inputs.prompted, load_prompts(folder.prompts).vectors, pd.read_parquet(folder.prompt_table))
     return extract(
@@ -57,6 +60,7 @@ def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
             "weights_sha256": inputs.weights_sha256,
             "site": inputs.settings.model.site,
             "rows": e.rows,
+            **({"read": e.read, "split": e.split} if e.rows == "texts" else {}),
         },
         ranks=inputs.ranks,
         progress=progress,

@@ -132,8 +132,12 @@ class TuningSettings(Section):
 class ExtractionSettings(Section):
     """Activations."""
 
-    rows: Literal["prompts", "templates"] = "prompts"
-    """What stands for a concept: its tuned prompts, or carrier sentences that name it."""
+    rows: Literal["prompts", "templates", "texts"] = "prompts"
+    """What stands for a concept: its tuned prompts, carrier sentences that name it, or every text labelled with it."""
+    read: Literal["mean", "first", "last"] = "mean"
+    """Where texts are read: the mean over their tokens, the first token or the last."""
+    split: Literal["train", "dev", "all"] = "train"
+    """Which texts."""
     templates: list[str] | None = None
     """Carrier sentences with ``{concept}``; built-in ones when left out."""
     dtype: Literal["float32", "float16"] = "float32"

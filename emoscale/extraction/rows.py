@@ -1,4 +1,4 @@
-"""What a row of the store is: a tuned prompt, or a concept named in a carrier sentence."""
+"""What a row of the store is: a tuned prompt, a concept named in a carrier sentence, or a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from emoscale.errors import InputError
 from emoscale.models.hooks import Captured
 from emoscale.models.loading import LanguageModel
-from emoscale.models.prompted import PromptedModel
+from emoscale.models.prompted import Batch, PromptedModel
 
 
 class Rows(Protocol):
@@ -24,7 +24,10 @@ class Rows(Protocol):
     def coordinates(self) -> dict[str, NDArray[Any]]:
         """Return concept, replicate, item and position of every row."""
 
-    def forward(self, rows: slice, captured: Captured) -> None:
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of every row."""
+
+    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
         """Run the model on some rows; `captured` reads them."""
 
 
@@ -55,7 +58,11 @@ class PromptRows:
             "position": np.full(len(self._table), position),
         }
 
-    def forward(self, rows: slice, captured: Captured) -> None:
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of every row."""
+        return np.full(len(self._table), self._prompted.bare_batch(1).ids.shape[1])
+
+    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
         """Run the model on some prompts."""
         vectors = self._vectors[rows].to(self.model.device)
         batch = self._prompted.bare_batch(len(vectors))
@@ -96,7 +103,6 @@ class TemplateRows:
         if lost := [text for text, token in zip(sentences["text"], position, strict=True) if token < 0]:
             raise InputError(f"{model.outline.name} has no token for the concept in {lost[0]!r}; leave the concept out")
         self._position = np.array(position)
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 
     def coordinates(self) -> dict[str, NDArray[Any]]:
         """Return the rows' coordinates; the template is the replicate."""
@@ -107,14 +113,69 @@ class TemplateRows:
             "position": self._position,
         }
 
-    def forward(self, rows: slice, captured: Captured) -> None:
-        """Run the model on some sentences, padded on the right."""
-        device = self.model.device
-        sequences = self._ids[rows]
-        lengths = torch.tensor([len(s) for s in sequences])
-        width = int(lengths.max())
-        ids = torch.tensor([s + [self._pad] * (width - len(s)) for s in sequences])
-        attention = (torch.arange(width)[None] < lengths[:, None]).long()
-        position = torch.from_numpy(self._position[rows]).to(device)
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of every row."""
+        return np.array([len(ids) for ids in self._ids])
+
+    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
+        """Run the model on some sentences."""
+        ids, attention = _padded([self._ids[row] for row in rows], self.model)
+        position = torch.from_numpy(self._position[rows]).to(ids.device)
         captured.expect(len(ids), lambda v: v[torch.arange(len(v), device=v.device), position.to(v.device)])
-        self.model.module.base_model(input_ids=ids.to(device), attention_mask=attention.to(device))
+        self.model.module.base_model(input_ids=ids, attention_mask=attention)
+
+
+class TextRows:
+    """Texts, one row each.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    texts : DataFrame
+        Columns text and labels (tuples of str).
+    read : {"mean", "first", "last"}
+        The mean over the row's tokens, its first or its last token; tokens that the tokenizer adds at the ends are
+        tokens of the row.
+    max_tokens : int
+        Longer texts are cut.
+    """
+
+    def __init__(self, model: LanguageModel, texts: pd.DataFrame, read: str, max_tokens: int) -> None:
+        self.model = model
+        self._texts, self._read = texts, read
+        encoded = model.outline.tokenizer(texts["text"].tolist(), truncation=True, max_length=max_tokens)
+        self._ids: list[list[int]] = encoded["input_ids"]
+
+    def coordinates(self) -> dict[str, NDArray[Any]]:
+        """Return the rows' coordinates.
+
+        The concept of a text with several labels is all of them, joined by ``|``, so that it counts for none; that of a
+        text without is empty. Position -1 stands for the mean over tokens.
+        """
+        ends = {"mean": np.full(len(self._ids), -1), "first": np.zeros(len(self._ids)), "last": self.lengths() - 1}
+        return {
+            "concept": self._texts["labels"].map("|".join).to_numpy(dtype=object),
+            "replicate": np.full(len(self._ids), "", dtype=object),
+            "item": np.arange(len(self._ids)),
+            "position": ends[self._read],
+        }
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the number of tokens of every row."""
+        return np.array([len(ids) for ids in self._ids])
+
+    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
+        """Run the model on some texts."""
+        batch = Batch(*_padded([self._ids[row] for row in rows], self.model), self._read)
+        captured.expect(len(batch), batch.read_values)
+        self.model.module.base_model(input_ids=batch.ids, attention_mask=batch.attention)
+
+
+def _padded(sequences: list[list[int]], model: LanguageModel) -> tuple[Tensor, Tensor]:
+    """Pad rows on the right; return token ids and attention."""
+    pad = model.outline.tokenizer.pad_token_id or 0
+    lengths = torch.tensor([len(ids) for ids in sequences])
+    width = int(lengths.max())
+    ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids in sequences])
+    attention = (torch.arange(width)[None] < lengths[:, None]).long()
+    return ids.to(model.device), attention.to(model.device)

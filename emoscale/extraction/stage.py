@@ -34,8 +34,8 @@ def extract(
 ) -> dict[str, int]:
     """Write the activations of every row to the run folder's store. Blocks that are there already are kept.
 
-    Rows are batched within their block, and blocks are the ranks' shares, so the store does not depend on the number
-    of ranks.
+    Rows are batched within their block, those of like length together, and blocks are the ranks' shares, so the store
+    does not depend on the number of ranks.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ def extract(
     blocks = list(range(-(-total // size)))
     done = log.done() if not store.complete else set(blocks)
     own = ranks.own(blocks)
+    lengths = rows.lengths()
     progress.start(
         sum(min(size, total - block * size) for block in own),
         "rows",
@@ -85,7 +86,7 @@ def extract(
                 continue
             start, stop = block * size, min((block + 1) * size, total)
             with np.errstate(over="ignore"):  # an overflow is told below, with its layer and row
-                values = _block(rows, captured, start, stop, batch_rows).astype(dtype)
+                values = _block(rows, lengths, captured, start, stop, batch_rows).astype(dtype, copy=False)
             _check_finite(values, coordinates, start)
             store.write("activations", values, observation=start)
             log.add(block)
@@ -128,12 +129,21 @@ def _open_or_create(
     return open_store(folder.activations, ACTIVATIONS, mode="r+")
 
 
-def _block(rows: Rows, captured: Captured, start: int, stop: int, batch_rows: int) -> NDArray[Any]:
-    values = []
-    for first in range(start, stop, batch_rows):
-        rows.forward(slice(first, min(first + batch_rows, stop)), captured)
-        values.append(captured.take().float().cpu().numpy())
-    return np.concatenate(values)
+def _block(
+    rows: Rows, lengths: NDArray[np.int64], captured: Captured, start: int, stop: int, batch_rows: int
+) -> NDArray[Any]:
+    # Rows of like length share a batch, so that little of it is padding.
+    order = start + np.argsort(lengths[start:stop], kind="stable")
+    values: NDArray[Any] | None = None
+    for first in range(0, len(order), batch_rows):
+        batch = order[first : first + batch_rows]
+        rows.forward(batch, captured)
+        read = captured.take().float().cpu().numpy()
+        if values is None:
+            values = np.empty((stop - start, read.shape[1]), dtype=read.dtype)
+        values[batch - start] = read
+    assert values is not None  # noqa: S101  # a block has rows
+    return values
 
 
 def _check_finite(values: NDArray[Any], coordinates: dict[str, NDArray[Any]], first_row: int) -> None:

@@ -152,7 +152,7 @@ class Counting(PromptRows):
         self.computed = 0
 
     def forward(self, rows, captured):
-        self.computed += rows.stop - rows.start
+        self.computed += len(rows)
         super().forward(rows, captured)
 
 
