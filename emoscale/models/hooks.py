@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from emoscale.errors import StageError
+from emoscale.models.experts import Read, Routed, mask_routed, read_routed, showing
 from emoscale.models.sites import Site
 
 _SHORT_ROW = 128
 
-Read = Callable[[Tensor], Tensor]
-"""How a row is read: values (rows, tokens, units) in, (rows, units) out."""
+
+class _Passes:
+    """Counts the calls of the sites' modules in one forward pass."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = sites
+        self._number = {(site.module, site.call): number for number, site in enumerate(sites)}
+        self._calls: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """Forget what was seen."""
+        self._calls.clear()
+
+    def next(self, module: str) -> int:
+        """Return the number of the site that this call of the module is."""
+        call = self._calls[module]
+        if (module, call) not in self._number:
+            times = "once" if call == 1 else f"{call} times"
+            raise StageError(
+                f"{module} is passed more than {times} in one forward; it cannot be one layer's neurons; set another "
+                "model.site, or run forward passes one by one"
+            )
+        self._calls[module] += 1
+        return self._number[module, call]
+
+    def check_complete(self) -> None:
+        """Raise if a site was not passed."""
+        silent = dict.fromkeys(site.module for site in self._sites if self._calls[site.module] <= site.call)
+        if silent:
+            raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
 
 
 class Captured:
@@ -23,7 +55,8 @@ class Captured:
 
     def __init__(self, sites: Sequence[Site]) -> None:
         self._sites = sites
-        self._values: dict[str, Tensor] = {}
+        self._passes = _Passes(sites)
+        self._values: dict[int, Tensor] = {}
         self._read: Read | None = None
         self._rows = 0
 
@@ -37,26 +70,37 @@ class Captured:
         Returns
         -------
         Tensor
-            Shape (rows, neurons), the model's dtype, neurons layer-major.
+            Shape (rows, neurons), the model's dtype, neurons layer-major. Neurons of an expert that nothing was routed
+            to are NaN, see `read_routed`.
 
         Raises
         ------
         StageError
             If a site was not passed: the model skipped a block, or it was compiled before the hooks were set.
         """
-        if silent := [s.module for s in self._sites if s.module not in self._values]:
-            raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
-        values = torch.cat([self._values[s.module] for s in self._sites], dim=1)
+        self._passes.check_complete()
+        values = torch.cat([self._values[number] for number in range(len(self._sites))], dim=1)
         self._values.clear()
+        self._passes.begin()
         return values
 
-    def _see(self, site: Site, values: Tensor) -> None:
-        if site.module in self._values:
-            raise StageError(f"{site.module} is passed more than once in one forward; it cannot be one layer's neurons")
+    def _expected(self) -> Read:
         if self._read is None:
             raise StageError("a forward pass ran before Captured.expect said how to read it")
+        return self._read
+
+    def see(self, module: str, values: Tensor) -> Tensor:
+        """Read a dense site; for the hooks."""
+        number, read = self._passes.next(module), self._expected()
         # A view of what is read would keep the values of all tokens in memory.
-        self._values[site.module] = self._read(values.reshape(self._rows, -1, values.shape[-1])).clone()
+        self._values[number] = read(values.reshape(self._rows, -1, values.shape[-1])).clone()
+        return values
+
+    def see_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
+        """Read a site of experts; for the hooks."""
+        number, read = self._passes.next(module), self._expected()
+        self._values[number] = read_routed(routed, self._sites[number].experts, self._rows, tokens, read)
+        return routed
 
 
 @contextmanager
@@ -75,13 +119,7 @@ def capturing(model: nn.Module, sites: Sequence[Site]) -> Iterator[Captured]:
     Captured
     """
     captured = Captured(sites)
-    with ExitStack() as hooks:
-        for site in sites:
-
-            def see(_module: nn.Module, args: tuple[Any, ...], site: Site = site) -> None:
-                captured._see(site, args[0])
-
-            hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(see).remove)
+    with _touching(model, sites, captured.see, captured.see_routed):
         yield captured
 
 
@@ -89,10 +127,12 @@ class Masked:
     """Masks by row."""
 
     def __init__(self, sites: Sequence[Site], keep: Tensor) -> None:
+        self._passes: _Passes | None = None
         self._sites, self._keep = sites, keep
-        self._by_site: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+        stops = torch.tensor([0, *(site.width for site in sites)]).cumsum(0).tolist()
+        self._neurons = [slice(*ends) for ends in pairwise(stops)]
+        self._by_site: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._rows = torch.empty(0, dtype=torch.int64)
-        self._ahead: set[str] = set()
 
     def expect(self, masks: Tensor) -> None:
         """Say which mask each row of the next forward pass gets.
@@ -107,23 +147,34 @@ class Masked:
         StageError
             If the pass before left a site out: its neurons were not switched off.
         """
-        self._check_passed()
+        self.check_passed()
         self._rows = masks
-        self._ahead = {site.module for site in self._sites}
+        self._passes = _Passes(self._sites)
 
-    def _check_passed(self) -> None:
-        if silent := [site.module for site in self._sites if site.module in self._ahead]:
-            raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
+    def check_passed(self) -> None:
+        """Raise StageError if the latest pass left a site out."""
+        if self._passes is not None:
+            self._passes.check_complete()
 
-    def _apply(self, site: Site, neurons: slice, values: Tensor) -> Tensor:
-        if site.module not in self._ahead:
-            raise StageError(f"{site.module} is passed more than once in one forward, or Masked.expect was not called")
-        self._ahead.remove(site.module)
-        key = (site.module, values.dtype, values.device)
+    def _keep_at(self, module: str, like: Tensor) -> Tensor:
+        """Return (masks, neurons) of the site this call of the module is."""
+        if self._passes is None:
+            raise StageError("a forward pass ran before Masked.expect said which mask each row gets")
+        number = self._passes.next(module)
+        key = (number, like.dtype, like.device)
         if key not in self._by_site:
-            self._by_site[key] = self._keep[:, neurons].to(values.device, values.dtype)
-        keep = self._by_site[key][self._rows.to(values.device)]
+            self._by_site[key] = self._keep[:, self._neurons[number]].to(like.device, like.dtype)
+        return self._by_site[key]
+
+    def apply(self, module: str, values: Tensor) -> Tensor:
+        """Mask a dense site; for the hooks."""
+        keep = self._keep_at(module, values)[self._rows.to(values.device)]
         return (values.reshape(len(keep), -1, values.shape[-1]) * keep[:, None, :]).reshape(values.shape)
+
+    def apply_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
+        """Mask a site of experts; for the hooks."""
+        values = routed[0].values
+        return mask_routed(routed, self._keep_at(module, values), self._rows.to(values.device), tokens)
 
 
 @contextmanager
@@ -145,22 +196,34 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
     Raises
     ------
     StageError
-        If a forward pass left a site out or took it twice: the ablation would not be what the mask says.
+        If a forward pass left a site out or took it too often: the ablation would not be what the mask says.
     """
     masked = Masked(sites, ~off)
-    with ExitStack() as hooks:
-        first = 0
-        for site in sites:
-            neurons = slice(first, first := first + site.width)
-
-            def apply(
-                _module: nn.Module, args: tuple[Any, ...], site: Site = site, neurons: slice = neurons
-            ) -> tuple[Any, ...]:
-                return masked._apply(site, neurons, args[0]), *args[1:]
-
-            hooks.callback(model.get_submodule(site.module).register_forward_pre_hook(apply).remove)
+    with _touching(model, sites, masked.apply, masked.apply_routed):
         yield masked
-        masked._check_passed()
+        masked.check_passed()
+
+
+@contextmanager
+def _touching(
+    model: nn.Module,
+    sites: Sequence[Site],
+    dense: Callable[[str, Tensor], Tensor],
+    routed: Callable[[str, list[Routed], int], list[Routed]],
+) -> Iterator[None]:
+    """Give the sites' values to functions that know the module by its path, and go on with what they return."""
+    with ExitStack() as hooks:
+        for name, experts in dict.fromkeys((site.module, site.experts) for site in sites):
+            module = model.get_submodule(name)
+            if experts:
+                hooks.enter_context(showing(module, partial(routed, name)))
+                continue
+
+            def touch(_module: nn.Module, args: tuple[Any, ...], name: str = name) -> tuple[Any, ...]:
+                return dense(name, args[0]), *args[1:]
+
+            hooks.callback(module.register_forward_pre_hook(touch).remove)
+        yield
 
 
 @contextmanager

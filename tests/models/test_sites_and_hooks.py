@@ -8,12 +8,12 @@ import tiny_families
 import torch
 from torch import nn
 from torch.nn.functional import gelu, relu, silu
-from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, LlamaForCausalLM
+from transformers import BertConfig, BertModel, Gemma3Config, Gemma3ForConditionalGeneration, LlamaForCausalLM
 
 from emoscale.errors import InputError, StageError
 from emoscale.models import Site, capturing, find_sites, masking
 from emoscale.models.hooks import attention_for_training, reading
-from emoscale.models.sites import SECOND_MAPS, neuron_coordinates
+from emoscale.models.sites import ATTENTION_MAPS, SECOND_MAPS, neuron_coordinates
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
 
@@ -24,27 +24,34 @@ def model():
     return lambda family: made.setdefault(family, tiny_families.make(family))
 
 
-@pytest.fixture(params=tiny_families.FAMILIES)
-def family(request):
-    return request.param
+STACKS = [(family, stack) for family in tiny_families.ENCODER_DECODERS for stack in ("encoder", "decoder")]
+FEED_FORWARDS = [(family, "ffn") for family in tiny_families.FAMILIES] + STACKS
+ATTENTIONS = [(family, "attention") for family in tiny_families.FAMILIES] + [
+    (family, f"{stack} attention") for family, stack in STACKS
+]
 
 
 def token_ids(rows, tokens, seed=0):
     return torch.randint(3, tiny_families.VOCABULARY, (rows, tokens), generator=torch.Generator().manual_seed(seed))
 
 
-def second_maps(model):
-    return [model.get_submodule(site.module) for site in find_sites(model)]
+def second_maps(model, site="ffn"):
+    return [model.get_submodule(site.module) for site in find_sites(model, site)]
 
 
 def read_at(*positions):
     return lambda values: values[torch.arange(len(values)), torch.tensor(positions)]
 
 
+def run(model, ids):
+    both = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
+    return model(input_ids=ids, **both)
+
+
 def capture(model, ids, read, sites=None):
     with torch.no_grad(), capturing(model, sites or find_sites(model)) as captured:
         captured.expect(len(ids), read)
-        model(input_ids=ids)
+        run(model, ids)
         return captured.take()
 
 
@@ -53,7 +60,7 @@ def outputs_of(modules, model, ids):
     outputs = []
     # Falcon adds the residual to the second map's output in place.
     handles = [m.register_forward_hook(lambda _m, _i, out: outputs.append(out.clone())) for m in modules]
-    model(input_ids=ids)
+    run(model, ids)
     for handle in handles:
         handle.remove()
     return outputs
@@ -70,64 +77,85 @@ def hooks_of(model):
     return [hook for m in model.modules() for hook in (*m._forward_pre_hooks.values(), *m._forward_hooks.values())]
 
 
-def test_every_known_second_map_is_of_a_tested_family(model):
-    known = [find_sites(model(name))[0].module for name in tiny_families.FAMILIES]
-    assert all(any(path.endswith(f".{second}") for path in known) for second in SECOND_MAPS)
+@pytest.mark.parametrize(("maps", "cases"), [(SECOND_MAPS, FEED_FORWARDS), (ATTENTION_MAPS, ATTENTIONS)])
+def test_every_known_second_map_is_of_a_tested_family(model, maps, cases):
+    known = [find_sites(model(family), site)[0].module for family, site in cases]
+    assert all(any(path.endswith(f".{second}") for path in known) for second in maps)
 
 
-def test_captured_values_are_the_second_maps_input(model, family):
+@pytest.mark.parametrize(("family", "site"), FEED_FORWARDS + ATTENTIONS)
+def test_captured_values_are_the_second_maps_input(model, family, site):
     model = model(family)
-    sites = find_sites(model)
-    assert [(site.layer, site.width) for site in sites] == [(0, WIDTH), (1, WIDTH)]
+    sites = find_sites(model, site)
+    width = WIDTH if (family, site) in FEED_FORWARDS else sites[0].width
+    assert [(site.layer, site.width) for site in sites] == [(0, width), (1, width)]
     ids = token_ids(3, 5)
-    outputs = outputs_of(second_maps(model), model, ids)
-    values = capture(model, ids, read_at(4, 0, 2))
-    assert values.shape == (3, LAYERS * WIDTH)
-    for layer, (linear, output) in enumerate(zip(second_maps(model), outputs, strict=True)):
+    outputs = outputs_of(second_maps(model, site), model, ids)
+    values = capture(model, ids, read_at(4, 0, 2), sites)
+    assert values.shape == (3, LAYERS * width)
+    for layer, (linear, output) in enumerate(zip(second_maps(model, site), outputs, strict=True)):
         weight = linear.weight if isinstance(linear, nn.Linear) else linear.weight.T
-        mapped = values[:, layer * WIDTH : (layer + 1) * WIDTH] @ weight.T
+        mapped = values[:, layer * width : (layer + 1) * width] @ weight.T
         read = output.reshape(3, 5, -1)[torch.arange(3), torch.tensor([4, 0, 2])]
         bias = 0 if linear.bias is None else linear.bias
         assert torch.allclose(mapped, read - bias, atol=1e-5)
 
 
-def halves(x):
-    return x[..., :WIDTH], x[..., WIDTH:]
+def tanh_gelu(x):
+    return gelu(x, approximate="tanh")
 
 
+def gated(activation):
+    return lambda gate, up: activation(gate) * up
+
+
+def gated_halves(activation):
+    return lambda x: activation(x[..., :WIDTH]) * x[..., WIDTH:]
+
+
+TWO_MAPS = ["mlp.gate_proj", "mlp.up_proj"]
 FIRST_MAPS = {
-    "bert": (["intermediate.dense"], gelu),
-    "roberta": (["intermediate.dense"], gelu),
-    "electra": (["intermediate.dense"], gelu),
+    **dict.fromkeys(["bert", "roberta", "xlm-roberta", "electra", "deberta", "mpnet"], (["intermediate.dense"], gelu)),
     "distilbert": (["ffn.lin1"], gelu),
-    "gpt2": (["mlp.c_fc"], lambda x: gelu(x, approximate="tanh")),
+    "modernbert": (["mlp.Wi"], gated_halves(gelu)),
+    "gpt2": (["mlp.c_fc"], tanh_gelu),
+    "gpt-neo": (["mlp.c_fc"], tanh_gelu),
     "gpt-neox": (["mlp.dense_h_to_4h"], gelu),
+    "gpt-j": (["mlp.fc_in"], tanh_gelu),
     "opt": (["fc1"], relu),
-    "llama": (["mlp.gate_proj", "mlp.up_proj"], lambda gate, up: silu(gate) * up),
-    "phi-3": (["mlp.gate_up_proj"], lambda x: silu(halves(x)[0]) * halves(x)[1]),
-    "modernbert": (["mlp.Wi"], lambda x: gelu(halves(x)[0]) * halves(x)[1]),
+    "bloom": (["mlp.dense_h_to_4h"], tanh_gelu),
+    "falcon": (["mlp.dense_h_to_4h"], gelu),
+    **dict.fromkeys(["llama", "mistral", "qwen2", "qwen3", "olmo2", "stablelm", "cohere"], (TWO_MAPS, gated(silu))),
+    **dict.fromkeys(["gemma2", "gemma3"], (TWO_MAPS, gated(tanh_gelu))),
+    "phi": (["mlp.fc1"], tanh_gelu),
+    "phi-3": (["mlp.gate_up_proj"], gated_halves(silu)),
+    "t5": (["layer.{}.DenseReluDense.wi"], relu),
+    "t5-gated": (["layer.{}.DenseReluDense.wi_0", "layer.{}.DenseReluDense.wi_1"], gated(tanh_gelu)),
+    "bart": (["fc1"], gelu),
 }
 
 
-@pytest.mark.parametrize("family", FIRST_MAPS)
-def test_captured_values_are_the_first_map_and_the_activation(model, family):
+@pytest.mark.parametrize(("family", "site"), FEED_FORWARDS)
+def test_captured_values_are_the_first_map_and_the_activation(model, family, site):
     model = model(family)
     names, activation = FIRST_MAPS[family]
+    sublayer = 2 if site == "decoder" else 1
     ids = token_ids(2, 4)
-    values = capture(model, ids, read_at(1, 3))
-    for site in find_sites(model):
+    sites = find_sites(model, site)
+    values = capture(model, ids, read_at(1, 3), sites)
+    for site in sites:
         block = next(site.module.removesuffix(s) for s in SECOND_MAPS if site.module.endswith(f".{s}"))
-        outputs = outputs_of([model.get_submodule(block + name) for name in names], model, ids)
+        outputs = outputs_of([model.get_submodule(block + name.format(sublayer)) for name in names], model, ids)
         by_hand = activation(*(read_at(1, 3)(out.reshape(2, 4, -1)) for out in outputs))
         assert torch.allclose(values[:, site.layer * WIDTH :][:, :WIDTH], by_hand, atol=1e-6)
 
 
-def with_zeroed_columns(model, off):
+def with_zeroed_columns(model, off, site="ffn"):
     """A copy whose second maps do not see the neurons in `off` (neurons,)."""
     model = copy.deepcopy(model)
     with torch.no_grad():
-        for layer, linear in enumerate(second_maps(model)):
-            neurons = off[layer * WIDTH : (layer + 1) * WIDTH]
+        maps = second_maps(model, site)
+        for linear, neurons in zip(maps, off.chunk(len(maps)), strict=True):
             if isinstance(linear, nn.Linear):
                 linear.weight[:, neurons] = 0
             else:
@@ -135,25 +163,29 @@ def with_zeroed_columns(model, off):
     return model
 
 
-def test_masking_equals_zeroing_the_columns(model, family):
+@pytest.mark.parametrize(("family", "site"), FEED_FORWARDS + ATTENTIONS)
+def test_masking_equals_zeroing_the_columns(model, family, site):
     """Every row of one batch has its own mask."""
     model = model(family)
-    off = torch.zeros(4, LAYERS * WIDTH, dtype=torch.bool)
-    off[1, 5] = off[2, WIDTH + 7] = True
-    off[3] = torch.rand(LAYERS * WIDTH, generator=torch.Generator().manual_seed(1)) < 0.5
+    sites = find_sites(model, site)
+    width = sites[0].width
+    off = torch.zeros(4, LAYERS * width, dtype=torch.bool)
+    off[1, 5] = off[2, width + 3] = True
+    off[3] = torch.rand(LAYERS * width, generator=torch.Generator().manual_seed(1)) < 0.5
     ids = token_ids(1, 5).expand(6, -1)
     which = torch.tensor([3, 0, 2, 1, 3, 0])
     with torch.no_grad():
-        expected = [with_zeroed_columns(model, mask)(input_ids=ids[:1]).logits[0] for mask in off]
-        with masking(model, find_sites(model), off) as masked:
+        expected = [run(with_zeroed_columns(model, mask, site), ids[:1]).logits[0] for mask in off]
+        with masking(model, sites, off) as masked:
             masked.expect(which)
-            logits = model(input_ids=ids).logits
+            logits = run(model, ids).logits
     for row, mask in enumerate(which):
         assert torch.allclose(logits[row], expected[mask], atol=1e-5), row
     for mask in (1, 2, 3):
         assert (expected[mask] - expected[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("family", [*tiny_families.FAMILIES, *tiny_families.SHARED, *tiny_families.MIXTURES])
 def test_reading_gives_the_full_heads_logits_at_that_position(model, family):
     model = model(family)
     ids = token_ids(3, 6)
@@ -196,6 +228,43 @@ def test_custom_site(model):
     assert capture(llama, token_ids(2, 3), read_at(0, 1), gate).shape == (2, 32)
 
 
+def test_of_two_stacks_the_encoder_is_read_unless_the_decoder_is_named(model):
+    for family in tiny_families.ENCODER_DECODERS:
+        for kind in ("ffn", "attention"):
+            stacks = {stack: find_sites(model(family), f"{stack} {kind}") for stack in ("encoder", "decoder")}
+            assert find_sites(model(family), kind) == stacks["encoder"]
+            assert {stack: {stack in site.module for site in sites} for stack, sites in stacks.items()} == {
+                "encoder": {True},
+                "decoder": {True},
+            }
+        assert find_sites(model(family), "decoder") == find_sites(model(family), "decoder ffn")
+
+
+def test_of_a_model_that_sees_too_the_language_blocks_are_read():
+    text = tiny_families.FAMILIES["gemma3"][2]
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    with torch.device("meta"):
+        model = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
+    assert [site.module for site in find_sites(model)] == [
+        f"model.language_model.layers.{layer}.mlp.down_proj" for layer in range(LAYERS)
+    ]
+
+
+@pytest.mark.parametrize("family", ["bert", "opt", "llama"])
+def test_a_stack_of_a_model_with_one_is_refused(model, family):
+    with pytest.raises(InputError, match=r"has no encoder beside a decoder; leave 'decoder' out of it"):
+        find_sites(model(family), "decoder")
+
+
+@pytest.mark.parametrize("family", tiny_families.ALL)
+def test_sites_are_found_without_weights(model, family):
+    cls, config, options = tiny_families.ALL[family]
+    with torch.device("meta"):
+        skeleton = cls(config(**options))
+    assert find_sites(skeleton) == find_sites(model(family))
+    assert find_sites(skeleton, "attention") == find_sites(model(family), "attention")
+
+
 @pytest.mark.parametrize("site", ["model.layers.{layer}.mlp.no_proj", "model.layers.{layer}.mlp", "nothing"])
 def test_a_custom_site_that_is_no_linear_map_is_refused(model, site):
     with pytest.raises(InputError, match=r"model\.layers\.\{layer\}\.mlp\.down_proj") as caught:
@@ -204,42 +273,15 @@ def test_a_custom_site_that_is_no_linear_map_is_refused(model, site):
     assert isinstance(model("llama"), LlamaForCausalLM)
 
 
-@pytest.fixture(scope="module")
-def albert():
-    """One block passed twice: a family that is not known."""
-    config = AlbertConfig(
-        vocab_size=40,
-        embedding_size=8,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-    )
-    return AlbertModel(config).eval()
+ALBERT_SITE = "albert.encoder.albert_layer_groups.{layer}.albert_layers.0.ffn_output"
 
 
-ALBERT_SITE = "encoder.albert_layer_groups.{layer}.albert_layers.0.ffn_output"
-
-
-def test_an_unknown_family_is_refused_naming_its_linear_maps(albert):
-    with pytest.raises(InputError) as caught:
-        find_sites(albert)
-    message = str(caught.value)
-    assert "AlbertModel" in message
-    assert "encoder.albert_layer_groups.{layer}.albert_layers.{layer}.ffn_output" in message
-    assert len(caught.value.problems) == 1
-
-
-def test_a_site_passed_twice_stops_the_stage(albert):
-    sites = find_sites(albert, ALBERT_SITE)
+@pytest.mark.parametrize("touch", [lambda *args: capture(args[0], token_ids(1, 3), read_at(0), args[1]), run_masked])
+def test_a_site_passed_more_often_than_it_has_layers_stops_the_stage(model, touch):
+    """A path given by hand is one layer a module; ALBERT passes it at every depth."""
+    albert = model("albert")
     with pytest.raises(StageError, match=r"ffn_output is passed more than once"):
-        capture(albert, token_ids(1, 3), read_at(0), sites)
-    assert not hooks_of(albert)
-
-
-def test_a_site_passed_twice_is_not_masked_either(albert):
-    with pytest.raises(StageError, match="more than once"):
-        run_masked(albert, find_sites(albert, ALBERT_SITE))
+        touch(albert, find_sites(albert, ALBERT_SITE))
     assert not hooks_of(albert)
 
 

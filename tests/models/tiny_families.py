@@ -45,6 +45,7 @@ _NARROW = _COMMON | {"hidden_size": WIDTH // 4, "num_attention_heads": 1}
 FAMILIES = {
     "bert": (tf.BertForMaskedLM, tf.BertConfig, _COMMON),
     "roberta": (tf.RobertaForMaskedLM, tf.RobertaConfig, _COMMON | {"pad_token_id": 1}),
+    "xlm-roberta": (tf.XLMRobertaForMaskedLM, tf.XLMRobertaConfig, _COMMON | {"pad_token_id": 1}),
     "electra": (tf.ElectraForMaskedLM, tf.ElectraConfig, _COMMON | {"embedding_size": 8}),
     "deberta": (tf.DebertaV2ForMaskedLM, tf.DebertaV2Config, _COMMON),
     "mpnet": (tf.MPNetForMaskedLM, tf.MPNetConfig, _COMMON | {"pad_token_id": 1}),
@@ -62,6 +63,7 @@ FAMILIES = {
     "qwen2": (tf.Qwen2ForCausalLM, tf.Qwen2Config, _FEW_KEYS),
     "qwen3": (tf.Qwen3ForCausalLM, tf.Qwen3Config, _FEW_KEYS_WIDE),
     "gemma2": (tf.Gemma2ForCausalLM, tf.Gemma2Config, _FEW_KEYS_WIDE),
+    "gemma3": (tf.Gemma3ForCausalLM, tf.Gemma3TextConfig, _FEW_KEYS_WIDE),
     "phi": (tf.PhiForCausalLM, tf.PhiConfig, _COMMON),
     "phi-3": (tf.Phi3ForCausalLM, tf.Phi3Config, _COMMON),
     "olmo2": (tf.Olmo2ForCausalLM, tf.Olmo2Config, _COMMON),
@@ -69,7 +71,62 @@ FAMILIES = {
     "cohere": (tf.CohereForCausalLM, tf.CohereConfig, _FEW_KEYS),
 }
 
+"""Families whose layers have weights of their own, with one stack of blocks."""
+
+_T5 = {
+    "vocab_size": VOCABULARY,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": WIDTH,
+    "num_layers": LAYERS,
+    "num_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "decoder_start_token_id": 0,
+}
+_BART = {
+    "vocab_size": VOCABULARY,
+    "d_model": 16,
+    "max_position_embeddings": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": 2,
+}
+for _stack in ("encoder", "decoder"):
+    _BART |= {f"{_stack}_layers": LAYERS, f"{_stack}_ffn_dim": WIDTH, f"{_stack}_attention_heads": 2}
+
+ENCODER_DECODERS = {
+    "t5": (tf.T5ForConditionalGeneration, tf.T5Config, _T5),
+    "t5-gated": (tf.T5ForConditionalGeneration, tf.T5Config, _T5 | {"feed_forward_proj": "gated-gelu"}),
+    "bart": (tf.BartForConditionalGeneration, tf.BartConfig, _BART),
+}
+
+_ALBERT = _COMMON | {"embedding_size": 8, "num_hidden_layers": 6, "num_hidden_groups": 2, "inner_group_num": 2}
+SHARED = {
+    "albert": (tf.AlbertForMaskedLM, tf.AlbertConfig, _COMMON | {"embedding_size": 8}),
+    "albert-groups": (tf.AlbertForMaskedLM, tf.AlbertConfig, _ALBERT),
+}
+"""Families whose layers share their weights."""
+
+EXPERTS, ROUTED = 4, 2
+_MIXTURE = _FEW_KEYS_WIDE | {"num_experts_per_tok": ROUTED}
+MIXTURES = {
+    "mixtral": (tf.MixtralForCausalLM, tf.MixtralConfig, _MIXTURE | {"num_local_experts": EXPERTS}),
+    "qwen3-moe": (
+        tf.Qwen3MoeForCausalLM,
+        tf.Qwen3MoeConfig,
+        _MIXTURE | {"num_experts": EXPERTS, "moe_intermediate_size": WIDTH, "norm_topk_prob": True},
+    ),
+    "gpt-oss": (tf.GptOssForCausalLM, tf.GptOssConfig, _MIXTURE | {"num_local_experts": EXPERTS}),
+}
+"""Mixture-of-experts families."""
+
+ALL = FAMILIES | ENCODER_DECODERS | SHARED | MIXTURES
+
 
 def make(family):
-    cls, config, options = FAMILIES[family]
+    cls, config, options = ALL[family]
     return tiny_models.randomise(cls(config(**options)))
