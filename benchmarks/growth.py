@@ -25,7 +25,7 @@ USUAL = {"neurons": 256, "attributes": 14, "concepts": 27, "permutations": 0}
 SERIES = {
     "neurons": [64, 256, 1024, 4096, 16_384, 65_536],
     "attributes": [1, 2, 4, 8, 16, 32, 64, 128, 256],
-    "concepts": [7, 14, 27, 54, 80, 110, 140, 199, 200, 260],
+    "concepts": [7, 14, 27, 54, 80, 110, 139, 140, 200, 260],
     "permutations": [8, 16, 32, 64, 128, 256, 512],
 }
 REPLICATES = 12

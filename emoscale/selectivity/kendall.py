@@ -29,9 +29,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Distances = Callable[[Any], Floats]
 
-_PATTERNS_TOGETHER = 32
-"""Permuted patterns that are compared with all neurons before the next: so many stay in the processor's cache."""
-_NEURONS_TOGETHER = 2048
+_PATTERN_BYTES = 2**19
+"""About so much of permuted patterns is compared with all neurons before the next, so that it stays in the cache."""
+_NEURON_BYTES = 2**24
+"""About so much of neurons' packed comparisons is held at a time."""
+_LEAST_NEURONS, _MOST_NEURONS = 8, 2048
 
 
 def tau(values: NDArray[np.floating], patterns: Patterns, distances_of: Distances = mean_pair_distances) -> Floats:
@@ -102,8 +104,10 @@ def permuted(
     See `emoscale.selectivity.permutation` for p. Null values are counted as they come: memory does not grow with B.
     """
     parts = []
-    for start in range(0, max(1, values.shape[2]), _NEURONS_TOGETHER):
-        distances = distances_of(values[:, :, start : start + _NEURONS_TOGETHER])
+    fitting = _NEURON_BYTES // (_row_bytes(patterns) or 1)
+    together = min(max(fitting, _LEAST_NEURONS), _MOST_NEURONS)
+    for start in range(0, max(1, values.shape[2]), together):
+        distances = distances_of(values[:, :, start : start + together])
         rdms = pack_rdms(distances, bits=backend == "cpu" and patterns.signs is not None)
         if backend == "cpu":
             true, counts = _null_counts(rdms, patterns, orders)
@@ -116,13 +120,18 @@ def permuted(
     return Tested.joined(parts)
 
 
+def _row_bytes(patterns: Patterns) -> int:
+    """Return the bytes of one RDM's packed comparisons, or of its ranks where they are not packed."""
+    return patterns.ranks.itemsize * patterns.pairs if patterns.signs is None else 8 * int(patterns.signs.shape[1])
+
+
 def _null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integers, NullCounts]:
     true = numerators(rdms, patterns)
     A = len(patterns.ties)
     comparisons = patterns.pairs * (patterns.pairs - 1) // 2
     neuron_untied, attribute_untied = comparisons - rdms.ties[:, 0], comparisons - patterns.ties[:, 0]
     counts = empty_null_counts(len(true), A, len(orders))
-    together = max(1, _PATTERNS_TOGETHER // max(1, A))
+    together = max(1, _PATTERN_BYTES // (2 * _row_bytes(patterns) or 1) // max(1, A))
     for first in range(0, len(orders), together):
         some = numerators(rdms, permuted_patterns(patterns, orders[first : first + together]))
         count_null(counts, some, true, neuron_untied, attribute_untied, first)

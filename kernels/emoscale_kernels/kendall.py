@@ -22,10 +22,11 @@ Integers = NDArray[np.int64]
 Ranks = NDArray[np.int32]
 Words = NDArray[np.uint64]
 
-BITS_BELOW_CONCEPTS = 200
-"""Number of concepts from which merge sort is faster. Measured on one core with 14 attributes and 12 replicates, in
+BITS_BELOW_CONCEPTS = 140
+"""Number of concepts from which merge sort is taken. Measured on one core with 14 attributes and 12 replicates, in
 microseconds a neuron, packed comparisons against merge sort: C = 27: 7 / 251, 80: 498 / 2940, 140: 3700 / 8420,
-170: 8170 / 12460, 200: 17700 / 18500 with AVX-512; 170: 12100 / 13500, 200: 22600 / 19400 with AVX2."""
+170: 8170 / 12460, 200: 17700 / 18500 with AVX-512; 170: 12100 / 13500, 200: 22600 / 19400 with AVX2. They are equal at
+about 190, but the packed comparisons of an RDM take 6 MB at 140 and 20 MB there."""
 
 _TILE_BYTES = 2**20
 _LEAST_TILE = 8

@@ -68,12 +68,13 @@ def test_counts_and_highest_are_those_of_a_plain_loop(values, scores, null):
     assert spread > 0
 
 
-@pytest.mark.parametrize(("neurons", "patterns"), [(1, 1), (5, 4), (1000, 1000)])
+@pytest.mark.parametrize(("neurons", "patterns"), [(1, 1), (5, 5000), (1000, 10**7)])
 def test_does_not_depend_on_what_is_compared_together(monkeypatch, values, scores, neurons, patterns):
     arguments = values, attribute_patterns(decimal_distances(scores)), concept_orders(len(CONCEPTS), 150, 5)
     expected = kendall.permuted(*arguments)
-    monkeypatch.setattr(kendall, "_NEURONS_TOGETHER", neurons)
-    monkeypatch.setattr(kendall, "_PATTERNS_TOGETHER", patterns)
+    monkeypatch.setattr(kendall, "_LEAST_NEURONS", neurons)
+    monkeypatch.setattr(kendall, "_MOST_NEURONS", neurons)
+    monkeypatch.setattr(kendall, "_PATTERN_BYTES", patterns)
     for got, want in zip(kendall.permuted(*arguments), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
