@@ -19,6 +19,7 @@ from shutil import which
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import kendalltau
 
 from benchmarks.common import arguments, clock_ghz, median_seconds, tell, vector_bits
@@ -72,6 +73,7 @@ def main() -> None:
         "permutations": options.permutations,
         "permutations_s": permuted_s,
         "permutations_per_s": options.permutations / permuted_s,
+        **gpu_numbers(values, patterns, orders, options.repeats),
         "clock_ghz": clock_ghz(),
         "vector_bits": vector_bits(),
         "floor_one_thread_s": floor_s,
@@ -123,6 +125,13 @@ def r_numbers(sample: np.ndarray, distances: np.ndarray, ours_s: float, scale: f
         run = subprocess.run([program, "-e", _R, *map(str, files)], check=True, capture_output=True, text=True)
     seconds = scale * float(run.stdout)
     return {"r_s": seconds, "speedup_r": seconds / ours_s}
+
+
+def gpu_numbers(values: np.ndarray, patterns: Any, orders: np.ndarray, repeats: int) -> dict[str, float | str]:
+    if not torch.cuda.is_available():
+        return {"gpu": "none"}
+    seconds = median_seconds(lambda: permuted(values, patterns, orders, backend="cuda"), repeats)
+    return {"gpu": torch.cuda.get_device_name(), "permutations_per_s_gpu": len(orders) / seconds}
 
 
 def floor_seconds() -> float:

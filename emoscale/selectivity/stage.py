@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -136,6 +137,7 @@ def select(
     written = create_store(folder.selectivity, SELECTIVITY, coordinates, chunks, attributes=origin)
     for name, values in arrays.items():
         written.write(name, values)
+    shutil.rmtree(folder.row_measures, ignore_errors=True)
     if rows:
         _write_rows(folder, rows, coordinates | {"concept": np.array(concepts)}, chunks, job.cells)
     written.mark_complete()

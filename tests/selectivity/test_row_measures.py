@@ -151,3 +151,12 @@ def test_a_damaged_chunk_stops_the_ranks_too(tmp_path, concepts, scores):
     with pytest.raises(StoreError, match="c/1/2: chunk is damaged"):
         measure(folder, scores)
     assert (folder.row_measures / "zarr.json").stat().st_mtime_ns == before
+
+
+def test_what_an_earlier_call_was_asked_for_does_not_stay(tmp_path, concepts, scores):
+    folder = make(tmp_path / "run", concepts, values_of("float32"))
+    measure(folder, scores)
+    measure(folder, scores, row_measures=["auroc"])
+    assert not (folder.row_measures / "mean").exists()
+    select(folder, scores, CONCEPTS, ATTRIBUTES, inference="asymptotic", progress=Silent())
+    assert not folder.row_measures.exists()
