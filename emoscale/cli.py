@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from emoscale import __version__, pipeline
-from emoscale.config import load_settings
+from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
+from emoscale.files import disk_is_full, mount_point
+from emoscale.locking import release_all
+from emoscale.preemption import TOLD, end_on_sigterm
 from emoscale.run_folder import RunFolder
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
@@ -75,7 +79,24 @@ def _add_stage(name: str, purpose: str) -> None:
     def command(config: Config, out: Out = None, overrides: Overrides = None, fresh: FreshStage = False) -> None:
         _run(config, out, overrides, fresh, only=name)
 
-    app.command(name, help=purpose)(_select if name == "select" else command)
+    with_more: dict[str, Callable[..., None]] = {"select": _select, "extract": _extract}
+    app.command(name, help=purpose)(with_more.get(name, command))
+
+
+def _extract(
+    config: Config,
+    out: Out = None,
+    overrides: Overrides = None,
+    fresh: FreshStage = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Write only missing and damaged chunks anew.")] = False,
+) -> None:
+    if fresh and repair:
+        raise InputError("--fresh and --repair: one writes all, the other keeps what is whole; give one of them")
+    if repair:
+        settings, folder, console = _opened(config, out, overrides)
+        pipeline.repair(settings, folder, console)
+    else:
+        _run(config, out, overrides, fresh, only="extract")
 
 
 def _select(
@@ -186,18 +207,18 @@ def doctor() -> None:
 
 
 def _run(config: Path, out: Path | None, overrides: list[str] | None, fresh: bool, only: str | None) -> None:
+    settings, folder, console = _opened(config, out, overrides)
+    pipeline.run(settings, folder, console, only=only, fresh=fresh)
+
+
+def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
     settings = load_settings(config, overrides or [])
-    folder = RunFolder(out or Path("runs") / config.stem)
-    pipeline.run(settings, folder, Console(quiet=not _is_rank_0()), only=only, fresh=fresh)
+    return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not pipeline.is_rank_0())
 
 
 def _computers(scheduler: str | None, cluster: str | None) -> list[str]:
     given = {"machine.scheduler": scheduler, "machine.cluster": cluster}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
-
-
-def _is_rank_0() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def main() -> None:
@@ -206,7 +227,7 @@ def main() -> None:
     0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: told to end. The last two can be
     continued with the same command.
     """
-    signal.signal(signal.SIGTERM, _preempt)
+    end_on_sigterm(_leave_hastily)
     code = 0
     try:
         code = app(standalone_mode=False) or 0
@@ -216,10 +237,12 @@ def main() -> None:
         code = _fail(error.problems, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail(["interrupted; the same command continues"], _INTERRUPTED)
+    except PreemptedError as error:
+        code = _fail([str(error)], error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if not disk_is_full(error) and error.errno not in (errno.EACCES, errno.EROFS):
             raise
-        code = _fail([f"{error.filename or 'disk'}: {error.strerror}; mend it, then the same command continues"], 1)
+        code = _fail([_refused(error)], 1)
     except Exception as error:
         usage = getattr(error, "format_message", None)
         if usage is None:
@@ -228,13 +251,31 @@ def main() -> None:
     sys.exit(code)
 
 
+_failed: list[int] = []
+"""The exit code, once a failure has been told."""
+
+
 def _fail(problems: list[str], code: int) -> int:
+    _failed.append(code)
     # What one rank's own work ran into is told by that rank; everything else happens to all alike.
-    if _is_rank_0() or code == 1:
+    if pipeline.is_rank_0() or code == 1:
         for problem in problems:
             print(f"emoscale: {problem}", file=sys.stderr)
     return code
 
 
-def _preempt(_signal: int, _frame: Any) -> None:
-    raise PreemptedError("told to end (SIGTERM); the same command continues")
+def _refused(error: OSError) -> str:
+    """Tell what the disk has refused, where, and the mend."""
+    if not disk_is_full(error) or not error.filename:
+        return f"{error.filename or 'disk'}: {error.strerror}; mend it, then the same command continues"
+    mount = mount_point(Path(error.filename))
+    free = f"{shutil.disk_usage(mount).free / 1e6:,.0f} MB free"
+    return (
+        f"{error.filename}: {error.strerror} (file system {mount}, {free}); make room, then the same command continues"
+    )
+
+
+def _leave_hastily() -> None:
+    release_all()
+    if pipeline.is_rank_0() and not _failed:
+        os.write(sys.stderr.fileno(), f"emoscale: {TOLD}\n".encode())

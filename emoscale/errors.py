@@ -35,7 +35,10 @@ class StoreError(EmoscaleError):
     """A store on disk is damaged or incomplete."""
 
 
-class PreemptedError(EmoscaleError):
-    """The process was told to end (SIGTERM); the run can be continued."""
+class PreemptedError(BaseException):
+    """The process was told to end (SIGTERM); the run can be continued.
+
+    Like `KeyboardInterrupt` no `Exception`, so that no library takes it for a failure of its own and goes on.
+    """
 
     exit_code = 143

@@ -1,12 +1,17 @@
-"""Writing files whole or not at all, and telling them apart by content."""
+"""Writing files whole or not at all, so that they stay, and telling them apart by content."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -16,18 +21,26 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        The file to write. A reader sees the old content or the new one, never a part.
+        The file to write. A reader sees the old content or the new one, never a part, also after a power failure.
 
     Yields
     ------
     Path
         Where to write. It carries the same suffix as `path`.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take the file. It names the file, whatever library wrote it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        yield unfinished
-        os.replace(unfinished, path)
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield unfinished
+            sync(unfinished)
+            os.replace(unfinished, path)
+            sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -36,6 +49,56 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Return when what was written to a file, or the names in a folder, are on the disk and not only in memory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn every error by which the disk refuses a file into an `OSError` that names the file.
+
+    Libraries written in Rust raise errors of their own, with the system's number in the message; others leave out the
+    name.
+
+    Parameters
+    ----------
+    path : Path
+        What the block writes.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else _rust_number(error)
+        if number is None or (isinstance(error, OSError) and error.filename and not disk_is_full(error)):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _rust_number(error: Exception) -> int | None:
+    found = _RUST_ERROR.search(str(error))
+    return int(found[1]) if found else None
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether a disk, a quota or a limit on the length of files left no room."""
+    return error.errno in _FULL
+
+
+def mount_point(path: Path) -> Path:
+    """Return the file system that holds `path`, or would hold it, as the folder where it is mounted."""
+    path = path.resolve()
+    return next(p for p in (path, *path.parents) if os.path.ismount(p))
 
 
 def sha256(path: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.config import Settings, settings_yaml
 from emoscale.errors import InputError
-from emoscale.files import write_text
-from emoscale.progress import Silent, say
+from emoscale.files import disk_is_full, write_text
+from emoscale.locking import locked
+from emoscale.progress import Silent, say, stage_progress
 from emoscale.recording import do_stage, now, versions
 from emoscale.run_folder import RunFolder
 from emoscale.same_run import check_same_settings, check_same_weights, hash_inputs, holds_run
@@ -71,28 +74,34 @@ def run(
     InputError
         If the settings cannot be used, or the folder holds something else.
     """
-    anew = fresh and only is None
     inputs_sha256 = hash_inputs(settings)
-    if holds_run(folder) and not anew:
-        check_same_settings(folder, settings, inputs_sha256)
-    stages = [only] if only else list(NEEDS)
-    todo = [stage for stage in stages if fresh or not _is_done(folder, stage)]
-    if not todo:
-        done = f"{only} is done; --fresh does it anew" if only else f"all stages are done; report: {folder.report}"
-        say(console, f"{folder.path}: {done}")
-        return False
-    if only:
-        _check_needs(folder, only)
+    if not _left_to_do(settings, folder, inputs_sha256, only, fresh):
+        return _nothing_done(folder, console, only)
+    with locked(folder.path) if is_rank_0() else nullcontext():
+        return _run(settings, folder, console, inputs_sha256, only, fresh)
 
+
+def _run(
+    settings: Settings,
+    folder: RunFolder,
+    console: Console,
+    inputs_sha256: dict[str, str],
+    only: str | None,
+    fresh: bool,
+) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
     from emoscale import distributed
     from emoscale.inputs import Inputs
     from emoscale.stages import SHARED, STAGES
 
     ranks = distributed.join(settings.machine.device, settings.machine.threads)
+    # Again, now that rank 0 keeps other runs out: one that has just ended may have done it.
+    todo = _left_to_do(settings, folder, inputs_sha256, only, fresh)
+    if not todo:
+        return _nothing_done(folder, console, only)
     inputs = Inputs(settings, ranks)
     inputs.check(with_model=not set(SHARED).isdisjoint(todo), with_computers="select" in todo)
-    if not anew:
+    if not (fresh and only is None):
         check_same_weights(folder, inputs.weights_sha256)
     ranks.wait()  # every rank has looked at the folder before rank 0 changes it
     if ranks.is_main:
@@ -116,12 +125,73 @@ def run(
     return True
 
 
+def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
+    """Write the missing and damaged chunks of a run's activations anew, and change nothing else.
+
+    Parameters
+    ----------
+    settings : Settings
+        The run's own.
+    folder : RunFolder
+    console : Console
+        For progress and a line at the end.
+
+    Raises
+    ------
+    InputError
+        If the activations have not been extracted, or with other settings.
+    StageError
+        If activations come out otherwise here than those stored beside them.
+    """
+    inputs_sha256 = hash_inputs(settings)
+    if not holds_run(folder) or not _is_done(folder, "extract"):
+        raise InputError(f"{folder.path}: extract is not done, so there is nothing to repair; run emoscale extract")
+    check_same_settings(folder, settings, inputs_sha256)
+    with locked(folder.path) if is_rank_0() else nullcontext():
+        from emoscale import distributed
+        from emoscale.inputs import Inputs
+        from emoscale.stages import repair_activations
+
+        ranks = distributed.join(settings.machine.device, settings.machine.threads)
+        inputs = Inputs(settings, ranks)
+        inputs.check(with_model=True, with_computers=False)
+        check_same_weights(folder, inputs.weights_sha256)
+        with stage_progress("repair", console) as progress:
+            repair_activations(inputs, folder, progress)
+        distributed.leave()
+    say(console, f"{folder.activations}: every chunk is there and whole")
+
+
+def is_rank_0() -> bool:
+    """Whether this is the first of the launcher's processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _left_to_do(
+    settings: Settings, folder: RunFolder, inputs_sha256: dict[str, str], only: str | None, fresh: bool
+) -> list[str]:
+    if holds_run(folder) and not (fresh and only is None):
+        check_same_settings(folder, settings, inputs_sha256)
+    todo = [stage for stage in ([only] if only else NEEDS) if fresh or not _is_done(folder, stage)]
+    if only and todo:
+        _check_needs(folder, only, settings)
+    return todo
+
+
+def _nothing_done(folder: RunFolder, console: Console, only: str | None) -> bool:
+    done = f"{only} is done; --fresh does it anew" if only else f"all stages are done; report: {folder.report}"
+    say(console, f"{folder.path}: {done}")
+    return False
+
+
 def _is_done(folder: RunFolder, stage: str) -> bool:
     return bool(folder.manifest().get("stages", {}).get(stage, {}).get("state") == "done")
 
 
-def _check_needs(folder: RunFolder, stage: str) -> None:
-    missing = [need for need in NEEDS[stage] if not _is_done(folder, need)]
+def _check_needs(folder: RunFolder, stage: str, settings: Settings) -> None:
+    # Only prompts are there to extract after tuning; sentences and texts are there from the start.
+    spared = {"tune"} if stage == "extract" and settings.extraction.rows != "prompts" else set()
+    missing = [need for need in NEEDS[stage] if need not in spared and not _is_done(folder, need)]
     if missing:
         raise InputError(
             f"{folder.path}: {stage} needs {' and '.join(missing)}; run emoscale {missing[0]} first, or emoscale run"
@@ -139,6 +209,8 @@ def _prepare(
         folder.write_manifest(manifest | _circumstances(settings, inputs, inputs_sha256))
         write_text(folder.config, settings_yaml(settings))
     except OSError as error:
+        if disk_is_full(error):
+            raise
         raise InputError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from error
 
 

@@ -38,7 +38,12 @@ def _tune(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     )
 
 
-def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+def repair_activations(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
+    """Write missing and damaged chunks of the activations anew."""
+    return _extract(inputs, folder, progress, repair=True)
+
+
+def _extract(inputs: Inputs, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
     e = inputs.settings.extraction
     rows: PromptRows | TemplateRows | TextRows
     if e.rows == "templates":
@@ -64,6 +69,7 @@ def _extract(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
         },
         ranks=inputs.ranks,
         progress=progress,
+        repair=repair,
     )
 
 

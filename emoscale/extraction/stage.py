@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emoscale.distributed import Ranks
 from emoscale.errors import InputError, StageError
+from emoscale.extraction.repair import damaged_blocks, write_damaged, write_damaged_coordinates
 from emoscale.extraction.rows import Rows
 from emoscale.models.hooks import Captured, capturing
 from emoscale.models.sites import neuron_coordinates
@@ -31,6 +32,7 @@ def extract(
     origin: dict[str, Any],
     ranks: Ranks,
     progress: Progress,
+    repair: bool = False,
 ) -> dict[str, int]:
     """Write the activations of every row to the run folder's store. Blocks that are there already are kept.
 
@@ -54,6 +56,8 @@ def extract(
     ranks : Ranks
     progress : Progress
         Counts rows.
+    repair : bool
+        Check every chunk, and write missing and damaged ones anew.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def extract(
     Raises
     ------
     StageError
-        If an activation is not finite; names layer and row.
+        If an activation is not finite (names layer and row), or a repair would mix two computations.
     """
     sites = rows.model.outline.sites
     coordinates = {**rows.coordinates(), **neuron_coordinates(sites)}
@@ -72,8 +76,11 @@ def extract(
     total = store.sizes["observation"]
     size = store.chunks("activations")[0]
     blocks = list(range(-(-total // size)))
-    done = log.done() if not store.complete else set(blocks)
     own = ranks.own(blocks)
+    damaged = damaged_blocks(store, own) if repair else {}
+    done = (log.done() if not store.complete else set(blocks)) - damaged.keys()
+    if repair and ranks.is_main:
+        write_damaged_coordinates(store, coordinates)
     lengths = rows.lengths()
     progress.start(
         sum(min(size, total - block * size) for block in own),
@@ -88,7 +95,10 @@ def extract(
             with np.errstate(over="ignore"):  # an overflow is told below, with its layer and row
                 values = _block(rows, lengths, captured, start, stop, batch_rows).astype(dtype, copy=False)
             _check_finite(values, coordinates, start)
-            store.write("activations", values, observation=start)
+            if block in damaged:
+                write_damaged(store, values, start, damaged[block])
+            else:
+                store.write("activations", values, observation=start)
             log.add(block)
             progress.advance(stop - start)
     ranks.wait()

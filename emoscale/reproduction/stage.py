@@ -17,6 +17,7 @@ from emoscale.analysis import analyze
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
+from emoscale.locking import LOCK, locked
 from emoscale.progress import Progress, say, stage_progress
 from emoscale.recording import do_stage, finish, now, versions
 from emoscale.report import write_report
@@ -78,7 +79,7 @@ def reproduce(
         raise InputError(f"permutations = {permutations}: give 1 or more")
     folder = RunFolder(out)
     _check_out(folder)
-    with released_files(path) as files:
+    with locked(folder.path), released_files(path) as files:
         people = _import(files, folder, console)
         do_stage("scores", lambda progress: _scores(files, people, folder, progress), folder, console, "{told}")
         do_stage(
@@ -107,7 +108,7 @@ def reproduce(
 
 
 def _check_out(folder: RunFolder) -> None:
-    if folder.path.is_dir() and any(folder.path.iterdir()):
+    if folder.path.is_dir() and any(not file.name.startswith(".") for file in folder.path.iterdir()):
         if not folder.manifest_file.is_file() or "reproduction" not in folder.manifest():
             raise InputError(f"{folder.path}: holds files that are not a reproduction; choose an empty --out")
     elif folder.path.exists() and not folder.path.is_dir():
@@ -115,9 +116,12 @@ def _check_out(folder: RunFolder) -> None:
 
 
 def _prepare(folder: RunFolder, source: Path) -> None:
-    shutil.rmtree(folder.path, ignore_errors=True)
+    for path in folder.path.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            path.unlink()
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_manifest(
             {
                 "emoscale": __version__,

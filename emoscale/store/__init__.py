@@ -5,6 +5,7 @@ coordinates are whole. A store is finished when `Store.complete` says so, and th
 """
 
 from emoscale.store.commits import CommitLog
-from emoscale.store.store import Store, create_store, open_store
+from emoscale.store.creating import create_store
+from emoscale.store.store import Store, open_store
 
 __all__ = ["CommitLog", "Store", "create_store", "open_store"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emoscale.errors import StoreError
 
 _CHECKSUM_BYTES = 4
+_MISSING, _DAMAGED = "chunk is missing", "chunk is damaged (checksum)"
 
 
 def chunks_in(box: Sequence[slice], chunk_shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -43,7 +44,9 @@ def chunk_file(array_path: Path, key: tuple[int, ...]) -> Path:
     return array_path.joinpath("c", *map(str, key))
 
 
-def read_chunk(array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def read_chunk(
+    array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], mend: str
+) -> NDArray[Any]:
     """Read a chunk that is stored as its values and their checksum.
 
     Parameters
@@ -56,6 +59,8 @@ def read_chunk(array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], d
         Of a whole chunk; those over the array's edge are stored whole.
     dtype : dtype
         In this machine's byte order.
+    mend : str
+        What to do about a chunk that is missing or damaged.
 
     Returns
     -------
@@ -73,24 +78,16 @@ def read_chunk(array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], d
         with file.open("rb", buffering=0) as stream:
             there = stream.readinto(content.data) == len(content) and not stream.read(1)
     except FileNotFoundError:
-        raise StoreError(_missing(file)) from None
+        raise StoreError(f"{file}: {_MISSING}; {mend}") from None
     body, checksum = content[:size], content[size:]
     body.flags.writeable = False  # as the checksum's function wants it
     if not there or google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
-        raise StoreError(_damaged(file))
+        raise StoreError(f"{file}: {_DAMAGED}; {mend}")
     return content[:size].view(dtype).reshape(shape)
 
 
-def _missing(file: Path) -> str:
-    return f"{file}: chunk is missing; run the stage that wrote it again with --fresh"
-
-
-def _damaged(file: Path) -> str:
-    return f"{file}: chunk is damaged (checksum); run the stage that wrote it again with --fresh"
-
-
-def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]]) -> None:
-    """Raise unless every chunk's file is there and whole.
+def find_damage(array_path: Path, keys: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], str]:
+    """Look for chunks whose file is missing or not whole.
 
     Parameters
     ----------
@@ -99,20 +96,19 @@ def check_chunks(array_path: Path, keys: Iterable[tuple[int, ...]]) -> None:
     keys : iterable of tuple of int
         Grid indices of the chunks.
 
-    Raises
-    ------
-    StoreError
-        Names each missing or damaged chunk.
+    Returns
+    -------
+    dict
+        By grid index, the file and what is wrong with it.
     """
-    problems = []
+    damage = {}
     for key in keys:
         file = chunk_file(array_path, key)
         if not file.is_file():
-            problems.append(_missing(file))
+            damage[key] = f"{file}: {_MISSING}"
             continue
         content = file.read_bytes()
         body, expected = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
         if google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != expected:
-            problems.append(_damaged(file))
-    if problems:
-        raise StoreError(problems)
+            damage[key] = f"{file}: {_DAMAGED}"
+    return damage

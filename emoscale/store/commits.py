@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from emoscale.files import naming, sync
+
 
 class CommitLog:
     """Append-only record of finished blocks, one file a rank.
 
-    A line is written after the block's chunks, so a block that is listed is whole. A torn last line (the writer was
-    killed in the middle of it) counts as not written.
+    A line is written after the block's chunks are on the disk, so a block that is listed is whole. A torn last line
+    (the writer was killed in the middle of it) counts as not written.
 
     Parameters
     ----------
@@ -35,9 +37,14 @@ class CommitLog:
 
     def add(self, block: int) -> None:
         """Record a finished block, on disk before this returns."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="ascii") as file:
-            # A line feed first: a torn line of an earlier process must not swallow this one.
-            file.write(f"\n{block};\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with naming(self._file):
+            is_new = not self._file.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="ascii") as file:
+                # A line feed first: a torn line of an earlier process must not swallow this one.
+                file.write(f"\n{block};\n")
+                file.flush()
+                os.fsync(file.fileno())
+            if is_new:
+                sync(self.folder)
+                sync(self.folder.parent)

@@ -1,9 +1,7 @@
-"""Creating, writing and reading one store."""
+"""Opening, writing and reading one store."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,17 +10,19 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from emoscale.errors import InputError, StoreError
-from emoscale.schema import FORMAT, Array, StoreSchema
-from emoscale.store.chunks import check_chunks, chunk_file, chunks_in, read_chunk
+from emoscale.files import naming, sync
+from emoscale.schema import FORMAT, StoreSchema
+from emoscale.store.chunks import chunks_in, find_damage, read_chunk
+from emoscale.store.writing import as_stored, write_chunks
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-_OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
-_PROVENANCE = "emoscale"
+PROVENANCE = "emoscale"
+"""Name of the group's attribute that says what the store is."""
+_REPAIR = "emoscale extract CONFIG --repair writes it anew"
 
 
 class Store:
@@ -45,6 +45,8 @@ class Store:
         self.sizes: dict[str, int] = {}
         for array in schema.arrays:
             self.sizes.update(zip(array.dims, self._array(array.name).shape, strict=True))
+        extracted = schema.kind == "activations" and "weights_sha256" in self.attributes["origin"]
+        self._mend = _REPAIR if extracted else "run the stage that wrote it again with --fresh"
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
@@ -57,7 +59,7 @@ class Store:
     @property
     def attributes(self) -> dict[str, Any]:
         """What the writer said of the store's origin, as plain JSON values."""
-        return dict(self._group.attrs[_PROVENANCE])  # type: ignore[arg-type]
+        return dict(self._group.attrs[PROVENANCE])  # type: ignore[arg-type]
 
     @property
     def complete(self) -> bool:
@@ -65,8 +67,13 @@ class Store:
         return bool(self.attributes["complete"])
 
     def mark_complete(self) -> None:
-        """Declare that every value has been written. Call it last."""
-        self._group.attrs[_PROVENANCE] = {**self.attributes, "complete": True}
+        """Declare that every value has been written, on disk before this returns. Call it last."""
+        for left in self.path.rglob("*.partial"):  # by a process that was killed while zarr-python wrote a file
+            left.unlink()
+        with naming(self.path):
+            self._group.attrs[PROVENANCE] = {**self.attributes, "complete": True}
+            sync(self.path / "zarr.json")
+            sync(self.path)
 
     def chunks(self, name: str) -> tuple[int, ...]:
         """Return the chunk shape of an array."""
@@ -106,7 +113,8 @@ class Store:
             values = self._read_plain(name, grid, keys)
         else:
             # The pipeline verifies a checksum only when it decodes a chunk whole, never those over the array's edge.
-            check_chunks(self.path / name, keys)
+            if damage := find_damage(self.path / name, keys):
+                raise StoreError(f"{problem}; {self._mend}" for problem in damage.values())
             values = np.asarray(array[tuple(grid)])
         return values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
 
@@ -114,11 +122,11 @@ class Store:
         """Read whole chunks from their files, which takes half the time that a pipeline of codecs does."""
         array = self._array(name)
         if len(keys) == 1:
-            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype)
+            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype, self._mend)
             return chunk[tuple(slice(0, g.stop - g.start) for g in grid)]
         values = np.empty([g.stop - g.start for g in grid], dtype=array.dtype)
         for key in keys:
-            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype)
+            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype, self._mend)
             place = tuple(
                 slice(i * size - g.start, min((i + 1) * size, g.stop) - g.start)
                 for i, size, g in zip(key, array.chunks, grid, strict=True)
@@ -134,23 +142,35 @@ class Store:
         list of str
             One line for each chunk that is missing or damaged; empty when all is well.
         """
-        problems = []
-        for spec in self.schema.arrays:
-            array = self._array(spec.name)
-            try:
-                check_chunks(self.path / spec.name, chunks_in([slice(0, n) for n in array.shape], array.chunks))
-            except StoreError as error:
-                problems += error.problems
-        return problems
+        return [
+            f"{problem}; {self._mend}" for array in self.schema.arrays for problem in self.damage(array.name).values()
+        ]
+
+    def damage(self, name: str, **ranges: slice) -> dict[tuple[int, ...], str]:
+        """Check every chunk of an array, or those that a box touches.
+
+        Parameters
+        ----------
+        name : str
+        **ranges : slice
+            As of `read`.
+
+        Returns
+        -------
+        dict
+            For each chunk that is missing or damaged, by its place in the grid of chunks, the file and what is wrong.
+        """
+        box = [slice(start, stop) for start, stop in self._box(name, ranges)]
+        return find_damage(self.path / name, chunks_in(box, self._array(name).chunks))
 
     def write(self, name: str, values: NDArray[Any], **starts: int) -> None:
-        """Write a box of whole chunks.
+        """Write a box of whole chunks, on disk before this returns.
 
         Parameters
         ----------
         name : str
         values : ndarray
-            Converted to the array's type.
+            Converted to the array's type; text as any array of strings.
         **starts : int
             First index by dimension name; 0 where left out.
 
@@ -159,6 +179,8 @@ class Store:
         ValueError
             If there is no such dimension, the store was opened for reading, or the box does not begin and end on
             chunk borders (or the array's end): two writers in one chunk would lose each other's values.
+        OSError
+            If the disk does not take them. It names the array.
         """
         if self._group.read_only:  # which the Rust pipeline does not ask
             raise ValueError(f"{self.path} was opened read-only")
@@ -171,7 +193,7 @@ class Store:
             if start < 0 or start % size or (stop % size and stop != length) or stop > length:
                 raise ValueError(f"{name}: {dim} {start}:{stop} does not fill whole chunks of {size} (length {length})")
             box.append(slice(start, stop))
-        _write(array, tuple(box), values.astype(array.dtype, copy=False), self.path / name)
+        write_chunks(array, tuple(box), as_stored(values, array), self.path / name)
 
     def _box(self, name: str, ranges: Mapping[str, slice]) -> list[tuple[int, int]]:
         if any(chosen.step not in (None, 1) for chosen in ranges.values()):
@@ -192,98 +214,6 @@ def _is_plain(array: zarr.Array[Any]) -> bool:
     own_order = array.dtype.kind in "fiu" and array.dtype.isnative and sys.byteorder == "little"
     codecs = [type(codec).__name__ for codec in (array.serializer, *array.filters, *array.compressors)]
     return own_order and codecs == ["BytesCodec", "Crc32cCodec"]
-
-
-def create_store(
-    path: Path,
-    schema: StoreSchema,
-    coordinates: Mapping[str, NDArray[Any]],
-    chunks: Mapping[str, int],
-    sizes: Mapping[str, int] | None = None,
-    dtypes: Mapping[str, str] | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> Store:
-    """Create an empty store, replacing what is at `path`.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the Zarr group. It appears at once, with its coordinates.
-    schema : StoreSchema
-    coordinates : mapping of str to ndarray
-        Every coordinate of the schema, one-dimensional.
-    chunks : mapping of str to int
-        Chunk length by dimension; a dimension left out is not cut.
-    sizes : mapping of str to int, optional
-        Length of dimensions that have no coordinate.
-    dtypes : mapping of str to str, optional
-        Type of a data array where it is not the schema's.
-    attributes : mapping, optional
-        Where the data come from, as plain JSON values.
-
-    Returns
-    -------
-    Store
-    """
-    lengths = dict(sizes or {})
-    for spec in schema.coordinates:
-        lengths[spec.dims[0]] = len(coordinates[spec.name])
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(path, ignore_errors=True)
-    group = zarr.open_group(str(unfinished), mode="w-", zarr_format=3)
-    for spec in schema.data:
-        dtype = (dtypes or {}).get(spec.name, spec.dtype)
-        _create_array(group, spec, dtype, lengths, {d: chunks.get(d, lengths[d]) for d in spec.dims})
-        group[spec.name].attrs["coordinates"] = " ".join(
-            c.name for c in schema.coordinates if c.dims[0] in spec.dims and c.name not in spec.dims
-        )
-    for spec in schema.coordinates:
-        array = _create_array(group, spec, spec.dtype, lengths, lengths)
-        values = np.asarray(coordinates[spec.name])
-        text = spec.dtype == "str"
-        _write(array, (slice(0, len(values)),), values.astype(object) if text else values, unfinished / spec.name)
-    group.attrs[_PROVENANCE] = {
-        "format": FORMAT,
-        "kind": schema.kind,
-        "complete": False,
-        "origin": dict(attributes or {}),
-    }
-    os.replace(unfinished, path)
-    return open_store(path, schema, mode="r+")
-
-
-def _create_array(
-    group: zarr.Group, spec: Array, dtype: str, lengths: Mapping[str, int], chunks: Mapping[str, int]
-) -> zarr.Array[Any]:
-    is_float = dtype.startswith("float")
-    return group.create_array(
-        spec.name,
-        shape=tuple(lengths[d] for d in spec.dims),
-        chunks=tuple(max(1, min(chunks[d], lengths[d])) for d in spec.dims),
-        dtype=str if dtype == "str" else dtype,
-        dimension_names=spec.dims,
-        fill_value=float("nan") if is_float else "" if dtype == "str" else 0,
-        # Activations hardly compress (fp16: 5 %); a checksum turns a flipped bit into an error.
-        compressors=[Crc32cCodec()],
-        attributes={"long_name": spec.meaning, **({"units": spec.units} if spec.units else {})},
-    )
-
-
-def _write(array: zarr.Array[Any], box: tuple[slice, ...], values: NDArray[Any], array_path: Path) -> None:
-    array[box] = values
-    # A chunk that is not there must mean damage, but the Rust pipeline leaves out chunks that hold nothing but the fill
-    # value, whatever `write_empty_chunks` says. Such chunks are written by zarr-python.
-    left_out = [key for key in chunks_in(box, array.chunks) if not chunk_file(array_path, key).is_file()]
-    if not left_out:
-        return
-    with zarr.config.set({"codec_pipeline.path": _OWN_PIPELINE, "array.write_empty_chunks": True}):
-        own = zarr.open_array(str(array_path), mode="r+")
-        for key in left_out:
-            lengths = zip(key, own.chunks, own.shape, strict=True)
-            chunk = tuple(slice(i * size, min((i + 1) * size, length)) for i, size, length in lengths)
-            within = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(chunk, box, strict=True))
-            own[chunk] = values[within]
 
 
 def open_store(path: Path, schema: StoreSchema, mode: str = "r") -> Store:
@@ -309,7 +239,7 @@ def open_store(path: Path, schema: StoreSchema, mode: str = "r") -> Store:
         raise InputError(f"{path}: no store is here; run the stage that makes it ({schema.kind})")
     try:
         group = zarr.open_group(str(path), mode=mode)  # type: ignore[arg-type]
-        provenance = dict(group.attrs[_PROVENANCE])  # type: ignore[arg-type]
+        provenance = dict(group.attrs[PROVENANCE])  # type: ignore[arg-type]
     except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
         raise InputError(f"{path}: not an emoscale store; give a folder that emoscale wrote") from error
     if provenance.get("kind") != schema.kind:

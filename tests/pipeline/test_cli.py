@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,12 +142,13 @@ def test_what_a_rank_runs_into_is_told_by_that_rank(cli, finished, monkeypatch, 
 
 def test_a_full_disk_is_told_in_a_line(cli, world, monkeypatch):
     def refuse(*_):
-        raise OSError(errno.ENOSPC, "is full", "/disk/file")
+        raise OSError(errno.ENOSPC, "No space left on device", "/disk/file")
 
     monkeypatch.setattr("emoscale.store.CommitLog.add", refuse)
     answer = cli("run", world.config, "--out", world.out)
     assert answer.code == 1
-    assert answer.problems == ["/disk/file: is full; mend it, then the same command continues"]
+    (told,) = answer.problems
+    assert re.fullmatch(r"/disk/file: No space .*file system /, [\d,]+ MB free\); make room, .*continues", told)
 
 
 def test_doctor(cli):

@@ -1,0 +1,57 @@
+"""Being told to end: SIGTERM ends the process within seconds, whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from emoscale.errors import PreemptedError
+
+GRACE = 4.0
+"""Seconds for the usual way out. Schedulers give 30 (SLURM's default) or as few as 10 before they kill."""
+
+TOLD = "told to end (SIGTERM); the same command continues"
+
+
+def end_on_sigterm(last_act: Callable[[], None]) -> None:
+    """Raise `PreemptedError` on SIGTERM, and end the process if that has not ended it soon.
+
+    Python's handlers run between two instructions of the main thread, and a rank that waits for others, or for a
+    library's long computation, executes none.
+
+    Parameters
+    ----------
+    last_act : callable
+        Called in another thread before the process ends by force.
+    """
+    signal.signal(signal.SIGTERM, _preempt)
+    _watch(last_act)
+
+
+def _preempt(_signal: int, _frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers repeat it, and once is enough
+    raise PreemptedError(TOLD)
+
+
+@cache
+def _watch(last_act: Callable[[], None]) -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    # A child shares the socket: a signal to it must not end its parent.
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    threading.Thread(target=_end, args=(reader, writer, last_act), name="preemption", daemon=True).start()
+
+
+def _end(reader: socket.socket, _writer: socket.socket, last_act: Callable[[], None]) -> None:
+    while reader.recv(1)[0] != signal.SIGTERM:
+        pass
+    time.sleep(GRACE)
+    last_act()
+    os._exit(PreemptedError.exit_code)
