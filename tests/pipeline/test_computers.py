@@ -91,7 +91,17 @@ def test_computers_that_are_not_there_are_told_before_anything_is_changed(cli, f
 @pytest.mark.parametrize(("command", "stands"), [("run", True), ("select", True), ("tune", False), ("report", False)])
 def test_only_commands_that_select_have_the_options(cli, command, stands):
     told = cli(command, "--help").out
-    assert ("--scheduler" in told, "--cluster" in told) == (stands, stands)
+    assert ("--scheduler" in told, "--cluster" in told, "--inference" in told) == (stands, stands, stands)
+
+
+def test_the_published_test_can_be_asked_for(cli, finished, extracted):
+    answer = select(cli, finished, extracted, "--inference", "asymptotic")
+    # Inference is not where but what is computed: another run.
+    assert answer.code == 2
+    assert "selectivity.inference: 'permutation' there, 'asymptotic' here" in answer.problems[0]
+    answer = select(cli, finished, extracted, "--inference", "guess")
+    assert answer.code == 2
+    assert "selectivity.inference: 'guess' cannot be used" in answer.problems[0]
 
 
 @pytest.mark.parametrize(
