@@ -18,9 +18,10 @@ from emoscale.errors import InputError
 from emoscale.locking import LOCK, locked
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from emoscale.locking import locked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so do its children
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -201,7 +202,7 @@ def test_a_run_is_refused_and_nothing_changes(cli, world, hold, command, fresh):
     assert f"in use by process {process.pid} on " in answer.problems[0]
     assert times(world.out) == before
     process.send_signal(signal.SIGINT)
-    process.wait()
+    process.wait(timeout=60)
     assert cli("tune", world.config, "--out", world.out).code == 0
     assert not (world.out / LOCK).exists()
 
