@@ -90,7 +90,8 @@ def test_shipped_configs_load_and_begin_with_their_command(file):
     first = file.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ")
     program, command, config, *_ = shlex.split(first.removeprefix("# "))
-    assert (program, command, config) == ("emoscale", "run", f"configs/{file.name}")
+    assert (program, config) == ("emoscale", f"configs/{file.name}")
+    assert command in ("run", "extract")
 
 
 def test_overrides_win_over_the_file(load):
