@@ -98,7 +98,7 @@ def summary_told(findings: Findings) -> str:
 def _selective_told(findings: Findings) -> str:
     by = "By a lenient test, " if findings.permutations is None else ""
     if not findings.selective_neurons:
-        told = f"{by}none of its neurons follows any"
+        told = f"{by}none of its neurons could be shown to follow any"
     else:
         told = f"{by}{findings.selective_neurons / findings.neurons:.1%} of its neurons follow at least one"
     attributes = count(len(findings.attributes), "attribute")

@@ -199,7 +199,7 @@ def test_no_neuron_is_significant(tmp_path):
     told, page = reported(folder)
     assert "a1_selective_neurons" in told["figures"]
     assert "None of the model’s 300 neurons follows an attribute" in page.text
-    assert "None of its neurons follows any of the 4 attributes" in page.text
+    assert "None of its neurons could be shown to follow any of the 4 attributes" in page.text
     assert "There is none." in page.text
 
 
