@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "activations.zarr"
 
     @property
+    def moments(self) -> Path:
+        """Store of count, mean and spread (cell, neuron); in place of the activations if only these are kept."""
+        return self.path / "moments.zarr"
+
+    @property
     def selectivity(self) -> Path:
         """Store of tau, p, q and rank (neuron, attribute)."""
         return self.path / "selectivity.zarr"

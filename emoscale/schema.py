@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-FORMAT = 1
+FORMAT = 2
 """Version of the stores' layout. A store of another version is refused."""
 
 
@@ -60,7 +60,8 @@ class StoreSchema:
 
 NEURON_COORDINATES = (
     Array("layer", ("neuron",), "int32", "Block the neuron belongs to, from 0"),
-    Array("unit", ("neuron",), "int32", "Index of the neuron within its layer's site, from 0"),
+    Array("expert", ("neuron",), "int32", "Expert the neuron belongs to, from 0; -1 in a dense feed-forward"),
+    Array("unit", ("neuron",), "int32", "Index of the neuron within its layer's site, or within its expert, from 0"),
 )
 
 ACTIVATIONS = StoreSchema(
@@ -70,15 +71,38 @@ ACTIVATIONS = StoreSchema(
             "activations",
             ("observation", "neuron"),
             "float32",
-            "Input of the feed-forward's second linear map at the read position",
+            "Input of the feed-forward's second linear map at the read position; NaN where the token was not routed to "
+            "the neuron's expert",
             "the model's own",
+        ),
+        Array(
+            "token_ids",
+            ("token",),
+            "int32",
+            "What the model was given: the inputs' token ids, one input after the other; -1 where a prompt's vector was",
         ),
     ),
     coordinates=(
         Array("concept", ("observation",), "str", "Concept the row stands for"),
         Array("replicate", ("observation",), "str", "Seed of the prompt, or the template"),
-        Array("item", ("observation",), "int32", "Row number in its source"),
-        Array("position", ("observation",), "int32", "Token position that was read", "tokens"),
+        Array("item", ("observation",), "int32", "Number of the row's input: its prompt, sentence or text"),
+        Array("position", ("observation",), "int32", "Token that was read, from 0; -1 for a mean over tokens", "tokens"),
+        Array("input_length", ("input",), "int32", "Number of token ids of each input", "tokens"),
+        *NEURON_COORDINATES,
+    ),
+)
+
+MOMENTS = StoreSchema(
+    "moments",
+    data=(
+        Array("mean", ("cell", "neuron"), "float64", "Mean activation over the cell's rows", "the model's own"),
+        Array("m2", ("cell", "neuron"), "float64", "Sum of the squared deviations from that mean"),
+        Array("count", ("cell", "neuron"), "int32", "Rows in which the neuron was not absent", "rows"),
+    ),
+    coordinates=(
+        Array("concept", ("cell",), "str", "Concept the cell's rows stand for"),
+        Array("replicate", ("cell",), "str", "Seed of their prompt, or their template"),
+        Array("rows", ("cell",), "int64", "Number of rows of the cell", "rows"),
         *NEURON_COORDINATES,
     ),
 )

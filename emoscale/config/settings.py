@@ -63,7 +63,9 @@ class ModelSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the weights in memory."""
     site: str = "ffn"
-    """Where neurons are: ``ffn``, or the path of the second feed-forward map with ``{layer}``."""
+    """Where neurons are: ``ffn``, the input of each block's second feed-forward map; ``attention``, the heads' outputs;
+    of an encoder-decoder model ``encoder``, ``decoder``, ``encoder attention``, ``decoder attention``; or the path of a
+    linear map with ``{layer}``."""
     trust_remote_code: StrictBool = False
     """Run Python code that comes with the model."""
 
@@ -132,16 +134,25 @@ class TuningSettings(Section):
 class ExtractionSettings(Section):
     """Activations."""
 
-    rows: Literal["prompts", "templates", "texts"] = "prompts"
-    """What stands for a concept: its tuned prompts, carrier sentences that name it, or every text labelled with it."""
-    read: Literal["mean", "first", "last"] = "mean"
-    """Where texts are read: the mean over their tokens, the first token or the last."""
+    rows: Literal["prompts", "templates", "texts", "tokens"] = "prompts"
+    """What stands for a concept: its tuned prompts, carrier sentences that name it, every text labelled with it, or
+    every token of those texts."""
+    read: Literal["first", "mask", "last", "concept-last", "concept-mean", "mean", "all"] | None = None
+    """Where a row is read: the first, last or mask token, the last of the concept's tokens or their mean, the mean over
+    all tokens, or each token as a row of its own. Left out: prompts where their task reads them, sentences at
+    ``concept-last``, texts at ``mean``."""
     split: Literal["train", "dev", "all"] = "train"
     """Which texts."""
     templates: list[str] | None = None
     """Carrier sentences with ``{concept}``; built-in ones when left out."""
-    dtype: Literal["float32", "float16"] = "float32"
+    padding: Literal["right", "left"] = "right"
+    """Where rows of one forward pass that are shorter than the longest are filled up; the values are the same."""
+    keep: Literal["activations", "moments"] = "activations"
+    """Every row's activations, or only count, mean and spread by concept and replicate, whatever the number of rows."""
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     """Type in the store."""
+    non_finite: Literal["stop", "keep"] = "stop"
+    """What to do when an activation overflows or is not a number."""
     block_rows: Count = 1024
     """Rows computed, written and committed at a time."""
     batch_rows: Count = 32
@@ -195,6 +206,11 @@ class MachineSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | None = None
     """CPU threads of each process; the machine's cores shared out when left out."""
+    split_model: Literal["layers", "tensors"] | None = None
+    """For models larger than a device: spread the layers over this process's devices, or every layer's tensors over the
+    processes (tensor parallelism). Each process holds the whole model when left out."""
+    writers: Count = 2
+    """Threads of each process that write activations to disk while the next are computed."""
     backend: Literal["auto", "cpu", "cuda"] = "auto"
     """What compares RDMs under permutation; ``auto`` takes a GPU where there is one."""
     memory_limit: Bytes | None = None
