@@ -59,7 +59,7 @@ def main() -> None:
             shutil.rmtree(disturbed.path, ignore_errors=True)
             shutil.copytree(tuned.path, disturbed.path)
             rank = kill(config, disturbed, moment, chance)
-            done = len(CommitLog(disturbed.commits(disturbed.activations)).done())
+            done = len(CommitLog(disturbed.commits(disturbed.activations) / "part-0").done())
             midway += 0 < done < blocks
             subprocess.run(
                 torchrun(config, disturbed), check=True, stdout=subprocess.DEVNULL, env=environment(), timeout=600

@@ -85,7 +85,9 @@ def make_store(folder: RunFolder, rows: int) -> Store:
         "replicate": np.full(rows, "1"),
         "item": np.arange(rows),
         "position": np.zeros(rows),
+        "token_id": np.zeros(rows),
         "layer": number // 1024,
+        "expert": np.full(NEURONS, -1),
         "unit": number % 1024,
     }
     chunks = {"observation": CHUNK, "neuron": CHUNK}

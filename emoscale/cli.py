@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from rich.console import Console
 from emoscale import __version__, pipeline
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
-from emoscale.files import disk_is_full, mount_point
+from emoscale.files import disk_is_full, mount_point, write_text
 from emoscale.locking import release_all
 from emoscale.preemption import TOLD, end_on_sigterm
 from emoscale.run_folder import RunFolder
@@ -180,7 +181,9 @@ def list_data() -> None:
     from emoscale.fetching import DATASETS
 
     for name, dataset in DATASETS.items():
-        typer.echo(f"{name}: {dataset.about}\n    {dataset.url}")
+        typer.echo(f"{name}: {dataset.about}")
+        for url in dataset.urls:
+            typer.echo(f"    {url}")
 
 
 @data.command("fetch")
@@ -192,7 +195,27 @@ def fetch_data(
     from emoscale.fetching import fetch
 
     folder, digest = fetch(name, out)
-    typer.echo(f"{folder}: fetched, every checked file is as expected (the archive's SHA-256 was {digest})")
+    archive = f" (the archive's SHA-256 was {digest})" if digest else ""
+    typer.echo(f"{folder}: fetched, every checked file is as expected{archive}")
+
+
+@app.command()
+def plan(
+    config: Config,
+    overrides: Overrides = None,
+    probe: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to try the extraction here; 0 for not at all.")
+    ] = 30,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with a device like this one.")] = 1,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers there as well.")] = None,
+) -> None:
+    """Say what an extraction will cost before it starts: rows, disk, memory, hours."""
+    from emoscale.planning import make_plan, plan_numbers, show_plan
+
+    planned = make_plan(load_settings(config, overrides or []), probe_seconds=probe, ranks=ranks)
+    show_plan(planned, Console())
+    if json:
+        write_text(json, dumps(plan_numbers(planned), indent=2) + "\n")
 
 
 @app.command()

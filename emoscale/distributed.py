@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -31,22 +31,36 @@ class Ranks:
     Attributes
     ----------
     rank : int
-        Number of this process, from 0.
+        Number of this process among those that share the work out, from 0.
     world : int
-        How many processes there are.
+        How many share it out. Processes that hold one model together do all work together: they are rank 0 of 1.
     device : device
         Where this process computes.
+    part, parts : int
+        Which part of every layer this process holds, from 0, and how many there are.
     """
 
     rank: int
     world: int
     device: torch.device
     _accelerator: Accelerator | None = None
+    part: int = 0
+    parts: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, which does what only one may do."""
-        return self.rank == 0
+        """Whether this is the one process that does what only one may do."""
+        return self.rank == 0 and self.part == 0
+
+    @property
+    def saves(self) -> bool:
+        """Whether this process saves what all parts of a model computed alike."""
+        return self.part == 0
+
+    @property
+    def processes(self) -> int:
+        """How many processes run."""
+        return self.world * self.parts
 
     def own(self, work: Sequence[T]) -> list[T]:
         """Return this rank's share of some work: every world-th item."""
@@ -57,13 +71,29 @@ class Ranks:
         if self._accelerator is not None:
             self._accelerator.wait_for_everyone()
 
+    def agree(self, value: T) -> T:
+        """Return part 0's value on every part; each must ask.
+
+        Parameters
+        ----------
+        value : object
+            Can be pickled.
+        """
+        if self.parts == 1:
+            return value
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
 
 def one_process(device: str = "cpu") -> Ranks:
     """Return the ranks of a process that runs alone, for notebooks and tests."""
     return Ranks(0, 1, torch.device(device))
 
 
-def join(device: str = "auto", threads: int | None = None) -> Ranks:
+def join(
+    device: str = "auto", threads: int | None = None, split_model: Literal["layers", "tensors"] | None = None
+) -> Ranks:
     """Find this process's rank and device, as the launcher (accelerate launch, torchrun) set them.
 
     Parameters
@@ -71,6 +101,8 @@ def join(device: str = "auto", threads: int | None = None) -> Ranks:
     device : {"auto", "cpu", "cuda"}
     threads : int, optional
         CPU threads of this process; by default the machine's cores shared out among its ranks.
+    split_model : {"layers", "tensors"}, optional
+        See `emoscale.models.load_model`. With ``tensors`` all processes are parts of one rank.
 
     Returns
     -------
@@ -79,13 +111,15 @@ def join(device: str = "auto", threads: int | None = None) -> Ranks:
     Raises
     ------
     InputError
-        If fewer processes came up than the launcher was asked for, or there is no such device.
+        If fewer processes came up than the launcher was asked for, or there is no such device; or if the processes
+        of one machine would spread layers over the same GPUs, or tensors over CPUs where there are GPUs.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("machine.device 'cuda': no such device here; set machine.device to 'auto'")
     asked = int(os.environ.get("WORLD_SIZE", "1"))
     _check_launched(asked)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    _check_split(split_model, asked, local, device)
     torch.set_num_threads(threads or max(1, cores() // local))
     if asked == 1:
         return one_process("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -96,7 +130,26 @@ def join(device: str = "auto", threads: int | None = None) -> Ranks:
             f"{asked} processes were asked for and {accelerator.num_processes} came up; on CPUs start them with "
             f"torchrun --nproc_per_node {asked} -m emoscale ..."
         )
-    return Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device, accelerator)
+    number, count = accelerator.process_index, accelerator.num_processes
+    if split_model == "tensors":
+        return Ranks(0, 1, accelerator.device, accelerator, part=number, parts=count)
+    return Ranks(number, count, accelerator.device, accelerator)
+
+
+def _check_split(split_model: str | None, asked: int, local: int, device: str) -> None:
+    if not torch.cuda.is_available():
+        return
+    if split_model == "layers" and local > 1 and device != "cpu":
+        raise InputError(
+            f"machine.split_model 'layers': {local} processes on this machine would share its GPUs; start one process "
+            "a machine (--nproc_per_node 1), or set machine.split_model to 'tensors'"
+        )
+    if split_model == "tensors" and asked > 1 and device == "cpu":
+        # Transformers asks PyTorch for the kind of device, not us.
+        raise InputError(
+            "machine.split_model 'tensors': machine.device is 'cpu' and the tensors would go to GPUs; "
+            "set machine.device to 'auto', or CUDA_VISIBLE_DEVICES to nothing"
+        )
 
 
 def _check_launched(asked: int) -> None:

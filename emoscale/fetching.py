@@ -29,31 +29,43 @@ class Dataset:
     ----------
     about : str
         One line for the list.
-    url : str
-        Of an archive.
-    unpack : callable
-        From the archive and a folder: puts the files there.
+    urls : tuple of str
+        Of an archive, or of the files themselves, whose names end their URLs.
     checks : Path
         JSON of the SHA-256 of the contents (see `verify`).
+    unpack : callable, optional
+        From the archive and a folder: puts the files there. None where there is no archive.
     """
 
     about: str
-    url: str
-    unpack: Callable[[Path, Path], None]
+    urls: tuple[str, ...]
     checks: Path
+    unpack: Callable[[Path, Path], None] | None = None
 
+
+_GOEMOTIONS = "https://raw.githubusercontent.com/google-research/google-research"
 
 DATASETS = {
     "model-emotion": Dataset(
         f"released files of the published study, thunlp/Model_Emotion at {COMMIT[:7]}: for emoscale reproduce",
-        f"https://github.com/thunlp/Model_Emotion/archive/{COMMIT}.zip",
-        released.unpack,
+        (f"https://github.com/thunlp/Model_Emotion/archive/{COMMIT}.zip",),
         Path(__file__).parent / "reproduction" / "data" / "model-emotion.json",
+        released.unpack,
+    ),
+    "goemotions": Dataset(
+        "43,410 train and 5,426 dev texts labelled with 27 emotions or neutral (Demszky et al. 2020; CC BY 4.0): for "
+        "the text source goemotions",
+        (
+            f"{_GOEMOTIONS}/2adf640a14f11025ae5a9d0ec493b78530d276d3/goemotions/data/train.tsv",
+            f"{_GOEMOTIONS}/2adf640a14f11025ae5a9d0ec493b78530d276d3/goemotions/data/dev.tsv",
+            f"{_GOEMOTIONS}/018cbe7892d848bc871d482fd2868089037e375f/goemotions/data/emotions.txt",
+        ),
+        Path(__file__).parent / "stimuli" / "data" / "goemotions.json",
     ),
 }
 
 
-def fetch(name: str, out: Path | None = None, datasets: dict[str, Dataset] = DATASETS) -> tuple[Path, str]:
+def fetch(name: str, out: Path | None = None, datasets: dict[str, Dataset] = DATASETS) -> tuple[Path, str | None]:
     """Download a data set, check it and put it into a folder.
 
     GitHub makes its archives on demand and does not promise that their bytes stay the same, so it is not the archive
@@ -70,8 +82,8 @@ def fetch(name: str, out: Path | None = None, datasets: dict[str, Dataset] = DAT
     Returns
     -------
     folder : Path
-    digest : str
-        SHA-256 of the archive that was downloaded.
+    digest : str or None
+        SHA-256 of the archive that was downloaded, if it was one.
 
     Raises
     ------
@@ -93,26 +105,35 @@ def fetch(name: str, out: Path | None = None, datasets: dict[str, Dataset] = DAT
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
     with temporary as place:
-        archive = _download(dataset.url, Path(place))
-        digest = sha256(archive)
         files = Path(place) / "files"
         files.mkdir()
-        dataset.unpack(archive, files)
+        digest = _fill(files, dataset)
         if problems := verify(files, dataset.checks):
-            raise EmoscaleError([f"{dataset.url}: {problem}" for problem in problems])
+            raise EmoscaleError([f"{dataset.urls[0]}: {problem}" for problem in problems])
         shutil.move(files, folder)
     return folder, digest
 
 
-def _download(url: str, folder: Path) -> Path:
+def _fill(files: Path, dataset: Dataset) -> str | None:
+    if dataset.unpack is None:
+        for url in dataset.urls:
+            _download(url, files / url.rsplit("/", 1)[1])
+        return None
+    archive = files.with_name("archive.zip")
+    _download(dataset.urls[0], archive)
+    dataset.unpack(archive, files)
+    return sha256(archive)
+
+
+def _download(url: str, file: Path) -> None:
     # Pooch would tell the hash to keep; it is the files that are checked.
     pooch.get_logger().setLevel(logging.WARNING)
     try:
-        return Path(pooch.retrieve(url, known_hash=None, fname="archive.zip", path=folder))
+        pooch.retrieve(url, known_hash=None, fname=file.name, path=file.parent)
     except (RequestException, OSError) as error:
         raise EmoscaleError(
-            f"{url}: cannot be downloaded ({type(error).__name__}); where there is no network, bring the archive or a "
-            "clone from elsewhere and give its path"
+            f"{url}: cannot be downloaded ({type(error).__name__}); where there is no network, bring what is "
+            "there from elsewhere and give its path"
         ) from error
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -12,13 +12,16 @@ from emoscale.concepts import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.distributed import Ranks
 from emoscale.errors import InputError
+from emoscale.extraction.reading import OF_CONCEPT
 from emoscale.masks import resolve_k
 from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_model, outline_model
-from emoscale.models.loading import encode_texts, weights_sha256
+from emoscale.models.loading import check_split, encode_texts, weights_sha256
 from emoscale.models.prompted import make_layout
+from emoscale.models.running import check_padding
 from emoscale.models.tasks import verbaliser_tokens
+from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.selectivity import Computers
-from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates
+from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 
 
@@ -45,18 +48,16 @@ class Inputs:
     @cached_property
     def texts(self) -> pd.DataFrame:
         """The texts with labels and splits."""
-        s = self.settings.stimuli
-        return load_texts(
-            s.source,
-            path=s.path,
-            dev_path=s.dev_path,
-            text_column=s.text_column,
-            label_column=s.label_column,
-            label_separator=s.label_separator,
-            split_column=s.split_column,
-            dev_fraction=s.dev_fraction,
-            seed=s.seed,
-        )
+        return load_texts(self.settings.stimuli.source, **self._where_texts_are)
+
+    def text_pieces(self, split: Literal["train", "dev", "all"]) -> Iterator[pd.DataFrame]:
+        """Read the texts of a split, or all, a piece at a time."""
+        return stream_texts(self.settings.stimuli.source, **self._where_texts_are, split=split)
+
+    @property
+    def _where_texts_are(self) -> dict[str, Any]:
+        names = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column", "dev_fraction")
+        return {name: getattr(self.settings.stimuli, name) for name in (*names, "seed")}
 
     @cached_property
     def prompt_texts(self) -> list[PromptTexts]:
@@ -96,6 +97,11 @@ class Inputs:
         return found
 
     @cached_property
+    def tokenizer_sha256(self) -> str:
+        """Hash of the tokenizer's files."""
+        return tokenizer_sha256(self.outline)
+
+    @cached_property
     def tokens(self) -> list[list[int]]:
         """Token ids of every text."""
         return encode_texts(self.outline, self.texts["text"].tolist(), self.settings.stimuli.max_tokens)
@@ -103,7 +109,8 @@ class Inputs:
     @cached_property
     def model(self) -> LanguageModel:
         """The model, loaded."""
-        return load_model(self.outline, device=self.ranks.device, dtype=self.settings.model.dtype)
+        m, machine = self.settings.model, self.settings.machine
+        return load_model(self.outline, device=self.ranks.device, dtype=m.dtype, split=machine.split_model)
 
     @cached_property
     def prompted(self) -> PromptedModel:
@@ -125,15 +132,14 @@ class Inputs:
             backend=machine.backend,
         )
 
-    def check(self, with_model: bool, with_computers: bool) -> None:
+    def check(self, stages: Collection[str]) -> None:
         """Check everything before anything is written.
 
         Parameters
         ----------
-        with_model : bool
-            Also load the model, which no check of its files can stand for, once all else is well.
-        with_computers : bool
-            Also see whether the cluster or the GPU that is to compute selectivity is there.
+        stages : collection of str
+            What is to be done. The model is loaded if one of them runs it, which no check of its files can stand for,
+            once all else is well; prompts and masks are of no matter to activations of sentences or texts.
 
         Raises
         ------
@@ -142,16 +148,22 @@ class Inputs:
         """
         checks: list[Callable[[], Any]] = [
             lambda: self.concepts,
-            lambda: self.texts,
             lambda: self.outline,
-            lambda: self.prompt_texts,
             lambda: self.weights_sha256,
-            self._check_k,
-            self._check_verbaliser,
-            self._check_length,
-            self._check_sentences,
-            *([lambda: self.computers.check()] if with_computers else []),
+            lambda: check_padding(self.outline, self.settings.extraction.padding),
+            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.parts, stages),
+            self._check_rows,
         ]
+        if self.settings.extraction.rows == "prompts" or not {"extract", "select"}.issuperset(stages):
+            checks += [
+                lambda: self.texts,
+                lambda: self.prompt_texts,
+                self._check_k,
+                self._check_verbaliser,
+                self._check_length,
+            ]
+        if "select" in stages:
+            checks.append(self.computers.check)
         problems: list[str] = []
         for check in checks:
             try:
@@ -161,7 +173,7 @@ class Inputs:
         if problems:
             # A check that stands on another one repeats its problem.
             raise InputError(dict.fromkeys(problems))
-        if with_model:
+        if not {"tune", "extract", "ablate"}.isdisjoint(stages):
             _ = self.model
 
     def _check_k(self) -> None:
@@ -172,7 +184,7 @@ class Inputs:
             raise InputError(f"masks.{problem}" for problem in error.problems) from error
 
     def _check_verbaliser(self) -> None:
-        if self.outline.kind != "encoder":
+        if self.outline.kind in ("masked-lm", "causal-lm"):
             verbaliser_tokens(self.outline, self.settings.tuning.verbaliser)
 
     def _check_length(self) -> None:
@@ -191,13 +203,46 @@ class Inputs:
                 f"positions, {self.outline.name} has {limit}; {mend}"
             )
 
+    def _check_rows(self) -> None:
+        e = self.settings.extraction
+        if e.rows == "tokens" and e.read not in (None, "all"):
+            raise InputError(
+                f"extraction.read {e.read!r}: rows 'tokens' read every token; leave it out, or set rows: texts"
+            )
+        if e.read in OF_CONCEPT and e.rows != "templates":
+            raise InputError(
+                f"extraction.read {e.read!r}: only templates say which tokens name the concept; read another, or set "
+                "extraction.rows to templates"
+            )
+        if e.keep == "moments" and e.dtype != "float32":
+            raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; leave it out")
+        if e.rows == "templates":
+            self._check_sentences()
+        elif e.rows in ("texts", "tokens"):
+            self._check_texts()
+
+    def _check_texts(self) -> None:
+        first = next(self.text_pieces(self.settings.extraction.split), None)  # the others are read as they are needed
+        if first is None:
+            raise InputError(
+                f"extraction.split {self.settings.extraction.split!r}: there are no such texts; set another"
+            )
+        wanted, limit = self.settings.stimuli.max_tokens, self._positions
+        if limit is not None and wanted > limit:
+            raise InputError(
+                f"stimuli.max_tokens {wanted}: {self.outline.name} has {limit} positions; set {limit} or less"
+            )
+
+    @property
+    def _positions(self) -> int | None:
+        positions = self.outline.positions
+        return None if positions is None else positions - self.outline.first_position
+
     def _check_sentences(self) -> None:
-        if self.settings.extraction.rows != "templates":
-            return
         sentences = self.sentences["text"].tolist()
-        if self.outline.positions is None:
+        limit = self._positions
+        if limit is None:
             return
-        limit = self.outline.positions - self.outline.first_position
         lengths = map(len, self.outline.tokenizer(sentences)["input_ids"])
         problems = [
             f"extraction.templates: {text!r} is {length} tokens, {self.outline.name} has {limit} positions; shorten it"

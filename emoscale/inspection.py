@@ -11,10 +11,10 @@ from rich.table import Table
 from emoscale.errors import InputError, StoreError
 from emoscale.progress import say
 from emoscale.run_folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY, StoreSchema, row_measures_schema
+from emoscale.schema import ACTIVATIONS, INPUTS, MASKS, MOMENTS, SELECTIVITY, StoreSchema, row_measures_schema
 from emoscale.store import Store, open_store
 
-_SCHEMAS: tuple[StoreSchema, ...] = (ACTIVATIONS, SELECTIVITY, MASKS, row_measures_schema([]))
+_SCHEMAS: tuple[StoreSchema, ...] = (INPUTS, ACTIVATIONS, MOMENTS, SELECTIVITY, MASKS, row_measures_schema([]))
 
 
 def inspect_path(path: Path, verify: bool, console: Console) -> None:
@@ -40,7 +40,14 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
         stores = [_open(path)]
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
-        paths = (folder.activations, folder.selectivity, folder.row_measures, folder.masks)
+        paths = (
+            folder.inputs,
+            folder.activations,
+            folder.moments,
+            folder.selectivity,
+            folder.row_measures,
+            folder.masks,
+        )
         stores = [_open(path) for path in paths if path.exists()]
         _print_run(folder, stores, console)
     else:

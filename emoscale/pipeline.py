@@ -19,7 +19,7 @@ from emoscale.locking import locked
 from emoscale.progress import Silent, say, stage_progress
 from emoscale.recording import do_stage, now, versions
 from emoscale.run_folder import RunFolder
-from emoscale.same_run import check_same_settings, check_same_weights, hash_inputs, holds_run
+from emoscale.same_run import check_same_model, check_same_settings, hash_inputs, holds_run
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "tune": (),
@@ -94,15 +94,15 @@ def _run(
     from emoscale.inputs import Inputs
     from emoscale.stages import SHARED, STAGES
 
-    ranks = distributed.join(settings.machine.device, settings.machine.threads)
+    ranks = distributed.join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
     # Again, now that rank 0 keeps other runs out: one that has just ended may have done it.
     todo = _left_to_do(settings, folder, inputs_sha256, only, fresh)
     if not todo:
         return _nothing_done(folder, console, only)
     inputs = Inputs(settings, ranks)
-    inputs.check(with_model=not set(SHARED).isdisjoint(todo), with_computers="select" in todo)
+    inputs.check(todo)
     if not (fresh and only is None):
-        check_same_weights(folder, inputs.weights_sha256)
+        check_same_model(folder, inputs.weights_sha256, inputs.tokenizer_sha256)
     ranks.wait()  # every rank has looked at the folder before rank 0 changes it
     if ranks.is_main:
         _prepare(settings, folder, inputs, inputs_sha256, only, fresh)
@@ -147,15 +147,19 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
     if not holds_run(folder) or not _is_done(folder, "extract"):
         raise InputError(f"{folder.path}: extract is not done, so there is nothing to repair; run emoscale extract")
     check_same_settings(folder, settings, inputs_sha256)
+    if settings.extraction.keep == "moments":
+        raise InputError(f"{folder.path}: moments cannot be mended in parts; run emoscale extract --fresh")
+    if settings.machine.split_model == "tensors":
+        raise InputError("machine.split_model 'tensors': repair with the whole model, or with layers")
     with locked(folder.path) if is_rank_0() else nullcontext():
         from emoscale import distributed
         from emoscale.inputs import Inputs
         from emoscale.stages import repair_activations
 
-        ranks = distributed.join(settings.machine.device, settings.machine.threads)
+        ranks = distributed.join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
         inputs = Inputs(settings, ranks)
-        inputs.check(with_model=True, with_computers=False)
-        check_same_weights(folder, inputs.weights_sha256)
+        inputs.check(["extract"])
+        check_same_model(folder, inputs.weights_sha256, inputs.tokenizer_sha256)
         with stage_progress("repair", console) as progress:
             repair_activations(inputs, folder, progress)
         distributed.leave()
@@ -234,6 +238,7 @@ def _circumstances(settings: Settings, inputs: Any, inputs_sha256: dict[str, str
             "name": inputs.outline.name,
             "revision": settings.model.revision,
             "weights_sha256": inputs.weights_sha256,
+            "tokenizer_sha256": inputs.tokenizer_sha256,
             "kind": inputs.outline.kind,
             "layers": len(inputs.outline.sites),
             "neurons": inputs.outline.neurons,
@@ -252,7 +257,14 @@ def _later(stage: str) -> list[str]:
 def _outputs(folder: RunFolder, stage: str) -> list[Path]:
     return {
         "tune": [folder.prompts, folder.prompt_table],
-        "extract": [folder.activations, folder.commits(folder.activations)],
+        "extract": [
+            folder.inputs,
+            folder.activations,
+            folder.commits(folder.activations),
+            folder.moments,
+            folder.moment_parts,
+            folder.commits(folder.moments),
+        ],
         "select": [folder.selectivity, folder.row_measures],
         "mask": [folder.masks],
         "ablate": [folder.ablation, folder.ablation_table],
@@ -269,5 +281,5 @@ def _hardware(inputs: Any) -> dict[str, Any]:
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "ranks": inputs.ranks.world,
+        "ranks": inputs.ranks.processes,
     }

@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "prompts.parquet"
 
     @property
+    def inputs(self) -> Path:
+        """Store of what the model was given (token)."""
+        return self.path / "inputs.zarr"
+
+    @property
     def activations(self) -> Path:
         """Store of activations (observation, neuron)."""
         return self.path / "activations.zarr"
@@ -53,6 +58,11 @@ class RunFolder:
     def moments(self) -> Path:
         """Store of count, mean and spread (cell, neuron); in place of the activations if only these are kept."""
         return self.path / "moments.zarr"
+
+    @property
+    def moment_parts(self) -> Path:
+        """Store of the moments of parts of the rows (part, cell, neuron), until they are summed up."""
+        return self.path / "moment_parts.zarr"
 
     @property
     def selectivity(self) -> Path:

@@ -99,21 +99,28 @@ def check_same_settings(folder: RunFolder, settings: Settings, inputs_sha256: di
         raise _other_run(folder, differing)
 
 
-def check_same_weights(folder: RunFolder, weights_sha256: str) -> None:
-    """Raise if the run in a folder, if there is one, was made with other weights.
+def check_same_model(folder: RunFolder, weights_sha256: str, tokenizer_sha256: str) -> None:
+    """Raise if the run in a folder, if there is one, was made with other weights or another tokenizer.
 
     Parameters
     ----------
     folder : RunFolder
-    weights_sha256 : str
+    weights_sha256, tokenizer_sha256 : str
 
     Raises
     ------
     InputError
+        Names what differs.
     """
-    recorded = folder.manifest().get("model", {}).get("weights_sha256", weights_sha256)
-    if recorded != weights_sha256:
-        raise _other_run(folder, [f"the model's weights: {recorded[:12]}… there, {weights_sha256[:12]}… here"])
+    recorded = folder.manifest().get("model", {})
+    here = {"weights": weights_sha256, "tokenizer": tokenizer_sha256}
+    differing = [
+        f"the model's {what}: {there[:12]}… there, {digest[:12]}… here"
+        for what, digest in here.items()
+        if (there := recorded.get(f"{what}_sha256", digest)) != digest
+    ]
+    if differing:
+        raise _other_run(folder, differing)
 
 
 def _other_run(folder: RunFolder, differing: list[str]) -> InputError:

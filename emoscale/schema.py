@@ -24,7 +24,8 @@ class Array:
     dims : tuple of str
         Names of its dimensions, outermost first.
     dtype : str
-        NumPy name, or ``"str"`` for variable-length text.
+        NumPy name, or ``"str"`` for variable-length text. A store of bfloat16 holds its bits as uint16, with the
+        attribute ``bits_of: bfloat16``.
     meaning : str
         One sentence for the reader of the store.
     units : str
@@ -75,20 +76,33 @@ ACTIVATIONS = StoreSchema(
             "the neuron's expert",
             "the model's own",
         ),
-        Array(
-            "token_ids",
-            ("token",),
-            "int32",
-            "What the model was given: the inputs' token ids, one input after the other; -1 where a prompt's vector was",
-        ),
     ),
     coordinates=(
         Array("concept", ("observation",), "str", "Concept the row stands for"),
         Array("replicate", ("observation",), "str", "Seed of the prompt, or the template"),
-        Array("item", ("observation",), "int32", "Number of the row's input: its prompt, sentence or text"),
-        Array("position", ("observation",), "int32", "Token that was read, from 0; -1 for a mean over tokens", "tokens"),
-        Array("input_length", ("input",), "int32", "Number of token ids of each input", "tokens"),
+        Array("item", ("observation",), "int32", "Number of the row's input, in inputs.zarr"),
+        Array("position", ("observation",), "int32", "Token that was read, from 0; -1 for a mean over several"),
+        Array("token_id", ("observation",), "int32", "Id of that token; -1 for a mean, and for a prompt's vector"),
         *NEURON_COORDINATES,
+    ),
+)
+
+INPUTS = StoreSchema(
+    "inputs",
+    data=(
+        Array(
+            "token_ids",
+            ("token",),
+            "int32",
+            "What the model was given: token ids, one input after the other; -1 where a prompt's vector stood",
+        ),
+    ),
+    coordinates=(
+        Array("concept", ("input",), "str", "Concept the input stands for"),
+        Array("replicate", ("input",), "str", "Seed of the prompt, or the template"),
+        Array("length", ("input",), "int32", "Number of tokens", "tokens"),
+        Array("first", ("input",), "int32", "First token that is read", "tokens"),
+        Array("stop", ("input",), "int32", "Token after the last that is read", "tokens"),
     ),
 )
 
@@ -106,6 +120,13 @@ MOMENTS = StoreSchema(
         *NEURON_COORDINATES,
     ),
 )
+
+MOMENT_PARTS = StoreSchema(
+    "moment parts",
+    data=tuple(Array(array.name, ("part", *array.dims), array.dtype, array.meaning) for array in MOMENTS.data),
+    coordinates=(),
+)
+"""Moments of consecutive parts of the rows, there until all are summed up."""
 
 SELECTIVITY = StoreSchema(
     "selectivity",

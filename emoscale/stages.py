@@ -9,7 +9,7 @@ import pandas as pd
 
 from emoscale.ablation import ablate
 from emoscale.analysis import analyze
-from emoscale.extraction import PromptRows, TemplateRows, TextRows, extract
+from emoscale.extraction import PromptRows, Rows, TemplateRows, TextRows, extract
 from emoscale.inputs import Inputs
 from emoscale.masks import make_masks
 from emoscale.models.prompt_files import load_prompts
@@ -44,33 +44,44 @@ def repair_activations(inputs: Inputs, folder: RunFolder, progress: Progress) ->
 
 
 def _extract(inputs: Inputs, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
-    e = inputs.settings.extraction
-    rows: PromptRows | TemplateRows | TextRows
-    if e.rows == "templates":
-        rows = TemplateRows(inputs.model, inputs.sentences)
-    elif e.rows == "texts":
-        chosen = inputs.texts if e.split == "all" else inputs.texts[inputs.texts["split"] == e.split]
-        rows = TextRows(inputs.model, chosen, e.read, inputs.settings.stimuli.max_tokens)
-    else:
-        rows = PromptRows(inputs.prompted, load_prompts(folder.prompts).vectors, pd.read_parquet(folder.prompt_table))
+    e, machine = inputs.settings.extraction, inputs.settings.machine
     return extract(
         folder,
-        rows,
+        _rows(inputs, folder),
         block_rows=e.block_rows,
         batch_rows=e.batch_rows,
         chunk_neurons=e.chunk_neurons,
         dtype=e.dtype,
+        padding=e.padding,
+        keep=e.keep,
+        concepts=inputs.concepts.names,
+        parts=e.parts,
+        non_finite=e.non_finite,
+        writers=machine.writers,
         origin={
             "model": inputs.outline.name,
             "weights_sha256": inputs.weights_sha256,
+            "tokenizer_sha256": inputs.tokenizer_sha256,
             "site": inputs.settings.model.site,
             "rows": e.rows,
-            **({"read": e.read, "split": e.split} if e.rows == "texts" else {}),
+            "read": e.read,
+            **({"split": e.split} if e.rows in ("texts", "tokens") else {}),
         },
         ranks=inputs.ranks,
         progress=progress,
         repair=repair,
     )
+
+
+def _rows(inputs: Inputs, folder: RunFolder) -> Rows:
+    e = inputs.settings.extraction
+    if e.rows == "templates":
+        return TemplateRows(inputs.model, inputs.sentences, e.read or "concept-last")
+    if e.rows == "prompts":
+        prompts, table = load_prompts(folder.prompts), pd.read_parquet(folder.prompt_table)
+        return PromptRows(inputs.prompted, prompts.vectors, table, e.read)
+    read = "all" if e.rows == "tokens" else e.read or "mean"
+    return TextRows(inputs.model, inputs.text_pieces(e.split), read, inputs.settings.stimuli.max_tokens)
 
 
 def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
@@ -136,7 +147,12 @@ def _facts(inputs: Inputs) -> dict[str, str]:
     train, dev = (inputs.texts["split"].eq(split).sum() for split in ("train", "dev"))
     per_prompt = inputs.prompt_texts[0]
     source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
-    rows = "carrier sentences that name it" if s.extraction.rows == "templates" else "its tuned prompts"
+    rows = {
+        "prompts": "its tuned prompts",
+        "templates": "carrier sentences that name it",
+        "texts": "the texts labelled with it",
+        "tokens": "the tokens of the texts labelled with it",
+    }[s.extraction.rows]
     return {
         "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
         "Weights (SHA-256)": inputs.weights_sha256,

@@ -127,24 +127,25 @@ def ranks_of_largest(column):
 
 
 def moments(values, cells, G):
-    """(rows, n), (rows,) -> counts (G,), mean (G, n), m2 (G, n), by Welford's update."""
+    """(rows, n), (rows,) -> counts (G, n), mean (G, n), m2 (G, n), by Welford's update; NaN are left out."""
     n = values.shape[1]
-    counts, mean, m2 = [0] * G, [[0.0] * n for _ in range(G)], [[0.0] * n for _ in range(G)]
+    counts, mean, m2 = np.zeros((G, n), dtype=np.int64), np.zeros((G, n)), np.zeros((G, n))
     for row, cell in zip(values, cells, strict=True):
-        if cell < 0:
-            continue
-        counts[cell] += 1
-        share = 1 / counts[cell]
         for k in range(n):
-            deviation = float(row[k]) - mean[cell][k]
-            mean[cell][k] += deviation * share
-            m2[cell][k] += deviation * (deviation * ((counts[cell] - 1) * share))
-    return np.array(counts, dtype=np.int64), np.array(mean).reshape(G, n), np.array(m2).reshape(G, n)
+            if cell < 0 or math.isnan(row[k]):
+                continue
+            counts[cell, k] += 1
+            share = 1 / counts[cell, k]
+            with np.errstate(invalid="ignore"):
+                deviation = np.float64(row[k]) - mean[cell, k]
+                mean[cell, k] += deviation * share
+                m2[cell, k] += deviation * (deviation * ((counts[cell, k] - 1) * share))
+    return counts, mean, m2
 
 
 def used_rows(x, concepts):
-    """Leave out the rows without a concept."""
-    used = [i for i, concept in enumerate(concepts) if concept >= 0]
+    """Leave out the rows without a concept or a value."""
+    used = [i for i, concept in enumerate(concepts) if concept >= 0 and not math.isnan(x[i])]
     return [float(x[i]) for i in used], [int(concepts[i]) for i in used]
 
 
@@ -163,10 +164,10 @@ def eta_squared(x, concepts):
 
 
 def correlation_with_scores(x, concepts, scores, correlate):
-    """(rows,), (rows,), (C,) -> SciPy's `pearsonr` or `spearmanr`; NaN where a side is constant or has a NaN."""
+    """(rows,), (rows,), (C,) -> SciPy's `pearsonr` or `spearmanr`; NaN where a side is constant or a score is NaN."""
     x, concepts = used_rows(x, concepts)
     y = [float(scores[c]) for c in concepts]
-    if len(set(x)) < 2 or len(set(y)) < 2 or np.isnan(x).any() or np.isnan(y).any():
+    if len(set(x)) < 2 or len(set(y)) < 2 or np.isnan(y).any():
         return math.nan
     return correlate(x, y).statistic
 
@@ -186,8 +187,6 @@ def spearman_with_scores(x, concepts, scores):
 def rank_sums(x, concepts, C):
     """(rows,), (rows,) -> (C,)."""
     x, concepts = used_rows(x, concepts)
-    if np.isnan(x).any():
-        return [math.nan] * C
     ranks = rankdata(x)
     return [sum(rank for rank, concept in zip(ranks, concepts, strict=True) if concept == c) for c in range(C)]
 
@@ -195,7 +194,7 @@ def rank_sums(x, concepts, C):
 def tie_sum(x, concepts):
     """(rows,), (rows,) -> sum over groups of equal activations of t^3 - t."""
     x, _ = used_rows(x, concepts)
-    return math.nan if np.isnan(x).any() else sum(t**3 - t for t in Counter(x).values())
+    return sum(t**3 - t for t in Counter(x).values())
 
 
 def auroc(x, concepts, c):
@@ -203,7 +202,7 @@ def auroc(x, concepts, c):
     x, concepts = used_rows(x, concepts)
     own = [value for value, concept in zip(x, concepts, strict=True) if concept == c]
     others = [value for value, concept in zip(x, concepts, strict=True) if concept != c]
-    if not own or not others or np.isnan(x).any():
+    if not own or not others:
         return math.nan
     wins = sum((a > b) + (a == b) / 2 for a in own for b in others)
     return wins / (len(own) * len(others))
@@ -212,7 +211,7 @@ def auroc(x, concepts, c):
 def average_precision(x, concepts, c):
     """(rows,), (rows,) -> sum over thresholds of the gain in recall times the precision."""
     x, concepts = used_rows(x, concepts)
-    if c not in concepts or np.isnan(x).any():
+    if c not in concepts:
         return math.nan
     total, recall_before = 0.0, 0.0
     for threshold in sorted(set(x), reverse=True):

@@ -1,5 +1,6 @@
 import http.server
 import json
+import re
 import threading
 import zipfile
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import pytest
 
 from emoscale.errors import EmoscaleError, InputError
-from emoscale.fetching import Dataset, fetch, group_digest
+from emoscale.fetching import DATASETS, Dataset, fetch, group_digest
 from emoscale.files import sha256
 
 
@@ -46,7 +47,7 @@ def datasets(served, tmp_path):
         with zipfile.ZipFile(archive) as zipped:
             zipped.extractall(folder)
 
-    return {"toy": Dataset("about", f"{url}/data.zip", unpack, tmp_path / "checks.json")}
+    return {"toy": Dataset("about", (f"{url}/data.zip",), tmp_path / "checks.json", unpack)}
 
 
 def test_fetched_files_are_checked_and_put_in_place(datasets, served, tmp_path):
@@ -80,6 +81,47 @@ def test_what_cannot_be_downloaded_is_told(datasets, served, tmp_path):
     with pytest.raises(EmoscaleError, match="cannot be downloaded"):
         fetch("toy", tmp_path / "toy", datasets)
     assert not (tmp_path / "toy").exists()
+
+
+@pytest.fixture
+def two_files(served, tmp_path):
+    place, url = served
+    for name in ("train.tsv", "names.txt"):
+        (place / name).write_text(name)
+    checks = {"files": {name: sha256(place / name) for name in ("train.tsv", "names.txt")}, "groups": {}}
+    (tmp_path / "checks.json").write_text(json.dumps(checks))
+    return {"toy": Dataset("about", (f"{url}/train.tsv", f"{url}/names.txt"), tmp_path / "checks.json")}
+
+
+def test_files_without_an_archive(two_files, tmp_path):
+    folder, digest = fetch("toy", tmp_path / "out" / "toy", two_files)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == {
+        "train.tsv": "train.tsv",
+        "names.txt": "names.txt",
+    }
+    assert digest is None
+
+
+def test_one_of_several_files_changed_or_missing(two_files, served, tmp_path):
+    (served[0] / "names.txt").write_text("other")
+    with pytest.raises(EmoscaleError, match=r"names\.txt is not the file expected"):
+        fetch("toy", tmp_path / "toy", two_files)
+    (served[0] / "names.txt").unlink()
+    with pytest.raises(EmoscaleError, match=r"names\.txt: cannot be downloaded"):
+        fetch("toy", tmp_path / "toy", two_files)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_fetched_goemotions_is_what_its_reader_wants():
+    dataset = DATASETS["goemotions"]
+    names = [url.rsplit("/", 1)[1] for url in dataset.urls]
+    assert names == ["train.tsv", "dev.tsv", "emotions.txt"]
+    assert list(json.loads(dataset.checks.read_text())["files"]) == names
+
+
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
+def test_every_url_is_pinned_to_a_commit(dataset):
+    assert all(re.search(r"/[0-9a-f]{40}[/.]", url) for url in dataset.urls)
 
 
 def test_unknown_name_and_full_folder(datasets, tmp_path):

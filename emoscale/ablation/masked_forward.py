@@ -49,12 +49,14 @@ def count_correct(
     Tensor
         Shape (masks,), int64.
     """
-    device = model.model.device
+    language_model = model.model
+    device = language_model.device
     # Texts in order of length, all masks of a text together: rows of one pass are of like length.
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     rows = [(text, mask) for text in by_length for mask in range(len(off))]
     correct = torch.zeros(len(off), dtype=torch.int64)
-    with masking(model.model.module, model.model.outline.sites, off) as masked, precision(precision_name, device):
+    masks = masking(language_model.module, language_model.outline.sites, off, language_model.part, language_model.parts)
+    with masks as masked, precision(precision_name, device):
         for start in range(0, len(rows), rows_per_pass):
             text, mask = torch.tensor(rows[start : start + rows_per_pass]).T
             masked.expect(mask)

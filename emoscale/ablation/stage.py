@@ -58,7 +58,8 @@ def ablate(
     tuned : TunedPrompts
         Vectors and heads, in the order of `prompts`.
     masks_per_unit : int
-        A unit is one prompt and so many masks. The ranks share the units out.
+        A unit is one prompt and so many masks. The ranks share the units out; the parts of one model do all of them
+        together.
     rows_per_pass : int
         Rows (text, mask) of one forward pass.
     precision : {"auto", "float32", "bfloat16"}
@@ -77,7 +78,8 @@ def ablate(
     units = [_Unit(number, prompt, masks) for number, (prompt, masks) in enumerate(pairs)]
     rows = {u.number: len(prompts[u.prompt].dev) * (u.masks.stop - u.masks.start) for u in units}
     own = ranks.own(units)
-    todo = [unit for unit in own if not _part(folder, unit.number).exists()]
+    # A part that saw another folder would leave the others waiting for it in a unit that it leaves out.
+    todo = ranks.agree([unit for unit in own if not _unit_file(folder, unit.number).exists()])
     total = sum(rows[unit.number] for unit in own)
     progress.start(total, "rows", done=total - sum(rows[unit.number] for unit in todo))
     for unit in todo:
@@ -93,10 +95,11 @@ def ablate(
             precision_name=precision,
             advance=progress.advance,
         )
-        _save(folder, unit, prompt, table, correct)
+        if ranks.saves:
+            _save(folder, unit, prompt, table, correct)
     ranks.wait()
     if ranks.is_main:
-        parts = [pd.read_parquet(_part(folder, unit.number)) for unit in units]
+        parts = [pd.read_parquet(_unit_file(folder, unit.number)) for unit in units]
         with replacing(folder.ablation_table) as unfinished:
             pd.concat(parts, ignore_index=True).to_parquet(unfinished, index=False)
     ranks.wait()
@@ -127,7 +130,7 @@ def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, Tensor]:
     return table, torch.from_numpy(bits).bool()
 
 
-def _part(folder: RunFolder, unit: int) -> Path:
+def _unit_file(folder: RunFolder, unit: int) -> Path:
     return folder.ablation / f"part-{unit:06d}.parquet"
 
 
@@ -137,5 +140,5 @@ def _save(folder: RunFolder, unit: _Unit, prompt: PromptTexts, masks: pd.DataFra
     table.insert(1, "replicate", str(prompt.seed))
     table["correct"] = correct.numpy()
     table["total"] = len(prompt.dev)
-    with replacing(_part(folder, unit.number)) as unfinished:
+    with replacing(_unit_file(folder, unit.number)) as unfinished:
         table.to_parquet(unfinished, index=False)

@@ -149,8 +149,11 @@ class ExtractionSettings(Section):
     """Where rows of one forward pass that are shorter than the longest are filled up; the values are the same."""
     keep: Literal["activations", "moments"] = "activations"
     """Every row's activations, or only count, mean and spread by concept and replicate, whatever the number of rows."""
+    parts: Count = 16
+    """Moments are summed up in so many parts of the rows, which the ranks share; each takes as much disk as the result
+    until all are done."""
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Type in the store."""
+    """Type of the activations in the store; moments are float64."""
     non_finite: Literal["stop", "keep"] = "stop"
     """What to do when an activation overflows or is not a number."""
     block_rows: Count = 1024

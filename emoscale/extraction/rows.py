@@ -1,34 +1,61 @@
-"""What a row of the store is: a tuned prompt, a concept named in a carrier sentence, or a text."""
+"""What the model is given: tuned prompts, sentences that name a concept, or texts."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.hooks import Captured
+from emoscale.extraction.reading import tokens_read
 from emoscale.models.loading import LanguageModel
-from emoscale.models.prompted import Batch, PromptedModel
+from emoscale.models.prompted import PromptedModel
+from emoscale.models.running import run_body
+
+VECTOR = -1
+"""Stands for the id of a token that is a prompt's vector."""
+
+
+class Inputs(NamedTuple):
+    """Some inputs, in their order.
+
+    Attributes
+    ----------
+    ids : list of list of int
+        Token ids.
+    concept, replicate : sequence of str
+    read : list of (int, int)
+        The first token that is read of each, and the one after the last.
+    """
+
+    ids: list[list[int]]
+    concept: Sequence[str]
+    replicate: Sequence[str]
+    read: list[tuple[int, int]]
 
 
 class Rows(Protocol):
-    """Rows of input, and how to run the model on some of them."""
+    """Inputs, and how to run the model on some of them.
+
+    Attributes
+    ----------
+    model : LanguageModel
+    read : str
+        See `tokens_read`; with ``all`` every token is a row, else every input is.
+    """
 
     model: LanguageModel
+    read: str
 
-    def coordinates(self) -> dict[str, NDArray[Any]]:
-        """Return concept, replicate, item and position of every row."""
+    def inputs(self) -> Iterator[Inputs]:
+        """Yield all inputs, a piece at a time."""
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Return the number of tokens of every row."""
-
-    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
-        """Run the model on some rows; `captured` reads them."""
+    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
+        """Run the model on some inputs, padded; whoever listens at its sites reads them."""
 
 
 class PromptRows:
@@ -41,141 +68,117 @@ class PromptRows:
         Shape (prompts, L, hidden).
     table : DataFrame
         Columns concept and replicate, one row a prompt.
+    read : str, optional
+        Where the prompt's task reads it, if left out.
     """
 
-    def __init__(self, prompted: PromptedModel, vectors: Tensor, table: pd.DataFrame) -> None:
+    def __init__(self, prompted: PromptedModel, vectors: Tensor, table: pd.DataFrame, read: str | None = None) -> None:
         self.model = prompted.model
+        self.read = read or prompted.layout.read
         self._prompted, self._vectors, self._table = prompted, vectors, table
 
-    def coordinates(self) -> dict[str, NDArray[Any]]:
-        """Return the rows' coordinates; position -1 stands for the mean over tokens."""
-        batch = self._prompted.bare_batch(1)
-        position = {"first": 0, "last": batch.ids.shape[1] - 1, "mean": -1}[batch.read]
-        return {
-            "concept": self._table["concept"].to_numpy(),
-            "replicate": self._table["replicate"].to_numpy(),
-            "item": np.arange(len(self._table)),
-            "position": np.full(len(self._table), position),
-        }
+    def inputs(self) -> Iterator[Inputs]:
+        """Yield all prompts; the seed is the replicate."""
+        layout, count = self._prompted.layout, len(self._table)
+        ids = [*layout.before, *[VECTOR] * self._prompted.prompt_length, *layout.after]
+        read = tokens_read(self.read, ids, self.model.outline.tokenizer.mask_token_id)
+        yield Inputs([ids] * count, list(self._table["concept"]), list(self._table["replicate"]), [read] * count)
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Return the number of tokens of every row."""
-        return np.full(len(self._table), self._prompted.bare_batch(1).ids.shape[1])
-
-    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
-        """Run the model on some prompts."""
-        vectors = self._vectors[rows].to(self.model.device)
-        batch = self._prompted.bare_batch(len(vectors))
-        captured.expect(len(batch), batch.read_values)
-        self._prompted.forward(batch, vectors)
+    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
+        """Run the model on some prompts, which are all of one length."""
+        batch = self._prompted.bare_batch(len(ids))
+        self._prompted.forward(batch, self._vectors[numbers].to(batch.ids.device))
 
 
 class TemplateRows:
-    """Carrier sentences that name the concept, read at the concept's last token.
+    """Carrier sentences that name the concept.
 
     Parameters
     ----------
     model : LanguageModel
     sentences : DataFrame
         Columns concept, template, text, start, end (character span of the concept), as `render_templates` gives it.
+    read : str
 
     Raises
     ------
     InputError
-        If the tokenizer cannot say which characters a token stands for, or leaves a concept out.
+        If the tokenizer cannot say which characters a token stands for.
     """
 
-    def __init__(self, model: LanguageModel, sentences: pd.DataFrame) -> None:
-        tokenizer = model.outline.tokenizer
-        if not tokenizer.is_fast:
+    def __init__(self, model: LanguageModel, sentences: pd.DataFrame, read: str = "concept-last") -> None:
+        if not model.outline.tokenizer.is_fast:
             raise InputError(
                 f"{model.outline.name}: extraction.rows 'templates' needs a fast tokenizer (tokenizer.json)"
             )
-        self.model = model
+        self.model, self.read = model, read
         self._sentences = sentences
+
+    def inputs(self) -> Iterator[Inputs]:
+        """Yield all sentences; the template is the replicate."""
+        tokenizer, sentences = self.model.outline.tokenizer, self._sentences
         encoded = tokenizer(sentences["text"].tolist(), return_offsets_mapping=True)
-        self._ids: list[list[int]] = encoded["input_ids"]
-        # The last token that holds a part of the concept: one letter may be several tokens.
-        position = [
-            max((token for token, (first, last) in enumerate(spans) if first < end and last > start), default=-1)
-            for spans, start, end in zip(encoded["offset_mapping"], sentences["start"], sentences["end"], strict=True)
+        ids: list[list[int]] = encoded["input_ids"]
+        concepts = [
+            self._concept(spans, start, end, text)
+            for spans, start, end, text in zip(
+                encoded["offset_mapping"], sentences["start"], sentences["end"], sentences["text"], strict=True
+            )
         ]
-        if lost := [text for text, token in zip(sentences["text"], position, strict=True) if token < 0]:
-            raise InputError(f"{model.outline.name} has no token for the concept in {lost[0]!r}; leave the concept out")
-        self._position = np.array(position)
+        read = [
+            tokens_read(self.read, own, tokenizer.mask_token_id, concept)
+            for own, concept in zip(ids, concepts, strict=True)
+        ]
+        yield Inputs(ids, sentences["concept"].tolist(), sentences["template"].tolist(), read)
 
-    def coordinates(self) -> dict[str, NDArray[Any]]:
-        """Return the rows' coordinates; the template is the replicate."""
-        return {
-            "concept": self._sentences["concept"].to_numpy(),
-            "replicate": self._sentences["template"].to_numpy(),
-            "item": np.arange(len(self._sentences)),
-            "position": self._position,
-        }
+    def _concept(self, spans: Sequence[tuple[int, int]], start: int, end: int, text: str) -> tuple[int, int]:
+        # Every token that holds a part of the concept: one letter may be several tokens.
+        tokens = [token for token, (first, last) in enumerate(spans) if first < end and last > start]
+        if not tokens:
+            raise InputError(f"{self.model.outline.name} has no token for the concept in {text!r}; leave it out")
+        return tokens[0], tokens[-1] + 1
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Return the number of tokens of every row."""
-        return np.array([len(ids) for ids in self._ids])
-
-    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
+    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
         """Run the model on some sentences."""
-        ids, attention = _padded([self._ids[row] for row in rows], self.model)
-        position = torch.from_numpy(self._position[rows]).to(ids.device)
-        captured.expect(len(ids), lambda v: v[torch.arange(len(v), device=v.device), position.to(v.device)])
-        self.model.module.base_model(input_ids=ids, attention_mask=attention)
+        run_body(self.model, ids, attention)
 
 
 class TextRows:
-    """Texts, one row each.
+    """Texts.
 
     Parameters
     ----------
     model : LanguageModel
-    texts : DataFrame
-        Columns text and labels (tuples of str).
-    read : {"mean", "first", "last"}
-        The mean over the row's tokens, its first or its last token; tokens that the tokenizer adds at the ends are
-        tokens of the row.
+    texts : iterable of DataFrame
+        Columns text and labels (tuples of str); all texts, a piece at a time.
+    read : str
+        Tokens that the tokenizer adds at the ends are tokens of the text.
     max_tokens : int
         Longer texts are cut.
     """
 
-    def __init__(self, model: LanguageModel, texts: pd.DataFrame, read: str, max_tokens: int) -> None:
-        self.model = model
-        self._texts, self._read = texts, read
-        encoded = model.outline.tokenizer(texts["text"].tolist(), truncation=True, max_length=max_tokens)
-        self._ids: list[list[int]] = encoded["input_ids"]
+    def __init__(
+        self, model: LanguageModel, texts: Iterable[pd.DataFrame], read: str = "mean", max_tokens: int = 256
+    ) -> None:
+        self.model, self.read = model, read
+        self._texts, self._max_tokens = texts, max_tokens
 
-    def coordinates(self) -> dict[str, NDArray[Any]]:
-        """Return the rows' coordinates.
+    def inputs(self) -> Iterator[Inputs]:
+        """Yield all texts.
 
         The concept of a text with several labels is all of them, joined by ``|``, so that it counts for none; that of a
-        text without is empty. Position -1 stands for the mean over tokens.
+        text without is empty.
         """
-        ends = {"mean": np.full(len(self._ids), -1), "first": np.zeros(len(self._ids)), "last": self.lengths() - 1}
-        return {
-            "concept": self._texts["labels"].map("|".join).to_numpy(dtype=object),
-            "replicate": np.full(len(self._ids), "", dtype=object),
-            "item": np.arange(len(self._ids)),
-            "position": ends[self._read],
-        }
+        tokenizer = self.model.outline.tokenizer
+        for piece in self._texts:
+            texts = piece["text"].tolist()
+            ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=self._max_tokens)["input_ids"]
+            for text, own in zip(texts, ids, strict=True):
+                if not own:
+                    raise InputError(f"{self.model.outline.name} has no token for the text {text!r}; leave it out")
+            read = [tokens_read(self.read, own, tokenizer.mask_token_id) for own in ids]
+            yield Inputs(ids, ["|".join(labels) for labels in piece["labels"]], [""] * len(ids), read)
 
-    def lengths(self) -> NDArray[np.int64]:
-        """Return the number of tokens of every row."""
-        return np.array([len(ids) for ids in self._ids])
-
-    def forward(self, rows: NDArray[np.int64], captured: Captured) -> None:
+    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
         """Run the model on some texts."""
-        batch = Batch(*_padded([self._ids[row] for row in rows], self.model), self._read)
-        captured.expect(len(batch), batch.read_values)
-        self.model.module.base_model(input_ids=batch.ids, attention_mask=batch.attention)
-
-
-def _padded(sequences: list[list[int]], model: LanguageModel) -> tuple[Tensor, Tensor]:
-    """Pad rows on the right; return token ids and attention."""
-    pad = model.outline.tokenizer.pad_token_id or 0
-    lengths = torch.tensor([len(ids) for ids in sequences])
-    width = int(lengths.max())
-    ids = torch.tensor([ids + [pad] * (width - len(ids)) for ids in sequences])
-    attention = (torch.arange(width)[None] < lengths[:, None]).long()
-    return ids.to(model.device), attention.to(model.device)
+        run_body(self.model, ids, attention)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from emoscale.errors import StageError
 from emoscale.models.experts import Read, Routed, mask_routed, read_routed, showing
+from emoscale.models.parts import own_neurons, own_values
 from emoscale.models.sites import Site
 
 _SHORT_ROW = 128
@@ -50,11 +50,17 @@ class _Passes:
             raise StageError(f"no activation seen at {', '.join(silent)}; set another model.site, do not compile")
 
 
+class _AllReadError(Exception):
+    """Ends a forward pass of which nothing more is needed."""
+
+
 class Captured:
     """Activations of the latest forward pass, one vector a row."""
 
-    def __init__(self, sites: Sequence[Site]) -> None:
-        self._sites = sites
+    def __init__(self, sites: Sequence[Site], part: int = 0, parts: int = 1, *, may_end_early: bool = False) -> None:
+        self._sites, self._part, self._parts = sites, part, parts
+        self._may_end_early = may_end_early
+        self._ran_whole = self._ending_early = False
         self._passes = _Passes(sites)
         self._values: dict[int, Tensor] = {}
         self._read: Read | None = None
@@ -64,14 +70,33 @@ class Captured:
         """Say how many rows the next forward pass has and how to read them."""
         self._rows, self._read = rows, read
 
+    def run(self, forward: Callable[[], object]) -> None:
+        """Run a forward pass, and end it where the last neurons are read if that is safe.
+
+        The first pass runs whole: a site that is passed more than once shows only there.
+
+        Parameters
+        ----------
+        forward : callable
+            Runs the model; what it returns is dropped.
+        """
+        self._ending_early = self._may_end_early and self._ran_whole
+        try:
+            forward()
+        except _AllReadError:
+            pass
+        finally:
+            self._ending_early = False
+        self._ran_whole = True
+
     def take(self) -> Tensor:
         """Return the activations and forget them.
 
         Returns
         -------
         Tensor
-            Shape (rows, neurons), the model's dtype, neurons layer-major. Neurons of an expert that nothing was routed
-            to are NaN, see `read_routed`.
+            Shape (rows, own neurons), the model's dtype, layer-major, on the device of the first site. Neurons of an
+            expert that nothing was routed to are NaN, see `read_routed`.
 
         Raises
         ------
@@ -79,7 +104,8 @@ class Captured:
             If a site was not passed: the model skipped a block, or it was compiled before the hooks were set.
         """
         self._passes.check_complete()
-        values = torch.cat([self._values[number] for number in range(len(self._sites))], dim=1)
+        device = self._values[0].device
+        values = torch.cat([self._values[number].to(device) for number in range(len(self._sites))], dim=1)
         self._values.clear()
         self._passes.begin()
         return values
@@ -92,33 +118,43 @@ class Captured:
     def see(self, module: str, values: Tensor) -> Tensor:
         """Read a dense site; for the hooks."""
         number, read = self._passes.next(module), self._expected()
+        own = own_values(values, self._sites[number], self._part, self._parts)
         # A view of what is read would keep the values of all tokens in memory.
-        self._values[number] = read(values.reshape(self._rows, -1, values.shape[-1])).clone()
+        self._keep(number, read(own.reshape(self._rows, -1, own.shape[-1])).clone())
         return values
 
     def see_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
         """Read a site of experts; for the hooks."""
         number, read = self._passes.next(module), self._expected()
-        self._values[number] = read_routed(routed, self._sites[number].experts, self._rows, tokens, read)
+        self._keep(number, read_routed(routed, self._sites[number].experts, self._rows, tokens, read))
         return routed
+
+    def _keep(self, number: int, values: Tensor) -> None:
+        self._values[number] = values
+        if self._ending_early and len(self._values) == len(self._sites):
+            raise _AllReadError
 
 
 @contextmanager
-def capturing(model: nn.Module, sites: Sequence[Site]) -> Iterator[Captured]:
+def capturing(model: nn.Module, sites: Sequence[Site], part: int = 0, parts: int = 1) -> Iterator[Captured]:
     """Read the neurons while the block lasts.
 
-    Call `expect` of the yielded object before each forward pass, and `take` after it.
+    Call `expect` of the yielded object before each forward pass, `run` for the pass, and `take` after it.
 
     Parameters
     ----------
     model : Module
     sites : sequence of Site
+    part, parts : int
+        Which part of the model this process computes, and how many there are; `own_neurons` are read.
 
     Yields
     ------
     Captured
     """
-    captured = Captured(sites)
+    # What Accelerate moved to a device for the pass would stay there, and the other parts would wait for this one.
+    may_end_early = parts == 1 and not any(hasattr(module, "_hf_hook") for module in model.modules())
+    captured = Captured(sites, part, parts, may_end_early=may_end_early)
     with _touching(model, sites, captured.see, captured.see_routed):
         yield captured
 
@@ -126,11 +162,10 @@ def capturing(model: nn.Module, sites: Sequence[Site]) -> Iterator[Captured]:
 class Masked:
     """Masks by row."""
 
-    def __init__(self, sites: Sequence[Site], keep: Tensor) -> None:
+    def __init__(self, sites: Sequence[Site], keep: Tensor, part: int = 0, parts: int = 1) -> None:
         self._passes: _Passes | None = None
         self._sites, self._keep = sites, keep
-        stops = torch.tensor([0, *(site.width for site in sites)]).cumsum(0).tolist()
-        self._neurons = [slice(*ends) for ends in pairwise(stops)]
+        self._whole, self._own = own_neurons(sites), own_neurons(sites, part, parts)
         self._by_site: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
         self._rows = torch.empty(0, dtype=torch.int64)
 
@@ -156,19 +191,20 @@ class Masked:
         if self._passes is not None:
             self._passes.check_complete()
 
-    def _keep_at(self, module: str, like: Tensor) -> Tensor:
-        """Return (masks, neurons) of the site this call of the module is."""
+    def _keep_at(self, module: str, like: Tensor, width: int | None = None) -> Tensor:
+        """Return (masks, units) of the site this call of the module is; of its own units where it has so many."""
         if self._passes is None:
             raise StageError("a forward pass ran before Masked.expect said which mask each row gets")
         number = self._passes.next(module)
         key = (number, like.dtype, like.device)
         if key not in self._by_site:
-            self._by_site[key] = self._keep[:, self._neurons[number]].to(like.device, like.dtype)
+            neurons = (self._whole if width in (None, self._sites[number].width) else self._own)[number]
+            self._by_site[key] = self._keep[:, neurons].to(like.device, like.dtype)
         return self._by_site[key]
 
     def apply(self, module: str, values: Tensor) -> Tensor:
         """Mask a dense site; for the hooks."""
-        keep = self._keep_at(module, values)[self._rows.to(values.device)]
+        keep = self._keep_at(module, values, values.shape[-1])[self._rows.to(values.device)]
         return (values.reshape(len(keep), -1, values.shape[-1]) * keep[:, None, :]).reshape(values.shape)
 
     def apply_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
@@ -178,7 +214,7 @@ class Masked:
 
 
 @contextmanager
-def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Masked]:
+def masking(model: nn.Module, sites: Sequence[Site], off: Tensor, part: int = 0, parts: int = 1) -> Iterator[Masked]:
     """Multiply masked neurons by 0, at every position, while the block lasts (Li, Su et al. 2024, neuron manipulation).
 
     Parameters
@@ -188,6 +224,8 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
     off : Tensor
         Shape (masks, neurons), bool: which neurons a mask switches off. Call `expect` of the yielded object before
         each forward pass.
+    part, parts : int
+        Which part of the model this process computes, and how many there are; the others mask their own neurons.
 
     Yields
     ------
@@ -198,7 +236,7 @@ def masking(model: nn.Module, sites: Sequence[Site], off: Tensor) -> Iterator[Ma
     StageError
         If a forward pass left a site out or took it too often: the ablation would not be what the mask says.
     """
-    masked = Masked(sites, ~off)
+    masked = Masked(sites, ~off, part, parts)
     with _touching(model, sites, masked.apply, masked.apply_routed):
         yield masked
         masked.check_passed()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+import inspect
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,17 +17,19 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers.distributed.configuration_utils import DistributedConfig
 
 from emoscale.errors import InputError
 from emoscale.files import sha256
 from emoscale.models.sites import Site, find_sites
 
-Kind = Literal["masked-lm", "causal-lm", "encoder"]
+Kind = Literal["masked-lm", "causal-lm", "encoder", "encoder-decoder"]
 
 _LOADERS: dict[Kind, Any] = {
     "masked-lm": AutoModelForMaskedLM,
     "causal-lm": AutoModelForCausalLM,
     "encoder": AutoModel,
+    "encoder-decoder": AutoModel,
 }
 _PACKAGE = "package:"
 
@@ -40,8 +44,9 @@ class ModelOutline:
         As the user gave it.
     folder : Path
         Where its files are.
-    kind : {"masked-lm", "causal-lm", "encoder"}
-        What can be read from it: the logits of a masked or of the next token, or hidden states alone.
+    kind : {"masked-lm", "causal-lm", "encoder", "encoder-decoder"}
+        What can be read from it: the logits of a masked or of the next token, or hidden states alone, of one stack of
+        blocks or of two.
     config : PreTrainedConfig
     tokenizer : PreTrainedTokenizerBase
     sites : list of Site
@@ -49,6 +54,10 @@ class ModelOutline:
         How many tokens a sequence may have when positions count from 0; None where the model sets no limit.
     first_position : int
         The number the model itself gives the first token (2 in RoBERTa).
+    takes_positions : bool
+        Whether the tokens' numbers can be given to it.
+    has_tensor_plan : bool
+        Whether transformers says how to spread its layers' tensors over processes, and none of them are experts.
     trust_remote_code : bool
         Whether the user lets Python code run that comes with the model.
     """
@@ -61,6 +70,8 @@ class ModelOutline:
     sites: list[Site]
     positions: int | None
     first_position: int
+    takes_positions: bool
+    has_tensor_plan: bool
     trust_remote_code: bool
 
     @property
@@ -77,16 +88,21 @@ class LanguageModel:
     ----------
     outline : ModelOutline
     module : PreTrainedModel
+    part, parts : int
+        Which part of every layer this process holds, from 0, and how many there are.
     """
 
     outline: ModelOutline
     module: Any
+    part: int = 0
+    parts: int = 1
 
     @property
     def device(self) -> torch.device:
-        """Where the word embeddings are."""
-        device: torch.device = self.module.get_input_embeddings().weight.device
-        return device
+        """Where the word embeddings compute; offloaded weights come there for the pass."""
+        embeddings = self.module.get_input_embeddings()
+        device = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+        return embeddings.weight.device if device is None else torch.device(device)
 
 
 def outline_model(
@@ -130,8 +146,6 @@ def outline_model(
     if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
         # Without its files transformers makes an empty one, to which every text is the same.
         raise InputError(f"model.name {name!r}: {folder} has no tokenizer; save the model's own there")
-    if config.is_encoder_decoder:
-        raise InputError(f"model.name {name!r}: encoder-decoder models have no prompt task yet; give another model")
     embeddings = getattr(skeleton.base_model, "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     return ModelOutline(
@@ -143,11 +157,19 @@ def outline_model(
         find_sites(skeleton, site),
         positions=getattr(config.get_text_config(), "max_position_embeddings", None),
         first_position=0 if padding is None else padding + 1,
+        takes_positions="position_ids" in inspect.signature(skeleton.base_model.forward).parameters,
+        has_tensor_plan=_has_tensor_plan(skeleton),
         trust_remote_code=trust_remote_code,
     )
 
 
-def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dtype: str = "float32") -> LanguageModel:
+def load_model(
+    outline: ModelOutline,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str = "float32",
+    split: Literal["layers", "tensors"] | None = None,
+) -> LanguageModel:
     """Load a model's weights (safetensors only), frozen, in evaluation mode.
 
     Parameters
@@ -156,6 +178,10 @@ def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dty
     device : str or device
     dtype : {"float32", "bfloat16", "float16"}
         Type of the weights in memory.
+    split : {"layers", "tensors"}, optional
+        ``layers``: where `device` is a GPU, spread the layers over all GPUs this process sees; what they cannot hold
+        stays in the machine's memory and comes to a GPU for the pass. ``tensors``: spread every layer's tensors over
+        the processes of `torch.distributed`, each of which must run the same passes.
 
     Returns
     -------
@@ -164,11 +190,15 @@ def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dty
     Raises
     ------
     InputError
-        If the weights cannot be read, do not fit the configuration, or some are not there.
+        If the weights cannot be read, do not fit the configuration, or some are not there; or if the model cannot be
+        split like that.
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Its table of weights that do not fit is no help to a user who is told the same in one line.
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    device = torch.device(device)
+    part, parts = _own_part(split)
+    check_split(outline, split, parts)
     try:
         module, report = _LOADERS[outline.kind].from_pretrained(
             outline.folder,
@@ -178,6 +208,7 @@ def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dty
             local_files_only=True,
             trust_remote_code=outline.trust_remote_code,
             output_loading_info=True,
+            **_placement(split, device, parts),
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
@@ -190,7 +221,75 @@ def load_model(outline: ModelOutline, *, device: str | torch.device = "cpu", dty
             f"model.name {outline.name!r}: {len(missing)} weights are not in {outline.folder}, the first is "
             f"{missing[0]}; fetch them anew, or correct architectures in its config.json"
         )
-    return LanguageModel(outline, module.to(device).eval().requires_grad_(False))
+    if not hasattr(module, "hf_device_map") and parts == 1:
+        module = module.to(device)
+    return LanguageModel(outline, module.eval().requires_grad_(False), part, parts)
+
+
+def check_split(outline: ModelOutline, split: str | None, parts: int, stages: Collection[str] = ()) -> None:
+    """Check that a model can be split, and that the stages can work with it.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    split : {"layers", "tensors"} or None
+        As for `load_model`.
+    parts : int
+        Over how many processes the tensors are spread.
+    stages : collection of str
+        What is to run.
+
+    Raises
+    ------
+    InputError
+        If tensors are to be spread of a model without a plan for it, a mixture of experts, or one of a width that
+        `parts` does not divide; or if prompts are to be tuned on such a model.
+    """
+    if split != "tensors" or parts == 1:
+        return
+    problems = []
+    if not outline.has_tensor_plan:
+        problems.append(
+            f"machine.split_model 'tensors': {outline.name} is a mixture of experts, or transformers has no plan for "
+            "its tensors; set it to 'layers'"
+        )
+    elif (shared := _common_divisor(outline)) % parts:
+        fitting = max(number for number in range(1, parts) if shared % number == 0)
+        problems.append(
+            f"machine.split_model 'tensors': {parts} processes do not divide the heads and neurons of {outline.name}; "
+            f"start {fitting}"
+        )
+    if "tune" in stages:
+        problems.append(
+            "machine.split_model 'tensors': prompts cannot be tuned so; run emoscale tune with 'layers', or without it"
+        )
+    if problems:
+        raise InputError(problems)
+
+
+def _has_tensor_plan(skeleton: Any) -> bool:
+    plan = skeleton.tp_plan or {}
+    # A plan without layers (a bare head's) spreads nothing; how plans spread experts is not tested here.
+    has_experts = any("expert" in name for name, _ in skeleton.named_modules())
+    return any("*" in rule for rule in plan) and not has_experts
+
+
+def _common_divisor(outline: ModelOutline) -> int:
+    text = outline.config.get_text_config()
+    heads = [getattr(text, name, None) for name in ("num_attention_heads", "num_key_value_heads")]
+    return math.gcd(*(number for number in heads if isinstance(number, int)), *(site.width for site in outline.sites))
+
+
+def _own_part(split: str | None) -> tuple[int, int]:
+    if split != "tensors" or not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def _placement(split: str | None, device: torch.device, parts: int) -> dict[str, Any]:
+    if split == "tensors" and parts > 1:
+        return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=parts)}
+    return {"device_map": "auto"} if split == "layers" and device.type == "cuda" else {}
 
 
 def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -274,6 +373,8 @@ def _reason(error: Exception) -> str:
 
 
 def _kind(config: Any) -> Kind:
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
     architecture = (getattr(config, "architectures", None) or [""])[0]
     if architecture == "ElectraForPreTraining":  # it tells replaced tokens from real ones and predicts no words
         return "encoder"

@@ -54,8 +54,12 @@ def make_layout(name: str, outline: ModelOutline) -> Layout:
     Raises
     ------
     InputError
-        If the model has no mask token, or cannot look ahead.
+        If the model has no mask token, or cannot look ahead, or has a decoder beside its encoder.
     """
+    if outline.kind == "encoder-decoder":
+        raise InputError(
+            f"model.name {outline.name!r}: encoder-decoder models have no prompt task yet; give another model"
+        )
     tokenizer = outline.tokenizer
     opening = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
     closing = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id

@@ -134,30 +134,27 @@ def find_sites(model: nn.Module, site: str = "ffn") -> list[Site]:
 
 
 def neuron_coordinates(sites: Sequence[Site]) -> dict[str, NDArray[np.int32]]:
-    """Return the layer and the unit of every neuron, flat index = position in layer-major order."""
-    return {
-        "layer": np.concatenate([np.full(s.width, s.layer, np.int32) for s in sites]),
-        "unit": np.concatenate([np.arange(s.width, dtype=np.int32) for s in sites]),
-    }
+    """Return the layer, the expert and the unit of every neuron, in the order of the sites.
 
-
-def expert_coordinates(sites: Sequence[Site]) -> dict[str, NDArray[np.int32]]:
-    """Return the expert of every neuron (-1 in a dense feed-forward) and its unit within the expert.
-
-    In `neuron_coordinates` the unit counts through all experts of a layer.
+    Parameters
+    ----------
+    sites : sequence of Site
+        Of a model: N neurons in all.
 
     Returns
     -------
     dict
-        ``expert`` and ``unit``, shape (neurons,), int32.
+        ``layer``; ``expert``, -1 in a dense feed-forward; ``unit``, which counts within the expert, or within the layer
+        where there are none. Each of shape (N,), int32.
     """
-    experts, units = [], []
+    layers, experts, units = [], [], []
     for site in sites:
         within = site.width // max(site.experts, 1)
         numbers = np.arange(site.width, dtype=np.int32)
+        layers.append(np.full(site.width, site.layer, np.int32))
         experts.append(numbers // within if site.experts else np.full(site.width, -1, np.int32))
         units.append(numbers % within)
-    return {"expert": np.concatenate(experts), "unit": np.concatenate(units)}
+    return {"layer": np.concatenate(layers), "expert": np.concatenate(experts), "unit": np.concatenate(units)}
 
 
 def _parse(site: str) -> tuple[str | None, str | None]:

@@ -86,7 +86,9 @@ def write_activations(folder: RunFolder, values: Floats, concepts: list[str], re
         "replicate": np.tile(np.array(replicates), len(concepts)),
         "item": np.arange(rows),
         "position": np.zeros(rows, dtype=np.int32),
+        "token_id": np.full(rows, -1),
         "layer": np.repeat(np.arange(LAYERS), width),
+        "expert": np.full(neurons, -1),
         "unit": np.tile(np.arange(width), LAYERS),
     }
     store = create_store(

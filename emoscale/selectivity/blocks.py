@@ -46,6 +46,11 @@ class Capacity(NamedTuple):
     memory: int
 
 
+def chunk_neurons(store: Store) -> int:
+    """Return how many neurons lie in a chunk of the data."""
+    return store.chunks(store.schema.data[0].name)[1]
+
+
 def neurons_a_task(
     store: Store,
     job: Job,
@@ -61,7 +66,7 @@ def neurons_a_task(
     Parameters
     ----------
     store : Store
-        Of activations.
+        Of activations or moments.
     job : Job
     capacity : Capacity
     memory_limit : int, optional
@@ -79,7 +84,7 @@ def neurons_a_task(
     InputError
         If not even the least block on each thread is within the limit.
     """
-    chunk = min(store.chunks("activations")[1], store.sizes["neuron"])
+    chunk = min(chunk_neurons(store), store.sizes["neuron"])
     neuron_bytes = job.neuron_bytes(store)
     limit = memory_limit or capacity.memory // _SHARE_OF_MEMORY
     fitting = limit // (capacity.threads * neuron_bytes)
@@ -106,7 +111,7 @@ def block_ranges(store: Store, block: int) -> list[tuple[int, int]]:
     Parameters
     ----------
     store : Store
-        Of activations.
+        Of activations or moments.
     block : int
         From `neurons_a_task`.
 
@@ -116,7 +121,7 @@ def block_ranges(store: Store, block: int) -> list[tuple[int, int]]:
         Start and stop of each.
     """
     neurons = store.sizes["neuron"]
-    outer = max(block, store.chunks("activations")[1])
+    outer = max(block, chunk_neurons(store))
     return [
         (start, min(start + block, first + outer, neurons))
         for first in range(0, neurons, outer)
@@ -130,7 +135,7 @@ def block_tasks(store: Store, job: Job, ranges: list[tuple[int, int]]) -> list[D
     Parameters
     ----------
     store : Store
-        Of activations.
+        Of activations or moments.
     job : Job
     ranges : list of tuple of int
         From `block_ranges`.

@@ -102,7 +102,7 @@ def compute_neurons(store: Store, job: Job, computers: Computers, progress: Prog
     Parameters
     ----------
     store : Store
-        Of activations.
+        Of activations or moments.
     job : Job
     computers : Computers
     progress : Progress

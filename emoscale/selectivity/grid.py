@@ -18,7 +18,7 @@ class Cells(NamedTuple):
 
     Attributes
     ----------
-    of_row : ndarray of int64, shape (observations,)
+    of_row : ndarray of int64, shape (observations,), or (cells,) where the store holds moments
         Number ``r * C + c`` of the row's cell; -1 for rows of other concepts.
     replicates : int
         R, in the order in which the store first has them.
@@ -37,7 +37,7 @@ def observation_cells(store: Store, concepts: Sequence[str]) -> Cells:
     Parameters
     ----------
     store : Store
-        Of activations.
+        Of activations or moments.
     concepts : sequence of str
         In the order wanted. Rows of other concepts are left aside.
 

@@ -41,7 +41,7 @@ class Ranking:
 
     def neuron_bytes(self, store: Store) -> int:
         """Count the rows, and a box of them twice over the width of a chunk."""
-        itemsize = np.dtype(store.dtype("activations")).itemsize
+        itemsize = store.read_dtype("activations").itemsize
         rows = store.sizes["observation"]
         return int(rows * itemsize + 2 * min(box_rows(store), rows) * itemsize + 8 * 6 * self.cells.concepts)
 

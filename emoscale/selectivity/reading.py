@@ -1,4 +1,4 @@
-"""Reading activations in boxes of whole chunks, so that memory does not grow with the number of rows."""
+"""Reading activations in boxes of whole chunks, so that memory does not grow with the number of rows; and moments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale.schema import ACTIVATIONS
 from emoscale.store import Store
-from emoscale_kernels import Moments, empty_moments, update_moments
+from emoscale_kernels import Moments, empty_moments, group_moments, update_moments
 
+_MOMENTS_BYTES = 24
+"""Of count, mean and spread of a cell and neuron."""
 _BOX_BYTES = 2**21
 """About so much is read at once for a chunk's width of neurons, so that it is still in the cache when it is used."""
 
@@ -18,7 +21,7 @@ _BOX_BYTES = 2**21
 def box_rows(store: Store) -> int:
     """Return how many rows are read at once: whole chunks, of about 2 MiB for a chunk's width of neurons."""
     rows, neurons = store.chunks("activations")
-    bytes_of_chunk = rows * neurons * np.dtype(store.dtype("activations")).itemsize
+    bytes_of_chunk = rows * neurons * store.read_dtype("activations").itemsize
     return int(min(rows * max(1, _BOX_BYTES // bytes_of_chunk), -(-store.sizes["observation"] // rows) * rows))
 
 
@@ -40,7 +43,7 @@ def used_boxes(
     ------
     rows : slice
     values : ndarray, shape (rows, stop - start)
-        In the store's type.
+        As the store gives them: bfloat16 as float32.
     """
     height, end = box_rows(store), store.sizes["observation"]
     for first in range(0, end, height):
@@ -49,15 +52,25 @@ def used_boxes(
             yield rows, store.read("activations", observation=rows, neuron=slice(start, stop))
 
 
+def moments_bytes(store: Store, count: int) -> int:
+    """Return the bytes that `read_moments` takes for a neuron, with the moments of `count` cells that it returns."""
+    if store.schema.kind == ACTIVATIONS.kind:
+        rows = min(box_rows(store), store.sizes["observation"])
+        # A box of rows twice: it is decoded from the files' bytes.
+        return int(2 * rows * store.read_dtype("activations").itemsize + _MOMENTS_BYTES * count)
+    # What is read, and an array of it once more.
+    return (_MOMENTS_BYTES + 8) * store.sizes["cell"] + _MOMENTS_BYTES * count
+
+
 def read_moments(store: Store, cells: NDArray[np.integer[Any]], count: int, start: int, stop: int) -> Moments:
     """Summarise some neurons' rows by cell, reading every chunk once.
 
     Parameters
     ----------
     store : Store
-        Of activations.
-    cells : ndarray of int, shape (observations,)
-        Cell of each row; -1 for rows that are left aside.
+        Of activations, or of the moments that were kept in their place.
+    cells : ndarray of int, shape (observations,) or (cells of the store,)
+        Cell of each row, or of each of the store's; -1 for what is left aside.
     count : int
         Number of cells.
     start, stop : int
@@ -68,6 +81,10 @@ def read_moments(store: Store, cells: NDArray[np.integer[Any]], count: int, star
     Moments
         The same to the last bit for any chunks, boxes and blocks of neurons. The mean of a cell of one row is that row.
     """
+    if store.schema.kind != ACTIVATIONS.kind:
+        neurons = slice(start, stop)
+        stored, mean, m2 = (store.read(name, neuron=neurons) for name in ("count", "mean", "m2"))
+        return group_moments(Moments(stored.astype(np.int64), mean, m2), cells)
     moments = empty_moments(count, min(stop, store.sizes["neuron"]) - start)
     for rows, values in used_boxes(store, cells >= 0, start, stop):
         update_moments(moments, values, cells[rows])
@@ -80,10 +97,10 @@ def read_rows(store: Store, used: NDArray[np.bool_], start: int, stop: int) -> N
     Returns
     -------
     ndarray, shape (used rows, stop - start)
-        In the store's type.
+        As the store gives them: bfloat16 as float32.
     """
     width = min(stop, store.sizes["neuron"]) - start
-    values = np.empty((int(used.sum()), width), dtype=store.dtype("activations"))
+    values = np.empty((int(used.sum()), width), dtype=store.read_dtype("activations"))
     filled = 0
     for rows, box in used_boxes(store, used, start, stop):
         kept = box[used[rows]]

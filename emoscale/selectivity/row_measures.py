@@ -24,13 +24,18 @@ Floats = NDArray[np.float64]
 
 
 def variance(moments: Moments) -> Floats:
-    """Return the variance over each concept's rows, shape (C, n); NaN where there are none."""
+    """Return the variance over each concept's rows, shape (C, n); NaN where the neuron has no value in them."""
     with np.errstate(invalid="ignore"):
-        return moments.m2 / np.where(moments.counts, moments.counts, np.nan)[:, np.newaxis]
+        return moments.m2 / np.where(moments.counts, moments.counts, np.nan)
+
+
+def mean_or_nan(moments: Moments) -> Floats:
+    """Return the means, shape (G, n); NaN where the neuron has no value in a cell."""
+    return np.where(moments.counts, moments.mean, np.nan)
 
 
 FROM_MOMENTS: Mapping[str, Callable[[Moments, Floats], Floats]] = {
-    "mean": lambda moments, _: moments.mean.T,
+    "mean": lambda moments, _: mean_or_nan(moments).T,
     "variance": lambda moments, _: variance(moments).T,
     "eta_squared": lambda moments, _: eta_squared(moments),
     "pearson": pearson_with_scores,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.selectivity.grid import Cells
-from emoscale.selectivity.reading import box_rows, read_moments
-from emoscale.selectivity.row_measures import FROM_MOMENTS
+from emoscale.selectivity.reading import moments_bytes, read_moments
+from emoscale.selectivity.row_measures import FROM_MOMENTS, mean_or_nan
 from emoscale.selectivity.tested import Tested
 from emoscale.store import Store
 from emoscale_kernels import Moments, group_moments
@@ -32,6 +32,9 @@ class Found(NamedTuple):
     tested : Tested
     odd, even : ndarray of float64, shape (n, A)
         Values from the first, third, ... and from the second, fourth, ... replicate; NaN where there is none.
+    absent : ndarray of bool, shape (n,)
+        Neurons that have no value in any row of some concept and replicate, as of an expert never routed to. The values
+        above are NaN then.
     rows : dict of str to ndarray
         By name of a row measure: its values, (n,), (n, A) or (n, C).
     """
@@ -39,6 +42,7 @@ class Found(NamedTuple):
     tested: Tested
     odd: Floats
     even: Floats
+    absent: NDArray[np.bool_]
     rows: dict[str, Floats]
 
 
@@ -71,23 +75,23 @@ class Searchlight:
         return False
 
     def neuron_bytes(self, store: Store) -> int:
-        """Count a box of rows twice (it is decoded from the files' bytes), the moments, and the tests."""
+        """Count what is read, the moments and the means of them, and the tests."""
         R, C, A = self.cells.replicates, self.cells.concepts, self.scores.shape[1]
-        rows = min(box_rows(store), store.sizes["observation"])
-        box = 2 * rows * np.dtype(store.dtype("activations")).itemsize
-        return int(box + 8 * (3 * R * C + _NUMBERS_A_TEST * A + _NUMBERS_A_PAIR * C * (C - 1) // 2))
+        tests = _NUMBERS_A_TEST * A + _NUMBERS_A_PAIR * C * (C - 1) // 2
+        return moments_bytes(store, R * C) + 8 * (R * C + tests)
 
     def __call__(self, store: Store, start: int, stop: int) -> Found:
         """Read, average, compare."""
         R, C = self.cells.replicates, self.cells.concepts
         moments = read_moments(store, self.cells.of_row, R * C, start, stop)
-        values = moments.mean.reshape(R, C, -1)
+        values = mean_or_nan(moments).reshape(R, C, -1)
         tested = self.test(values)
         nothing = np.full(tested.value.shape, np.nan)
         return Found(
             tested,
             self.value(values[0::2]) if R > 1 else nothing,
             self.value(values[1::2]) if R > 1 else nothing,
+            (moments.counts == 0).any(axis=0),
             self._rows(moments),
         )
 

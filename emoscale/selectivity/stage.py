@@ -14,7 +14,8 @@ from scipy.stats import false_discovery_control
 from emoscale.errors import InputError, StageError
 from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
-from emoscale.schema import ACTIVATIONS, SELECTIVITY, row_measures_schema
+from emoscale.schema import ACTIVATIONS, MOMENTS, NEURON_COORDINATES, SELECTIVITY, row_measures_schema
+from emoscale.selectivity.blocks import chunk_neurons
 from emoscale.selectivity.computing import Computers, compute_neurons
 from emoscale.selectivity.grid import Cells, observation_cells
 from emoscale.selectivity.inference import average_ranks, q_values
@@ -57,7 +58,7 @@ def select(
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished activations.
+        Holds the finished activations, or the moments that were kept in their place.
     scores : ndarray of float64, shape (C, A)
         Score by concept and attribute.
     concepts : sequence of str
@@ -90,13 +91,15 @@ def select(
     Returns
     -------
     dict
-        ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); ``constant``, the neurons without
-        any; ``significant``, the tests with q < alpha.
+        ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); if there are some, ``absent``, the
+        neurons that have no activation at all in some concept and replicate, as of an expert never routed to, and so no
+        value; ``constant``, the others without any; ``significant``, the tests with q < alpha.
 
     Raises
     ------
     InputError
-        If the measure, the inference, the scores, the concepts or the computers cannot be used.
+        If the measure, the inference, the scores, the concepts or the computers cannot be used, or a row measure needs
+        rows of which only moments were kept.
     StageError
         If the activations are not there or not finished, or a cluster is lost.
     StoreError
@@ -104,6 +107,11 @@ def select(
     """
     _check(scores, concepts, attributes, measure, inference, permutations, row_measures)
     store = finished_activations(folder)
+    if store.schema.kind == MOMENTS.kind and (ranked := [name for name in row_measures if name in FROM_RANKS]):
+        raise InputError(
+            f"row measures {', '.join(ranked)}: need every row, and {store.path} keeps none; set extraction.keep to "
+            "activations, or leave them out"
+        )
     computers = computers or Computers()
     job = searchlight_job(
         store,
@@ -127,19 +135,21 @@ def select(
         "tau_odd": np.concatenate([block.odd for block in found]),
         "tau_even": np.concatenate([block.even for block in found]),
     }
-    counts = _counts(arrays, alpha)
+    counts = _counts(arrays, np.concatenate([block.absent for block in found]), alpha)
     origin = {"measure": measure, "inference": inference, "alpha": alpha, "replicates": job.cells.replicates}
     origin |= {"permutations": permutations, "seed": seed} if inference == "permutation" else {}
-    origin |= {"tests": counts["tests"], "constant": counts["constant"]}
-    coordinates = {"attribute": np.array(attributes), "layer": store.read("layer"), "unit": store.read("unit")}
+    origin |= {name: counts[name] for name in ("tests", "absent", "constant") if name in counts}
+    coordinates = {"attribute": np.array(attributes)} | {c.name: store.read(c.name) for c in NEURON_COORDINATES}
     # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
-    chunks = {"neuron": store.chunks("activations")[1]}
+    chunks = {"neuron": chunk_neurons(store)}
     written = create_store(folder.selectivity, SELECTIVITY, coordinates, chunks, attributes=origin)
     for name, values in arrays.items():
         written.write(name, values)
     shutil.rmtree(folder.row_measures, ignore_errors=True)
     if rows:
-        _write_rows(folder, rows, coordinates | {"concept": np.array(concepts)}, chunks, job.cells)
+        used = job.cells.of_row >= 0
+        number = int(store.read("rows")[used].sum() if store.schema.kind == MOMENTS.kind else used.sum())
+        _write_rows(folder, rows, coordinates | {"concept": np.array(concepts)}, chunks, number)
     written.mark_complete()
     return counts
 
@@ -216,11 +226,12 @@ def _corrected(tested: Tested, inference: str) -> dict[str, Floats]:
     }
 
 
-def _counts(arrays: dict[str, Floats], alpha: float) -> dict[str, int | float]:
+def _counts(arrays: dict[str, Floats], absent: NDArray[np.bool_], alpha: float) -> dict[str, int | float]:
     return {
-        "neurons": len(arrays["tau"]),
+        "neurons": len(absent),
         "tests": int(np.count_nonzero(~np.isnan(arrays["p"]))),
-        "constant": int(np.count_nonzero(np.isnan(arrays["tau"]).all(axis=1))),
+        **({"absent": int(np.count_nonzero(absent))} if absent.any() else {}),
+        "constant": int(np.count_nonzero(np.isnan(arrays["tau"]).all(axis=1) & ~absent)),
         "significant": int(np.count_nonzero(arrays["q"] < alpha)),
     }
 
@@ -230,11 +241,11 @@ def _write_rows(
     rows: dict[str, Floats],
     coordinates: dict[str, NDArray[Any]],
     chunks: dict[str, int],
-    cells: Cells,
+    number: int,
 ) -> None:
     schema = row_measures_schema(rows)
     used = {array.name: coordinates[array.name] for array in schema.coordinates}
-    origin = {"measures": list(rows), "rows": int((cells.of_row >= 0).sum())}
+    origin = {"measures": list(rows), "rows": number}
     written = create_store(folder.row_measures, schema, used, chunks, attributes=origin)
     for name, values in rows.items():
         written.write(name, values)
@@ -275,16 +286,19 @@ def _check(
 
 
 def finished_activations(folder: RunFolder) -> Store:
-    """Open the run's activations.
+    """Open the run's activations, or the moments that were kept in their place.
 
     Raises
     ------
     StageError
         If they are not there or not finished.
     """
-    if not folder.activations.exists():
-        raise StageError(f"{folder.activations}: not there; run `emoscale extract` first")
-    store = open_store(folder.activations.resolve(), ACTIVATIONS)
+    path, schema = folder.activations, ACTIVATIONS
+    if not path.exists() and folder.moments.exists():
+        path, schema = folder.moments, MOMENTS
+    if not path.exists():
+        raise StageError(f"{path}: not there; run `emoscale extract` first")
+    store = open_store(path.resolve(), schema)
     if not store.complete:
-        raise StageError(f"{folder.activations}: not finished; run `emoscale extract` to its end first")
+        raise StageError(f"{path}: not finished; run `emoscale extract` to its end first")
     return store

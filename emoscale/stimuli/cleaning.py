@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -64,6 +64,35 @@ def _is_missing(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
+class Faults:
+    """What is wrong with rows that come in pieces: of each kind of fault how often, and where first.
+
+    Attributes
+    ----------
+    rows : int
+        Number of rows looked at.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._found: dict[str, tuple[int, int, Any]] = {}
+
+    def add(self, kind: str, cells: Sequence[Any], is_wrong: Callable[[Any], bool]) -> None:
+        """Look at the cells of the next rows; `advance` tells when all of their cells have been looked at."""
+        wrong = [row for row, cell in enumerate(cells) if is_wrong(cell)]
+        if wrong:
+            count, first, cell = self._found.get(kind, (0, self.rows + wrong[0] + 1, cells[wrong[0]]))
+            self._found[kind] = count + len(wrong), first, cell
+
+    def advance(self, rows: int) -> None:
+        """Go on to the rows after the next `rows`."""
+        self.rows += rows
+
+    def get(self, kind: str) -> tuple[int, int, Any] | None:
+        """Return how many rows have the fault, the first of them (from 1) and its cell; None if there is none."""
+        return self._found.get(kind)
+
+
 def tidy_columns(
     table: pd.DataFrame,
     place: str,
@@ -95,33 +124,54 @@ def tidy_columns(
     InputError
         If a column is missing, a text is empty or not a text, or a cell that should hold one label is empty.
     """
-    require_columns(table, place, text_column, label_column)
-    texts, cells = table[text_column].tolist(), table[label_column].tolist()
-    check_texts(texts, place)
-    if name_of:
-        cells = [name_of(cell) for cell in cells]
-    labels = [split_labels(cell, label_separator) for cell in cells]
-    # An empty list says that a text carries no label; an empty cell is more likely a gap in the table.
-    gaps = [
-        row
-        for row, (cell, found) in enumerate(zip(cells, labels, strict=True), 1)
-        if not found and label_separator is None and not isinstance(cell, (list, tuple))
-    ]
-    if gaps:
-        raise InputError(
-            f"{place}, column {label_column!r}: {len(gaps)} of {len(cells)} labels are empty, the first in row "
-            f"{gaps[0]}; fill them in, or set label_separator if a text may carry no label"
-        )
-    return pd.DataFrame({"text": texts, "labels": labels}, index=table.index)
+    require_columns(table.columns, place, text_column, label_column)
+    faults = Faults()
+    look_at_rows(faults, table, text_column, label_column, label_separator, name_of)
+    refuse_faults(faults, place, label_column)
+    return take_columns(table, text_column, label_column, label_separator, name_of)
 
 
-def require_columns(table: pd.DataFrame, place: str, *columns: str) -> None:
-    """Raise InputError for each column that the table lacks, naming the nearest that it has."""
-    found = list(map(str, table.columns))
+def look_at_rows(
+    faults: Faults,
+    table: pd.DataFrame,
+    text_column: str,
+    label_column: str,
+    label_separator: str | None = None,
+    name_of: Callable[[Any], Any] | None = None,
+) -> None:
+    """Note what is wrong with the next rows of a table that has both columns; the arguments are `tidy_columns`'s."""
+    texts = table[text_column].tolist()
+    _look_at_texts(faults, texts)
+    if label_separator is None:
+        # An empty list says that a text carries no label; an empty cell is more likely a gap in the table.
+        cells = _named(table[label_column].tolist(), name_of)
+        faults.add("gap", cells, lambda cell: not isinstance(cell, (list, tuple)) and not split_labels(cell, None))
+    faults.advance(len(texts))
+
+
+def take_columns(
+    table: pd.DataFrame,
+    text_column: str,
+    label_column: str,
+    label_separator: str | None = None,
+    name_of: Callable[[Any], Any] | None = None,
+) -> pd.DataFrame:
+    """Take the columns `text` and `labels` out of rows that have no faults; the arguments are `tidy_columns`'s."""
+    labels = [split_labels(cell, label_separator) for cell in _named(table[label_column].tolist(), name_of)]
+    return pd.DataFrame({"text": table[text_column].tolist(), "labels": labels}, index=table.index)
+
+
+def _named(cells: list[Any], name_of: Callable[[Any], Any] | None) -> list[Any]:
+    return [name_of(cell) for cell in cells] if name_of else cells
+
+
+def require_columns(found: Iterable[Any], place: str, *columns: str) -> None:
+    """Raise InputError for each column that is not among those found, naming the nearest that is."""
+    names = list(map(str, found))
     problems = [
-        f"{place}: no column {column!r}{nearest(column, found)}; name one of {', '.join(found)}"
+        f"{place}: no column {column!r}{nearest(column, names)}; name one of {', '.join(names)}"
         for column in dict.fromkeys(columns)
-        if column not in found
+        if column not in names
     ]
     if problems:
         raise InputError(problems)
@@ -142,26 +192,40 @@ def check_texts(texts: list[Any], place: str) -> None:
     InputError
         Tells how many are not, and which is the first.
     """
-    empty = [row for row, text in enumerate(texts, 1) if _is_missing(text) or text == "" or str(text).isspace()]
-    other = [row for row, text in enumerate(texts, 1) if not isinstance(text, str) and not _is_missing(text)]
-    halves = [row for row, text in enumerate(texts, 1) if isinstance(text, str) and not _is_encodable(text)]
-    problems = []
-    if halves:
+    faults = Faults()
+    _look_at_texts(faults, texts)
+    faults.advance(len(texts))
+    refuse_faults(faults, place)
+
+
+def _look_at_texts(faults: Faults, texts: list[Any]) -> None:
+    faults.add("half", texts, lambda text: isinstance(text, str) and not _is_encodable(text))
+    faults.add("empty", texts, lambda text: _is_missing(text) or text == "" or str(text).isspace())
+    faults.add("other", texts, lambda text: not isinstance(text, str) and not _is_missing(text))
+
+
+def refuse_faults(faults: Faults, place: str, label_column: str = "") -> None:
+    """Raise InputError if rows of a place have faults; those of labels are told once the texts have none."""
+    rows, problems = faults.rows, []
+    if half := faults.get("half"):
         problems.append(
-            f"{place}: {len(halves)} of {len(texts)} texts hold half a character (a lone surrogate), the first in row "
-            f"{halves[0]}; mend or remove them"
+            f"{place}: {half[0]} of {rows} texts hold half a character (a lone surrogate), the first in row "
+            f"{half[1]}; mend or remove them"
         )
-    if empty:
+    if empty := faults.get("empty"):
+        problems.append(f"{place}: {empty[0]} of {rows} texts are empty, the first in row {empty[1]}; remove them")
+    if other := faults.get("other"):
         problems.append(
-            f"{place}: {len(empty)} of {len(texts)} texts are empty, the first in row {empty[0]}; remove them"
-        )
-    if other:
-        problems.append(
-            f"{place}: {len(other)} of {len(texts)} text cells hold no text, the first in row {other[0]} "
-            f"({texts[other[0] - 1]!r}); name the column of texts"
+            f"{place}: {other[0]} of {rows} text cells hold no text, the first in row {other[1]} "
+            f"({other[2]!r}); name the column of texts"
         )
     if problems:
         raise InputError(problems)
+    if gap := faults.get("gap"):
+        raise InputError(
+            f"{place}, column {label_column!r}: {gap[0]} of {rows} labels are empty, the first in row "
+            f"{gap[1]}; fill them in, or set label_separator if a text may carry no label"
+        )
 
 
 def _is_encodable(text: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -63,26 +66,57 @@ def load_texts(
         If the source is unknown or lacks its path, a file is missing, empty, unreadable or of an unknown format, a
         column is missing, a text is empty, a label is unknown, or a split has no texts.
     """
-    if source not in SOURCES:
-        raise InputError(f"text source {source!r}{nearest(source, SOURCES)}: unknown; give one of {', '.join(SOURCES)}")
+    require_source(source)
     settings = TextSettings(source, path, dev_path, text_column, label_column, label_separator, split_column)
     texts = SOURCES[source](settings)
     place = path or source
-    if texts.empty:
-        raise InputError(f"{place}: holds no texts; give a source with at least one train and one dev text")
-    if "split" not in texts:
-        texts = texts.assign(split=_draw_split(len(texts), dev_fraction, seed, place))
-    problems = [
-        f"{place}: no {split} texts; give some, or give one split only and set dev_fraction"
-        for split in SPLITS
-        if not (texts["split"] == split).any()
-    ]
-    if problems:
-        raise InputError(problems)
+    if "split" not in texts and not texts.empty:
+        texts = texts.assign(split=np.where(draw_dev(len(texts), dev_fraction, seed, place), "dev", "train"))
+    require_splits(Counter(texts["split"]) if "split" in texts else Counter(), place)
     return texts[["text", "labels", "split"]].reset_index(drop=True)
 
 
-def _draw_split(count: int, dev_fraction: float, seed: int, place: str) -> NDArray[np.str_]:
+def require_source(source: str) -> None:
+    """Raise InputError, with the nearest that there is, if there is no such source of texts."""
+    if source not in SOURCES:
+        raise InputError(f"text source {source!r}{nearest(source, SOURCES)}: unknown; give one of {', '.join(SOURCES)}")
+
+
+def require_splits(counts: Mapping[str, int], place: str) -> None:
+    """Raise InputError if the place has, by the number of its texts in each split, none in train or in dev."""
+    if not sum(counts.values()):
+        raise InputError(f"{place}: holds no texts; give a source with at least one train and one dev text")
+    problems = [
+        f"{place}: no {split} texts; give some, or give one split only and set dev_fraction"
+        for split in SPLITS
+        if not counts.get(split)
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def draw_dev(count: int, dev_fraction: float, seed: int, place: str) -> NDArray[np.bool_]:
+    """Draw the texts that are held out where the source does not say which.
+
+    Parameters
+    ----------
+    count : int
+        Number of texts, 1 or more.
+    dev_fraction, seed
+        See `load_texts`.
+    place : str
+        Where they are from, for messages.
+
+    Returns
+    -------
+    ndarray of bool, shape (count,)
+        True for dev; at least one text is, and one is not.
+
+    Raises
+    ------
+    InputError
+        If the fraction does not lie between 0 and 1, or there is a single text.
+    """
     if not 0 < dev_fraction < 1:
         raise InputError(f"dev_fraction {dev_fraction}: must lie between 0 and 1; give e.g. 0.2")
     if count == 1:
@@ -90,4 +124,4 @@ def _draw_split(count: int, dev_fraction: float, seed: int, place: str) -> NDArr
     dev_count = min(max(round(count * dev_fraction), 1), count - 1)
     is_dev = np.zeros(count, dtype=bool)
     is_dev[np.random.default_rng(seed).permutation(count)[:dev_count]] = True
-    return np.where(is_dev, "dev", "train")
+    return is_dev

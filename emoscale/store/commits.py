@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from emoscale.files import naming, sync
@@ -25,24 +26,29 @@ class CommitLog:
     def __init__(self, folder: Path, rank: int = 0) -> None:
         self.folder = folder
         self._file = folder / f"rank-{rank}.log"
+        self._lock = threading.Lock()
 
-    def done(self) -> set[int]:
-        """Return the numbers of all blocks that any rank has finished."""
-        blocks = set()
+    def done(self) -> dict[int, int]:
+        """Return the number of absent values in every block that any rank has finished, by the block's number."""
+        blocks = {}
         for file in sorted(self.folder.glob("rank-*.log")):
             for line in file.read_text(encoding="ascii").splitlines(keepends=True):
                 if line.endswith(";\n"):
-                    blocks.add(int(line[:-2]))
+                    block, absent = map(int, line[:-2].split())
+                    blocks[block] = absent
         return blocks
 
-    def add(self, block: int) -> None:
-        """Record a finished block, on disk before this returns."""
-        with naming(self._file):
+    def add(self, block: int, absent: int = 0) -> None:
+        """Record a finished block, and how many of its values are absent, on disk before this returns.
+
+        Threads may call it at once.
+        """
+        with self._lock, naming(self._file):
             is_new = not self._file.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="ascii") as file:
                 # A line feed first: a torn line of an earlier process must not swallow this one.
-                file.write(f"\n{block};\n")
+                file.write(f"\n{block} {absent};\n")
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:

@@ -16,8 +16,9 @@ from zarr.codecs import Crc32cCodec
 
 from emoscale.files import naming, sync
 from emoscale.schema import FORMAT, Array, StoreSchema
+from emoscale.store.bfloat16 import NAN_BITS
 from emoscale.store.store import PROVENANCE, Store, open_store
-from emoscale.store.writing import as_stored, sync_tree, write_chunks
+from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
 
 
 def create_store(
@@ -43,7 +44,8 @@ def create_store(
     sizes : mapping of str to int, optional
         Length of dimensions that have no coordinate.
     dtypes : mapping of str to str, optional
-        Type of a data array where it is not the schema's.
+        Type of a data array where it is not the schema's: a NumPy name, or ``"bfloat16"``. The latter's bits, the upper
+        half of a float32's, are stored as uint16, and the array's attribute ``bits_of`` says ``"bfloat16"``.
     attributes : mapping, optional
         Where the data come from, as plain JSON values.
 
@@ -100,15 +102,20 @@ def _fill(
 def _create_array(
     group: zarr.Group, spec: Array, dtype: str, lengths: Mapping[str, int], chunks: Mapping[str, int]
 ) -> zarr.Array[Any]:
-    is_float = dtype.startswith("float")
+    is_bits = dtype == "bfloat16"
+    fill: float | str = float("nan") if dtype.startswith("float") else "" if dtype == "str" else 0
     return group.create_array(
         spec.name,
         shape=tuple(lengths[d] for d in spec.dims),
         chunks=tuple(max(1, min(chunks[d], lengths[d])) for d in spec.dims),
-        dtype=str if dtype == "str" else dtype,
+        dtype=str if dtype == "str" else "uint16" if is_bits else dtype,
         dimension_names=spec.dims,
-        fill_value=float("nan") if is_float else "" if dtype == "str" else 0,
+        fill_value=NAN_BITS if is_bits else fill,
         # Activations hardly compress (fp16: 5 %); a checksum turns a flipped bit into an error.
         compressors=[Crc32cCodec()],
-        attributes={"long_name": spec.meaning, **({"units": spec.units} if spec.units else {})},
+        attributes={
+            "long_name": spec.meaning,
+            **({"units": spec.units} if spec.units else {}),
+            **({BITS_OF: dtype} if is_bits else {}),
+        },
     )

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from emoscale.errors import InputError, StoreError
 from emoscale.files import naming, sync
 from emoscale.schema import FORMAT, StoreSchema
+from emoscale.store.bfloat16 import from_bfloat16_bits
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
-from emoscale.store.writing import as_stored, write_chunks
+from emoscale.store.writing import as_stored, holds_bfloat16, write_chunks
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
@@ -80,8 +81,14 @@ class Store:
         return tuple(self._array(name).chunks)
 
     def dtype(self, name: str) -> str:
-        """Return the NumPy name of an array's type."""
-        return str(self._array(name).dtype)
+        """Return the name of an array's type: NumPy's, or ``"bfloat16"``."""
+        array = self._array(name)
+        return "bfloat16" if holds_bfloat16(array) else str(array.dtype)
+
+    def read_dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type in which `read` gives an array of numbers: its own, or float32 for bfloat16."""
+        array = self._array(name)
+        return np.dtype(np.float32) if holds_bfloat16(array) else array.dtype
 
     def read(self, name: str, **ranges: slice) -> NDArray[Any]:
         """Read a box of an array.
@@ -95,7 +102,7 @@ class Store:
         Returns
         -------
         ndarray
-            The values, in the array's own type. Text comes as objects.
+            The values, in the array's own type; bfloat16 as float32, text as objects.
 
         Raises
         ------
@@ -116,7 +123,14 @@ class Store:
             if damage := find_damage(self.path / name, keys):
                 raise StoreError(f"{problem}; {self._mend}" for problem in damage.values())
             values = np.asarray(array[tuple(grid)])
-        return values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
+        part = values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
+        return from_bfloat16_bits(part) if holds_bfloat16(array) else part
+
+    def as_read(self, name: str, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Return numbers as `read` will give them once they are written: rounded to the array's type."""
+        array = self._array(name)
+        stored = as_stored(values, array)
+        return from_bfloat16_bits(stored) if holds_bfloat16(array) else stored
 
     def _read_plain(self, name: str, grid: list[slice], keys: list[tuple[int, ...]]) -> NDArray[Any]:
         """Read whole chunks from their files, which takes half the time that a pipeline of codecs does."""
@@ -170,7 +184,8 @@ class Store:
         ----------
         name : str
         values : ndarray
-            Converted to the array's type; text as any array of strings.
+            Converted to the array's type (bfloat16: to the nearest, of two as near to the even one); text as any array
+            of strings.
         **starts : int
             First index by dimension name; 0 where left out.
 

@@ -9,8 +9,11 @@ import zarr
 from numpy.typing import NDArray
 
 from emoscale.files import naming, sync
+from emoscale.store.bfloat16 import bfloat16_bits
 from emoscale.store.chunks import chunk_file, chunks_in
 
+BITS_OF = "bits_of"
+"""Name of an array's attribute that says of which type its integers are the bits."""
 _OWN_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
 
@@ -62,8 +65,15 @@ def _write_left_out(
             own[chunk] = values[within]
 
 
+def holds_bfloat16(array: zarr.Array[Any]) -> bool:
+    """Say whether an array's integers are the bits of bfloat16."""
+    return array.attrs.get(BITS_OF) == "bfloat16"
+
+
 def as_stored(values: NDArray[Any], array: zarr.Array[Any]) -> NDArray[Any]:
     """Return values in the type that the array takes; text as Python strings."""
+    if holds_bfloat16(array):
+        return bfloat16_bits(values)
     return values.astype(object if array.dtype.kind in "TO" else array.dtype, copy=False)
 
 

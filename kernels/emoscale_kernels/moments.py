@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale_kernels.columns import equal_columns
 from emoscale_kernels.strided import flat_rows
 from emoscale_kernels.welford import add_rows, rows_by_cell
 
@@ -22,10 +23,10 @@ class Moments(NamedTuple):
 
     Attributes
     ----------
-    counts : ndarray of int64, shape (G,)
-        Rows of each cell.
+    counts : ndarray of int64, shape (G, n)
+        Rows of each cell in which the neuron has a value: those where it is NaN are left out.
     mean : ndarray of float64, shape (G, n)
-        Mean activation of each neuron; 0 in a cell without rows.
+        Mean activation of each neuron; 0 in a cell without values of it.
     m2 : ndarray of float64, shape (G, n)
         Sum of the squared deviations from that mean, so that ``m2 / counts`` is the variance.
     """
@@ -37,7 +38,7 @@ class Moments(NamedTuple):
 
 def empty_moments(G: int, n: int) -> Moments:
     """Return the moments of G cells without rows for n neurons."""
-    return Moments(np.zeros(G, dtype=np.int64), np.zeros((G, n)), np.zeros((G, n)))
+    return Moments(np.zeros((G, n), dtype=np.int64), np.zeros((G, n)), np.zeros((G, n)))
 
 
 def update_moments(moments: Moments, values: NDArray[np.floating[Any]], cells: NDArray[np.integer[Any]]) -> None:
@@ -48,7 +49,7 @@ def update_moments(moments: Moments, values: NDArray[np.floating[Any]], cells: N
     moments : Moments
         Of G cells and n neurons.
     values : ndarray of float16, float32 or float64, shape (rows, n)
-        Activations; a slice of a larger array is not copied.
+        Activations, NaN where the neuron is absent; a slice of a larger array is not copied.
     cells : ndarray of int, shape (rows,)
         Cell of each row, 0..G-1, or -1 for a row to be left aside.
 
@@ -62,9 +63,9 @@ def update_moments(moments: Moments, values: NDArray[np.floating[Any]], cells: N
     Notes
     -----
     Welford (1962), *Technometrics* 4, 419-420. Rows are added one by one in their order and neurons do not mix, so the
-    result is the same to the last bit however the rows and the neurons are cut into blocks. NaN and infinite values
-    leave their neuron's cell not finite and touch nothing else. The moments of equal values are that value and 0,
-    exactly.
+    result is the same to the last bit however the rows and the neurons are cut into blocks. NaN are not counted;
+    infinite values leave their neuron's cell not finite and touch nothing else. The moments of equal values are that
+    value and 0, exactly.
     """
     G, n = moments.mean.shape
     members = np.ascontiguousarray(cells, dtype=np.int64)
@@ -77,7 +78,6 @@ def update_moments(moments: Moments, values: NDArray[np.floating[Any]], cells: N
     if flat.dtype == np.float16:
         flat = flat.view(np.uint16)
     add_rows(flat, step, rows_by_cell(members, added), added, moments.counts, moments.mean, moments.m2)
-    moments.counts[:] += added
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:
@@ -86,7 +86,7 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
     Parameters
     ----------
     a, b : Moments
-        Of the same G cells and n neurons. Where one has no rows, the result is the other to the last bit.
+        Of the same G cells and n neurons. Where one has no values, the result is the other to the last bit.
 
     Returns
     -------
@@ -94,14 +94,15 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
         Equal, but for rounding, to having added all rows to one.
     """
     count = a.counts + b.counts
-    share = (b.counts / np.maximum(count, 1))[:, np.newaxis]
+    share = b.counts / np.maximum(count, 1)
     with np.errstate(invalid="ignore", over="ignore"):
         deviation = b.mean - a.mean
         mean = a.mean + deviation * share
-        m2 = a.m2 + b.m2 + deviation * deviation * (share * a.counts[:, np.newaxis])
-    # A cell without rows has no say, not even through 0 times infinity.
+        m2 = a.m2 + b.m2 + deviation * deviation * (share * a.counts)
+    # A cell without values has no say, not even through 0 times infinity.
     for empty, other in ((b.counts == 0, a), (a.counts == 0, b)):
-        mean[empty], m2[empty] = other.mean[empty], other.m2[empty]
+        np.copyto(mean, other.mean, where=empty)
+        np.copyto(m2, other.m2, where=empty)
     return Moments(count, mean, m2)
 
 
@@ -143,17 +144,20 @@ def eta_squared(moments: Moments) -> Floats:
     Returns
     -------
     ndarray of float64, shape (n,)
-        Sum of squares between the concepts / total sum of squares over rows, in [0, 1]. NaN for a neuron that is
-        constant over all rows or has a value that is not finite.
+        Sum of squares between the concepts / total sum of squares, in [0, 1], over the rows in which the neuron has a
+        value; a concept where it has none has no weight. NaN for a neuron that is constant over all rows or has an
+        infinite value.
 
     Notes
     -----
     Fisher (1925), *Statistical Methods for Research Workers*, there the squared correlation ratio; Cohen (1973),
     *Educational and Psychological Measurement* 33, 107-112. Tied activations need no care.
     """
-    total, deviation, weight = _spread_over_rows(moments)
-    with np.errstate(invalid="ignore", over="ignore"):
-        share: Floats = _sum_rows(weight * deviation * deviation) / total
+    share = np.empty(moments.mean.shape[1])
+    for neurons, counts in equal_columns(moments.counts):
+        total, deviation, weight = _spread_over_rows(moments.mean[:, neurons], moments.m2[:, neurons], counts)
+        with np.errstate(invalid="ignore", over="ignore"):
+            share[neurons] = _sum_rows(weight * deviation * deviation) / total
     return share
 
 
@@ -165,13 +169,13 @@ def pearson_with_scores(moments: Moments, scores: Floats) -> Floats:
     moments : Moments
         Of cells that are the C concepts.
     scores : ndarray of float64, shape (C, A)
-        Score by concept and attribute; that of a concept without rows does not matter.
+        Score by concept and attribute; that of a concept in which the neuron has no value does not matter.
 
     Returns
     -------
     ndarray of float64, shape (n, A)
-        Pearson's correlation over rows, in [-1, 1]. NaN where the neuron or the attribute is constant over the rows or
-        has a value that is not finite.
+        Pearson's correlation over the rows in which the neuron has a value, in [-1, 1]. NaN where the neuron or the
+        attribute is constant over them or has a value that is not finite.
 
     Notes
     -----
@@ -179,24 +183,26 @@ def pearson_with_scores(moments: Moments, scores: Floats) -> Floats:
     so the sum over rows of products of deviations is the sum over concepts of count x deviation of the concept's mean x
     deviation of its score: nothing is approximated. Tied activations need no care.
     """
-    total, deviation, weight = _spread_over_rows(moments)
-    score = _deviations(scores[moments.counts > 0], weight)
-    spread = _nan_where_constant(_sum_rows(weight * score * score))
-    products = np.zeros((deviation.shape[1], scores.shape[1]))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for of_neurons, of_scores in zip(weight * deviation, score, strict=True):
-            products += np.multiply.outer(of_neurons, of_scores)
-        correlation: Floats = products / np.multiply.outer(np.sqrt(total), np.sqrt(spread))
+    correlation = np.empty((moments.mean.shape[1], scores.shape[1]))
+    for neurons, counts in equal_columns(moments.counts):
+        total, deviation, weight = _spread_over_rows(moments.mean[:, neurons], moments.m2[:, neurons], counts)
+        score = _deviations(scores[counts > 0], weight)
+        spread = _nan_where_constant(_sum_rows(weight * score * score))
+        products = np.zeros((deviation.shape[1], scores.shape[1]))
+        with np.errstate(invalid="ignore", over="ignore"):
+            for of_neurons, of_scores in zip(weight * deviation, score, strict=True):
+                products += np.multiply.outer(of_neurons, of_scores)
+            correlation[neurons] = products / np.multiply.outer(np.sqrt(total), np.sqrt(spread))
     return np.clip(correlation, -1.0, 1.0)
 
 
-def _spread_over_rows(moments: Moments) -> tuple[Floats, Floats, Floats]:
+def _spread_over_rows(mean: Floats, m2: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
     """Return the total sum of squares (n,), NaN for constants, and of concepts with rows the deviations and counts."""
-    used = moments.counts > 0
-    weight = moments.counts[used, np.newaxis].astype(np.float64)
-    deviation = _deviations(moments.mean[used], weight)
+    used = counts > 0
+    weight = counts[used, np.newaxis].astype(np.float64)
+    deviation = _deviations(mean[used], weight)
     with np.errstate(invalid="ignore", over="ignore"):
-        total = _sum_rows(weight * deviation * deviation) + _sum_rows(moments.m2[used])
+        total = _sum_rows(weight * deviation * deviation) + _sum_rows(m2[used])
     return _nan_where_constant(total), deviation, weight
 
 

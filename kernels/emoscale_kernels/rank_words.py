@@ -86,6 +86,7 @@ def rank_words(
     spare: Words,
     digits: int,
     nan: NDArray[np.bool_],
+    infinity: np.uint64,
     left: int,
     counts: Integers,
     rank_sums: Floats,
@@ -98,29 +99,46 @@ def rank_words(
     ----------
     words : ndarray of uint32 or uint64, shape (neurons, M)
     nan : ndarray of bool, shape (neurons,)
-        Both as `pack_words` makes them. The words are sorted in place.
+        Both as `pack_words` makes them. The words are sorted in place, those of NaN overwritten.
     spare : ndarray, shape (M,)
         Of the same type as `words`; is overwritten.
     digits : int
         Bytes of an activation, 2 or 4.
+    infinity : uint64
+        As of `pack_words`.
     left : int
         First column.
     counts, rank_sums, tie_sum, average_precision : ndarray
         As `emoscale_kernels.ranks.RankSummary` has them.
     """
-    doubled = np.empty(counts.size, dtype=np.int64)
-    precision = np.empty(counts.size)
+    doubled = np.empty(counts.shape[0], dtype=np.int64)
+    seen = np.empty(counts.shape[0], dtype=np.int64)
+    precision = np.empty(counts.shape[0])
     for k in range(words.shape[0]):
-        if nan[k]:
-            rank_sums[:, left + k] = np.nan
-            tie_sum[left + k] = np.nan
-            average_precision[:, left + k] = np.nan
-            continue
-        _sort_by_upper_half(words[k], spare, digits)
-        tie_sum[left + k] = _scan(words[k], doubled, precision)
-        for c in range(counts.size):
+        there = _without_nan(words[k], digits, infinity) if nan[k] else words.shape[1]
+        own = words[k, :there]
+        _sort_by_upper_half(own, spare[:there], digits)
+        tie_sum[left + k] = _scan(own, doubled, seen, precision)
+        for c in range(counts.shape[0]):
+            counts[c, left + k] = seen[c]
             rank_sums[c, left + k] = doubled[c] / 2
-            average_precision[c, left + k] = precision[c] / counts[c] if counts[c] > 0 else np.nan
+            average_precision[c, left + k] = precision[c] / seen[c] if seen[c] > 0 else np.nan
+
+
+@kernel
+def _without_nan(words: Words, digits: int, infinity: np.uint64) -> int:
+    # Moves the words of numbers to the front and returns how many they are.
+    half = np.uint64(4 * words.itemsize)
+    sign = np.uint64(1) << np.uint64(8 * digits - 1)
+    highest = sign | infinity
+    lowest = (sign - np.uint64(1)) ^ infinity
+    kept = 0
+    for word in words:
+        key = np.uint64(word) >> half
+        if lowest <= key <= highest:
+            words[kept] = word
+            kept += 1
+    return kept
 
 
 @kernel
@@ -160,13 +178,13 @@ def _scatter(words: Words, target: Words, shift: np.uint64, free: Sizes) -> None
 
 
 @kernel
-def _scan(words: Words, doubled: Integers, precision: Floats) -> float:
-    # From the largest. Returns the tie sum; `doubled` becomes the concepts' doubled rank sums and `precision` the sums
-    # over their rows of the share of the concept so far.
+def _scan(words: Words, doubled: Integers, seen: Integers, precision: Floats) -> float:
+    # From the largest. Returns the tie sum; `doubled` becomes the concepts' doubled rank sums, `seen` their numbers of
+    # rows and `precision` the sums over their rows of the share of the concept so far.
     half = np.uint64(4 * words.itemsize)
     lower = (np.uint64(1) << half) - np.uint64(1)
-    seen = np.zeros(doubled.size, dtype=np.int64)
     doubled[:] = 0
+    seen[:] = 0
     precision[:] = 0.0
     tie_sum = 0.0
     stop = words.size

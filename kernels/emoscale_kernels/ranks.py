@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale_kernels.columns import equal_columns
 from emoscale_kernels.rank_words import pack_words, rank_words
 from emoscale_kernels.strided import flat_rows
 
@@ -25,15 +26,15 @@ class RankSummary(NamedTuple):
 
     Attributes
     ----------
-    counts : ndarray of int64, shape (C,)
-        Rows of each concept: m, and M together.
+    counts : ndarray of int64, shape (C, n)
+        Rows of each concept in which the neuron has a value: m, and M together.
     rank_sums : ndarray of float64, shape (C, n)
         Sum of the ranks of the concept's rows among all M; the smallest activation has rank 1, equal ones share the
         mean of theirs.
     tie_sum : ndarray of float64, shape (n,)
         Sum over groups of t equal activations of t^3 - t.
     average_precision : ndarray of float64, shape (C, n)
-        Of finding the concept's rows by their high activation, in (0, 1]; NaN for a concept without rows.
+        Of finding the concept's rows by their high activation, in (0, 1]; NaN where m is 0.
     """
 
     counts: Integers
@@ -48,7 +49,7 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     Parameters
     ----------
     values : ndarray of float16, float32 or float64, shape (rows, n)
-        Activations; a slice of a larger array is not copied, unless it is float64.
+        Activations, NaN where the neuron is absent; a slice of a larger array is not copied, unless it is float64.
     concepts : ndarray of int, shape (rows,)
         Concept of each row, 0..C-1, or -1 for a row to be left aside.
     C : int
@@ -57,8 +58,8 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     Returns
     -------
     RankSummary
-        All of a neuron's numbers are NaN if one of the rows used is. Infinite activations are the largest and the
-        smallest; -0 equals 0.
+        A neuron's rows without a value (NaN) are left out for that neuron. Infinite activations are the largest and
+        the smallest; -0 equals 0.
 
     Raises
     ------
@@ -84,9 +85,9 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     labels = np.ascontiguousarray(concepts, dtype=np.int32)
     if labels.size != len(values):
         raise ValueError(f"there are {len(values)} rows, but {labels.size} concepts")
-    counts = np.bincount(labels + 1, minlength=C + 1)[1:]
-    if counts.size > C:
-        raise ValueError(f"concepts must be below {C}, not {counts.size - 1}")
+    rows = np.bincount(labels + 1, minlength=C + 1)[1:]
+    if rows.size > C:
+        raise ValueError(f"concepts must be below {C}, not {rows.size - 1}")
     if values.dtype == np.float64:
         values = _float32_in_the_same_order(values)
     halves = values.dtype == np.float16
@@ -95,14 +96,14 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     infinity = np.uint64(0x7C00 if halves else 0x7F800000)
     word = np.dtype(np.uint32 if halves and C <= 2**16 else np.uint64)
 
-    M, n = int(counts.sum()), values.shape[1]
+    M, n = int(rows.sum()), values.shape[1]
     strip = max(1, min(n, _STRIP_BYTES // max(1, word.itemsize * M)))
-    summary = RankSummary(counts, np.empty((C, n)), np.empty(n), np.empty((C, n)))
+    summary = RankSummary(np.empty((C, n), dtype=np.int64), np.empty((C, n)), np.empty(n), np.empty((C, n)))
     words, spare = np.empty((strip, M), dtype=word), np.empty(M, dtype=word)
     for left in range(0, n, strip):
         block = words[: n - left]
         nan = pack_words(bits, step, left, labels, infinity, block)
-        rank_words(block, spare, bits.itemsize, nan, left, *summary)
+        rank_words(block, spare, bits.itemsize, nan, infinity, left, *summary)
     return summary
 
 
@@ -118,16 +119,15 @@ def auroc(summary: RankSummary) -> Floats:
     -------
     ndarray of float64, shape (C, n)
         Area under the ROC curve, in [0, 1]: the chance that a row of the concept has the larger activation than a row
-        of another, equal ones counted half. NaN for a concept that has no rows or all of them, and where the summary
-        is NaN.
+        of another, equal ones counted half. NaN for a concept that has none or all of the neuron's rows.
 
     Notes
     -----
     Mann & Whitney (1947), *Annals of Mathematical Statistics* 18, 50-60; Hanley & McNeil (1982), *Radiology* 143,
     29-36.
     """
-    m = summary.counts[:, np.newaxis].astype(np.float64)
-    others = m.sum() - m
+    m = summary.counts.astype(np.float64)
+    others = m.sum(axis=0) - m
     with np.errstate(invalid="ignore", divide="ignore"):
         area: Floats = (summary.rank_sums - m * (m + 1) / 2) / (m * others)
     return area
@@ -141,32 +141,35 @@ def spearman_with_scores(summary: RankSummary, scores: Floats) -> Floats:
     summary : RankSummary
         Of C concepts and n neurons.
     scores : ndarray of float64, shape (C, A)
-        Score by concept and attribute; that of a concept without rows does not matter.
+        Score by concept and attribute; that of a concept in which the neuron has no value does not matter.
 
     Returns
     -------
     ndarray of float64, shape (n, A)
         Spearman's rho over rows, in [-1, 1]: Pearson's correlation of the ranks, of which equal activations, and equal
-        scores, share the mean. NaN where the neuron or the attribute is constant over the rows or has a NaN.
+        scores, share the mean. NaN where the neuron or the attribute is constant over the rows in which the neuron has
+        a value, or the attribute has a NaN.
 
     Notes
     -----
     Spearman (1904), *American Journal of Psychology* 15, 72-101; ties as in Kendall (1945), *Biometrika* 33, 239-251.
     Rows of a concept share one score, so the rank sums say all that is needed of the activations.
     """
-    used = summary.counts > 0
-    m = summary.counts[used, np.newaxis].astype(np.float64)
-    M = m.sum()
-    score = _score_ranks(scores[used], m) - (M + 1) / 2
-    deviation = summary.rank_sums[used] - m * (M + 1) / 2
-    products = np.zeros((deviation.shape[1], scores.shape[1]))
-    for of_neurons, of_scores in zip(deviation, score, strict=True):
-        products += np.multiply.outer(of_neurons, of_scores)
-    # As `rank_words` computes it, so that a constant neuron comes to 0 exactly.
-    spread = (M * (M * M - 1.0) - summary.tie_sum) / 12
-    score_spread = np.sum(m * score * score, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho: Floats = products / np.multiply.outer(np.sqrt(spread), np.sqrt(score_spread))
+    rho = np.empty((summary.rank_sums.shape[1], scores.shape[1]))
+    for neurons, counts in equal_columns(summary.counts):
+        used = counts > 0
+        m = counts[used, np.newaxis].astype(np.float64)
+        M = m.sum()
+        score = _score_ranks(scores[used], m) - (M + 1) / 2
+        deviation = summary.rank_sums[:, neurons][used] - m * (M + 1) / 2
+        products = np.zeros((deviation.shape[1], scores.shape[1]))
+        for of_neurons, of_scores in zip(deviation, score, strict=True):
+            products += np.multiply.outer(of_neurons, of_scores)
+        # As `rank_words` computes it, so that a constant neuron comes to 0 exactly.
+        spread = (M * (M * M - 1.0) - summary.tie_sum[neurons]) / 12
+        score_spread = np.sum(m * score * score, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rho[neurons] = products / np.multiply.outer(np.sqrt(spread), np.sqrt(score_spread))
     return np.clip(rho, -1.0, 1.0)
 
 

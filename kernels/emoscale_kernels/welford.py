@@ -19,6 +19,9 @@ Integers = NDArray[np.int64]
 STRIP = 1024
 """Neurons taken through a cell's rows together. Their means and squares (16 KiB) stay in the first cache."""
 
+_UNEQUAL = -1
+"""In place of the count of a strip's neurons where they have more than one."""
+
 
 @kernel
 def rows_by_cell(cells: Integers, added: Integers) -> Integers:
@@ -49,25 +52,26 @@ def rows_by_cell(cells: Integers, added: Integers) -> Integers:
 def add_rows(
     flat: NDArray[Any], step: int, order: Integers, added: Integers, counts: Integers, mean: Floats, m2: Floats
 ) -> None:
-    """Add rows to the means and squares of their cells, in place.
+    """Add rows to the counts, means and squares of their cells, in place.
 
     Parameters
     ----------
     flat : ndarray of float32, float64, or uint16 (the bits of float16)
     step : int
-        Activations, both as `emoscale_kernels.strided.flat_rows` has them.
+        Activations, both as `emoscale_kernels.strided.flat_rows` has them. NaN are left out.
     order : ndarray of int64
         As `rows_by_cell` makes it.
     added : ndarray of int64, shape (G,)
         Rows of each cell among them.
-    counts : ndarray of int64, shape (G,)
-        Rows that each cell had before.
+    counts : ndarray of int64, shape (G, n)
+        Values that each cell had before, by neuron.
     mean, m2 : ndarray of float64, shape (G, n)
 
     Notes
     -----
     Cell by cell, so that a cell's means are fetched once, and two rows at a time, so that they are fetched half as
-    often: the order of a cell's rows, which is all that the result depends on, is kept.
+    often: the order of a cell's rows, which is all that the result depends on, is kept. As long as the neurons of a
+    strip have one count, which rows without NaN leave them, it is kept in a register.
     """
     n = mean.shape[1]
     scratch = np.empty((2, min(n, STRIP)), dtype=np.uint32)
@@ -75,59 +79,142 @@ def add_rows(
     for left in range(0, n, STRIP):
         width = min(STRIP, n - left)
         k = 0
-        for cell in range(counts.size):
+        for cell in range(added.size):
+            stop = k + added[cell]
+            if k == stop:
+                continue
+            own = counts[cell, left : left + width]
             means = mean[cell, left : left + width]
             squares = m2[cell, left : left + width]
-            stop = k + added[cell]
-            seen = counts[cell]
+            seen = _common_count(own)
             while k < stop:
-                seen += 1
+                rows = min(2, stop - k)
                 start = order[k] * step + left
                 first = flat[start : start + width]
-                if k + 1 < stop:
-                    start = order[k + 1] * step + left
-                    second = flat[start : start + width]
-                    # The size is a constant to the compiler: only one of the branches is compiled.
-                    if flat.itemsize == 2:
-                        _convert_halves(first, scratch[0])
+                start = order[k + rows - 1] * step + left
+                second = flat[start : start + width]
+                # The size is a constant to the compiler: only one of the branches is compiled.
+                if flat.itemsize == 2:
+                    _convert_halves(first, scratch[0])
+                    if rows == 2:
                         _convert_halves(second, scratch[1])
-                        _add_two(converted[0, :width], converted[1, :width], seen, means, squares)
-                    else:
-                        _add_two(first, second, seen, means, squares)
-                    seen += 1
-                    k += 2
+                    seen = _add(converted[0, :width], converted[rows - 1, :width], rows, seen, own, means, squares)
                 else:
-                    if flat.itemsize == 2:
-                        _convert_halves(first, scratch[0])
-                        _add_one(converted[0, :width], seen, means, squares)
-                    else:
-                        _add_one(first, seen, means, squares)
-                    k += 1
+                    seen = _add(first, second, rows, seen, own, means, squares)
+                k += rows
+            if seen != _UNEQUAL:
+                own[:] = seen
 
 
 @kernel
-def _add_one(row: NDArray[Any], seen: int, mean: Floats, m2: Floats) -> None:
+def _common_count(counts: Integers) -> int:
+    difference = np.int64(0)
+    for k in range(counts.size):
+        difference |= counts[k] ^ counts[0]
+    return counts[0] if difference == 0 else _UNEQUAL
+
+
+@kernel
+def _add(
+    first: NDArray[Any], second: NDArray[Any], rows: int, seen: int, counts: Integers, mean: Floats, m2: Floats
+) -> int:
+    # Of one row, both are that. Returns the new count of all neurons, or _UNEQUAL: only then `counts` are up to date.
+    if seen != _UNEQUAL and not (np.isnan(first[0]) or np.isnan(second[0])):
+        complete = _add_two(first, second, seen + 1, mean, m2) if rows == 2 else _add_one(first, seen + 1, mean, m2)
+        if complete:
+            return seen + rows
+        _add_left_out(first, second, rows, seen, counts, mean, m2)
+        return _UNEQUAL
+    # Most likely an expert that the row was not routed to, and then the whole strip is NaN.
+    for row in range(rows):
+        values = second if row else first
+        absent = _count_nan(values)
+        if absent == values.size:
+            continue
+        if absent == 0 and seen != _UNEQUAL:
+            seen += 1
+            _add_one(values, seen, mean, m2)
+            continue
+        if seen != _UNEQUAL:
+            counts[:] = seen
+            seen = _UNEQUAL
+        _add_present(values, counts, mean, m2)
+    return seen
+
+
+@kernel
+def _add_one(row: NDArray[Any], seen: int, mean: Floats, m2: Floats) -> bool:
+    # Neurons whose value is NaN stay as they were; returns whether there was none.
     share = 1.0 / seen
     rest = (seen - 1) * share
+    some_absent = False
     for k in range(row.size):
+        absent = np.isnan(row[k])
         deviation = row[k] - mean[k]
-        mean[k] += deviation * share
-        m2[k] += deviation * (deviation * rest)
+        moved = mean[k] + deviation * share
+        widened = m2[k] + deviation * (deviation * rest)
+        mean[k] = mean[k] if absent else moved
+        m2[k] = m2[k] if absent else widened
+        some_absent |= absent
+    return not some_absent
 
 
 @kernel
-def _add_two(first: NDArray[Any], second: NDArray[Any], seen: int, mean: Floats, m2: Floats) -> None:
-    # `_add_one` of the first row and then of the second.
+def _add_two(first: NDArray[Any], second: NDArray[Any], seen: int, mean: Floats, m2: Floats) -> bool:
+    # `_add_one` of the first row and then of the second; neurons that lack either value stay as they were.
     share = 1.0 / seen
     rest = (seen - 1) * share
     next_share = 1.0 / (seen + 1)
     next_rest = seen * next_share
+    some_absent = False
     for k in range(first.size):
+        absent = np.isnan(first[k]) | np.isnan(second[k])
         deviation = first[k] - mean[k]
         between = mean[k] + deviation * share
         next_deviation = second[k] - between
-        mean[k] = between + next_deviation * next_share
-        m2[k] = (m2[k] + deviation * (deviation * rest)) + next_deviation * (next_deviation * next_rest)
+        moved = between + next_deviation * next_share
+        widened = (m2[k] + deviation * (deviation * rest)) + next_deviation * (next_deviation * next_rest)
+        mean[k] = mean[k] if absent else moved
+        m2[k] = m2[k] if absent else widened
+        some_absent |= absent
+    return not some_absent
+
+
+@kernel
+def _add_left_out(
+    first: NDArray[Any], second: NDArray[Any], rows: int, seen: int, counts: Integers, mean: Floats, m2: Floats
+) -> None:
+    # What `_add_two` or `_add_one` left as it was.
+    for k in range(first.size):
+        counts[k] = seen + rows
+        if np.isnan(first[k]) or np.isnan(second[k]):
+            counts[k] = seen
+            _add_present(first[k : k + 1], counts[k : k + 1], mean[k : k + 1], m2[k : k + 1])
+            if rows == 2:
+                _add_present(second[k : k + 1], counts[k : k + 1], mean[k : k + 1], m2[k : k + 1])
+
+
+@kernel
+def _add_present(row: NDArray[Any], counts: Integers, mean: Floats, m2: Floats) -> None:
+    # `_add_one`, to the last bit, of neurons that differ in their counts.
+    for k in range(row.size):
+        there = not np.isnan(row[k])
+        counts[k] += there
+        share = np.divide(1.0, max(counts[k], 1))
+        rest = (counts[k] - 1) * share
+        deviation = row[k] - mean[k]
+        moved = mean[k] + deviation * share
+        widened = m2[k] + deviation * (deviation * rest)
+        mean[k] = moved if there else mean[k]
+        m2[k] = widened if there else m2[k]
+
+
+@kernel
+def _count_nan(row: NDArray[Any]) -> int:
+    found = 0
+    for k in range(row.size):
+        found += np.isnan(row[k])
+    return found
 
 
 @kernel

@@ -34,6 +34,7 @@ def folder(tmp_path):
     coordinates = {
         "attribute": np.array(ATTRIBUTES, object),
         "layer": np.repeat([0, 1], 4),
+        "expert": np.full(8, -1),
         "unit": np.tile(np.arange(4), 2),
     }
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})

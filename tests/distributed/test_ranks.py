@@ -164,14 +164,15 @@ def files_of(path):
     return {file.relative_to(path.parent): file.read_bytes() for file in files}
 
 
-def torchrun(stage, config, out):
+def torchrun(stage, config, out, *more, processes=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--master_port", str(port)]
+    command += ["--nproc_per_node", str(processes)]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [*command, "-m", "emoscale", stage, str(config), "--out", str(out)],
+        [*command, "-m", "emoscale", stage, str(config), "--out", str(out), *more],
         env=environment,
         capture_output=True,
         text=True,
@@ -193,3 +194,31 @@ def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     assert manifest["hardware"]["ranks"] == 2
     assert manifest["stages"][stage]["state"] == "done"
     assert not RunFolder(runs / stage).commits(RunFolder(runs / stage).activations).exists()
+
+
+ROWS = {
+    "texts": ["extraction.rows=texts", "extraction.split=all", "extraction.dtype=float16"],
+    "tokens": ["extraction.rows=tokens", "extraction.block_rows=7", "extraction.dtype=bfloat16"],
+    "templates": ["extraction.rows=templates", "extraction.padding=left"],
+    "moments": ["extraction.rows=tokens", "extraction.split=all", "extraction.keep=moments", "extraction.parts=5"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes"),
+    [("texts", 3), ("tokens", 2), ("tokens", 3), ("templates", 3), ("moments", 2), ("moments", 3)],
+)
+def test_any_number_of_processes_leave_the_same_stores(runs, config, kind, processes):
+    chosen = [word for setting in ROWS[kind] for word in ("--set", setting)]
+    alone, together = runs / f"{kind}-1", runs / f"{kind}-{processes}"
+    usual = torch.get_num_threads()
+    if not alone.exists():
+        run(load_settings(config, ROWS[kind]), RunFolder(alone), Console(quiet=True), only="extract")
+    torch.set_num_threads(usual)
+    torchrun("extract", config, together, *chosen, processes=processes)
+    stores = ["inputs.zarr", "moments.zarr" if kind == "moments" else "activations.zarr"]
+    assert sorted(path.name for path in together.glob("*.zarr")) == sorted(stores)
+    for store in stores:
+        expected = files_of(alone / store)
+        assert expected
+        assert files_of(together / store) == expected

@@ -77,7 +77,19 @@ def test_rows_equal_a_plain_forward_on_the_sentence(tmp_path, tiny_model, name):
 def test_positions_of_concepts_of_several_tokens(tiny_model):
     """[CLS] she felt sur ##pri ##se at home . [SEP]"""
     rows = TemplateRows(tiny_model("bert"), render_templates(TEMPLATES[:2], ["joy", "surprise"]))
-    assert rows.coordinates()["position"].tolist() == [3, 1, 5, 3]
+    assert [stop - 1 for _, stop in next(rows.inputs()).read] == [3, 1, 5, 3]
+
+
+def test_the_mean_over_the_concepts_tokens(tmp_path, tiny_model):
+    """She felt sur ##pri ##se at home: tokens 3, 4 and 5; the concept of one token is that token."""
+    model, sentences = tiny_model("bert"), render_templates(TEMPLATES[:1], ["joy", "surprise"])
+    assert next(TemplateRows(model, sentences, "concept-mean").inputs()).read == [(3, 4), (3, 6)]
+    store = run(tmp_path, TemplateRows(model, sentences, "concept-mean"))
+    assert store.read("position").tolist() == [3, -1]
+    assert store.read("token_id")[1] == -1
+    for row, tokens in enumerate([[3], [3, 4, 5]]):
+        expected = np.mean([directly(model, sentences["text"][row], token) for token in tokens], axis=0)
+        assert np.allclose(store.read("activations")[row], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["roberta", "gpt2", "llama"])
@@ -86,14 +98,19 @@ def test_a_last_letter_of_several_tokens(tiny_model, name):
     tokenizer = tiny_model(name).outline.tokenizer
     sentences = render_templates(["she felt {concept} at home"], ["blasé"])
     rows = TemplateRows(tiny_model(name), sentences)
-    [position] = rows.coordinates()["position"]
+    [(first, stop)] = next(rows.inputs()).read
+    assert first == stop - 1
     tokens = tokenizer.convert_ids_to_tokens(tokenizer(sentences["text"][0])["input_ids"])
-    assert tokens[position - 1 : position + 2] == ["Ã", "©", "Ġat"]
+    assert tokens[stop - 2 : stop + 1] == ["Ã", "©", "Ġat"]
 
 
 def test_a_concept_without_a_token_is_refused(tiny_model):
     with pytest.raises(InputError, match="no token for the concept"):
-        TemplateRows(tiny_model("bert"), render_templates(["she felt {concept} at home"], ["joy", "\u200b"]))
+        next(
+            TemplateRows(
+                tiny_model("bert"), render_templates(["she felt {concept} at home"], ["joy", "\u200b"])
+            ).inputs()
+        )
 
 
 def test_a_slow_tokenizer_is_refused(tiny_model):

@@ -62,10 +62,10 @@ def test_are_numpys_mean_and_variance(case):
     counts, mean, m2 = moments_of(*case)
     for cell in range(G):
         own = values[cells == cell].astype(np.float64)
-        assert counts[cell] == len(own)
+        assert (counts[cell] == len(own)).all()
         if len(own):
             np.testing.assert_allclose(mean[cell], own.mean(axis=0), rtol=1e-13, atol=1e-10)
-            np.testing.assert_allclose(m2[cell] / counts[cell], own.var(axis=0), rtol=1e-12, atol=1e-10)
+            np.testing.assert_allclose(m2[cell] / len(own), own.var(axis=0), rtol=1e-12, atol=1e-10)
         else:
             assert not mean[cell].any()
             assert not m2[cell].any()
@@ -85,24 +85,63 @@ def test_no_cutting_of_rows_or_neurons_changes_a_bit(dtype):
                     chunk = values[some_rows[0] : some_rows[-1] + 1, columns[0] : columns[-1] + 1]
                     update_moments(part, chunk, cells[some_rows])
                 parts.append(part)
-            assert_same([parts[0].counts, *(np.hstack([part[i] for part in parts]) for i in (1, 2))], expected)
+            assert_same([np.hstack([part[i] for part in parts]) for i in range(3)], expected)
 
 
 def test_every_float16_is_converted_exactly():
     values = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(1, -1)
-    mean = moments_of(values, np.array([0]), 1).mean
-    np.testing.assert_array_equal(mean, values.astype(np.float64))
-    # Two rows go another way than one.
-    mean = moments_of(np.vstack([values, values]), np.array([0, 1]), 2).mean
-    np.testing.assert_array_equal(mean[1:], values.astype(np.float64))
+    expected = np.where(np.isnan(values), 0, values.astype(np.float64))
+    np.testing.assert_array_equal(moments_of(values, np.array([0]), 1).mean, expected)
+    # Two rows of a cell go another way than one.
+    finite = values[:, np.isfinite(values[0])]
+    twice = moments_of(np.vstack([finite, finite]), np.array([0, 0]), 1)
+    np.testing.assert_array_equal(twice.mean, finite.astype(np.float64))
+    assert not twice.m2.any()
 
 
-def test_what_is_not_finite_stays_in_its_cell_and_neuron():
+def experts_of(rows, n, width, dtype, G):
+    """Rows in which each expert's neurons, side by side, are there or absent together."""
+    values, cells = normal_rows(rows, n, dtype, G)
+    generator = np.random.default_rng(7)
+    absent = np.repeat(generator.random((rows, -(-n // width))) < 0.6, width, axis=1)[:, :n]
+    values[absent] = np.nan
+    return values, cells
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 77, welford.STRIP, 5000])
+def test_a_neuron_is_summed_up_over_the_rows_in_which_it_is_there(dtype, width):
+    n, G = welford.STRIP + 500, 4
+    values, cells = experts_of(60, n, width, dtype, G)
+    got = moments_of(values, cells, G)
+    for k in (0, 1, 76, 77, 500, welford.STRIP - 1, welford.STRIP, n - 1):
+        there = ~np.isnan(values[:, k])
+        alone = moments_of(values[there, k : k + 1], cells[there], G)
+        assert_same([array[:, k : k + 1] for array in got], alone)
+    pieces = empty_moments(G, n)
+    for some in np.array_split(np.arange(60), 9):
+        update_moments(pieces, values[some], cells[some])
+    assert_same(pieces, got)
+
+
+def test_one_absent_value_takes_no_other_way_for_its_neighbours():
+    values, cells = normal_rows(40, welford.STRIP, np.float32, 3)
+    expected = moments_of(values, cells, 3)
+    for row, neuron in ((0, 0), (3, 9), (38, 100), (39, welford.STRIP - 1)):
+        values[row, neuron] = np.nan
+    got = moments_of(values, cells, 3)
+    others = ~np.isnan(values).any(axis=0)
+    assert_same([array[:, others] for array in got], [array[:, others] for array in expected])
+    assert_same(got, slow_twins.moments(values, cells, 3))
+
+
+def test_what_is_infinite_stays_in_its_cell_and_neuron():
     values, _ = normal_rows(12, 5, np.float32, 3)
     cells = np.arange(12) % 3
     expected = moments_of(values, cells, 3)
-    values[4, 1], values[5, 3] = np.nan, np.inf
+    values[4, 1], values[5, 3] = -np.inf, np.inf
     got = moments_of(values, cells, 3)
+    np.testing.assert_array_equal(got.counts, expected.counts)
     touched = np.zeros((3, 5), dtype=bool)
     touched[1, 1] = touched[2, 3] = True
     for name in ("mean", "m2"):
@@ -155,7 +194,7 @@ def test_the_bits_of_bfloat16_are_not_taken_for_float16():
 
 
 @settings(deadline=None)
-@given(rows_in_cells(finite), st.integers(0, 20))
+@given(rows_in_cells(finite | st.just(np.nan)), st.integers(0, 20))
 def test_merged_is_as_if_added_to_one(case, cut):
     values, cells, G = case
     merged = merge_moments(moments_of(values[:cut], cells[:cut], G), moments_of(values[cut:], cells[cut:], G))
@@ -191,7 +230,7 @@ def test_merging_touches_neither_side():
 
 
 @settings(deadline=None)
-@given(rows_in_cells(finite), st.lists(st.integers(-1, 2), min_size=4, max_size=4))
+@given(rows_in_cells(finite | st.just(np.nan)), st.lists(st.integers(-1, 2), min_size=4, max_size=4))
 def test_grouped_is_as_if_added_to_the_group(case, group):
     values, cells, G = case
     group = np.array(group[:G])
@@ -265,17 +304,19 @@ def test_measures_of_a_neuron_do_not_depend_on_its_neighbours():
     scores = np.random.default_rng(1).normal(size=(20, 3))
     eta, r = eta_squared(moments), pearson_with_scores(moments, scores)
     for k in range(33):
-        alone = Moments(moments.counts, moments.mean[:, k : k + 1], moments.m2[:, k : k + 1])
+        alone = Moments(*(array[:, k : k + 1] for array in moments))
         np.testing.assert_array_equal(eta_squared(alone), eta[k : k + 1])
         np.testing.assert_array_equal(pearson_with_scores(alone, scores), r[k : k + 1])
 
 
 @pytest.mark.skipif(not llvmlite.binding.get_host_cpu_features().get("avx2"), reason="the registers are AVX's")
 @pytest.mark.parametrize("kind", [numba.float32, numba.float64])
-def test_the_update_compiles_to_vector_code(kind):
+@pytest.mark.parametrize("function", ["_add_two", "_add_present"])
+def test_the_update_compiles_to_vector_code(kind, function):
     # Compiled anew: code that comes from Numba's cache cannot be looked at.
     row, state = kind[::1], numba.float64[::1]
-    compiled = numba.njit((row, row, numba.int64, state, state))(welford._add_two.py_func)
+    counts = {"_add_two": (row, numba.int64), "_add_present": (numba.int64[::1],)}[function]
+    compiled = numba.njit((row, *counts, state, state))(getattr(welford, function).py_func)
     (assembly,) = compiled.inspect_asm().values()
     for operation in ("vaddpd", "vsubpd", "vmulpd"):
         lines = [line for line in assembly.splitlines() if operation in line]

@@ -37,7 +37,8 @@ def rounded_rows(rows, n, dtype, C, digits=1):
 def assert_equals_the_twins(values, concepts, C):
     summary = rank_summary(values, concepts, C)
     area = auroc(summary)
-    np.testing.assert_array_equal(summary.counts, [np.sum(concepts == c) for c in range(C)])
+    own = np.array([concepts == c for c in range(C)])
+    np.testing.assert_array_equal(summary.counts, own.astype(int) @ ~np.isnan(values))
     assert summary.rank_sums.shape == summary.average_precision.shape == area.shape == (C, values.shape[1])
     for k, x in enumerate(values.T):
         np.testing.assert_array_equal(summary.rank_sums[:, k], slow_twins.rank_sums(x, concepts, C))
@@ -120,7 +121,7 @@ def test_no_cutting_of_the_neurons_changes_a_bit(monkeypatch, dtype, strip_bytes
     monkeypatch.setattr(ranks, "_STRIP_BYTES", strip_bytes)
     assert_same(rank_summary(values, concepts, 4), expected)
     parts = [rank_summary(values[:, a:b], concepts, 4) for a, b in ((0, 1), (1, 6), (6, 13))]
-    assert_same([parts[0].counts, *(np.concatenate([p[i] for p in parts], axis=-1) for i in (1, 2, 3))], expected)
+    assert_same([np.concatenate([p[i] for p in parts], axis=-1) for i in range(4)], expected)
 
 
 def test_the_order_of_the_rows_does_not_matter():
@@ -143,6 +144,26 @@ def test_more_concepts_than_sixteen_bits_hold():
     summary = rank_summary(values, spread, 2**16 + 2)
     for one, other in zip(summary, expected, strict=True):
         np.testing.assert_array_equal(one[[0, 1, 2**16 + 1]] if len(one) > 2 else one, other)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_neuron_is_ranked_over_the_rows_in_which_it_is_there(dtype, sign):
+    values, concepts = rounded_rows(300, 6, dtype, 4)
+    values[3], values[5] = np.inf, -np.inf
+    scores = np.random.default_rng(0).normal(size=(4, 2)).round(1)
+    absent = np.random.default_rng(1).random(values.shape) < 0.4
+    absent[:, 4] = concepts == 2
+    absent[:, 5] = True
+    values[absent] = np.copysign(dtype(np.nan), sign)
+    summary = rank_summary(values, concepts, 4)
+    measures = (summary.rank_sums, summary.average_precision, auroc(summary), spearman_with_scores(summary, scores).T)
+    for k, out in enumerate(absent.T):
+        alone = rank_summary(values[~out, k : k + 1], concepts[~out], 4)
+        assert_same([array[..., k : k + 1] for array in summary], alone)
+        own = (alone.rank_sums, alone.average_precision, auroc(alone), spearman_with_scores(alone, scores).T)
+        for one, other in zip(measures, own, strict=True):
+            np.testing.assert_array_equal(one[:, k : k + 1], other)
 
 
 def test_values_may_lie_in_any_way():

@@ -11,7 +11,7 @@ from torch.nn.functional import silu
 from emoscale.errors import StageError
 from emoscale.models import capturing, find_sites, masking
 from emoscale.models.experts import showing
-from emoscale.models.sites import expert_coordinates, neuron_coordinates
+from emoscale.models.sites import neuron_coordinates
 
 EXPERTS, ROUTED, WIDTH, LAYERS = tiny_families.EXPERTS, tiny_families.ROUTED, tiny_families.WIDTH, tiny_families.LAYERS
 LAYER = EXPERTS * WIDTH
@@ -73,7 +73,7 @@ def by_hand(experts, expert, hidden):
 def test_sites_and_coordinates(model):
     sites = find_sites(model)
     assert [(s.layer, s.width, s.experts, s.call) for s in sites] == [(n, LAYER, EXPERTS, 0) for n in range(LAYERS)]
-    coordinates = neuron_coordinates(sites) | expert_coordinates(sites)
+    coordinates = neuron_coordinates(sites)
     flat = (coordinates["layer"] * EXPERTS + coordinates["expert"]) * WIDTH + coordinates["unit"]
     assert flat.tolist() == list(range(LAYERS * LAYER))
     assert {str(values.dtype) for values in coordinates.values()} == {"int32"}
@@ -210,8 +210,8 @@ def test_layers_with_and_without_experts():
         ("model.layers.0.mlp.down_proj", 20, 0),
         ("model.layers.1.mlp.experts", LAYER, EXPERTS),
     ]
-    assert expert_coordinates(sites)["expert"].tolist() == [-1] * 20 + [e for e in range(EXPERTS) for _ in range(WIDTH)]
-    assert expert_coordinates(sites)["unit"].tolist() == [*range(20), *(list(range(WIDTH)) * EXPERTS)]
+    assert neuron_coordinates(sites)["expert"].tolist() == [-1] * 20 + [e for e in range(EXPERTS) for _ in range(WIDTH)]
+    assert neuron_coordinates(sites)["unit"].tolist() == [*range(20), *(list(range(WIDTH)) * EXPERTS)]
     with torch.no_grad(), capturing(model, sites) as captured:
         captured.expect(ROWS, lambda values: values[:, 1])
         model(input_ids=token_ids())

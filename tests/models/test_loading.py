@@ -7,14 +7,26 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForMaskedLM, BertModel, ElectraConfig, ElectraForPreTraining, T5Config, T5Model
+from transformers import (
+    AutoModelForMaskedLM,
+    BartConfig,
+    BartModel,
+    BertModel,
+    ElectraConfig,
+    ElectraForPreTraining,
+    MixtralConfig,
+    MixtralForCausalLM,
+    T5Config,
+    T5Model,
+)
 
 from emoscale.config import Settings
 from emoscale.distributed import one_process
 from emoscale.errors import InputError
 from emoscale.inputs import Inputs
 from emoscale.models import load_model, outline_model
-from emoscale.models.loading import encode_texts, weights_sha256
+from emoscale.models.loading import check_split, encode_texts, weights_sha256
+from emoscale.models.prompted import make_layout
 
 
 @pytest.fixture
@@ -267,8 +279,98 @@ def test_a_model_without_its_tokenizer_is_refused(copy_of, name):
         outline_model(str(folder))
 
 
-def test_encoder_decoder_models_are_refused(copy_of):
+def test_encoder_decoder_models_have_neurons_and_no_prompt_task(copy_of):
     folder = copy_of("bert")
     T5Model(T5Config(vocab_size=48, d_model=16, d_ff=24, d_kv=8, num_layers=1, num_heads=2)).save_pretrained(folder)
-    with pytest.raises(InputError, match="encoder-decoder"):
-        outline_model(str(folder))
+    outline = outline_model(str(folder), site="decoder")
+    assert (outline.kind, outline.neurons, outline.positions) == ("encoder-decoder", 24, None)
+    assert isinstance(load_model(outline).module, T5Model)
+    for layout in ("prefix", "mask-first"):
+        with pytest.raises(InputError, match=r"encoder-decoder models have no prompt task yet; give another model"):
+            make_layout(layout, outline)
+
+
+@pytest.mark.parametrize(
+    ("name", "takes_positions", "has_tensor_plan"),
+    [("bert", True, False), ("gpt2", True, False), ("llama", True, True)],
+)
+def test_what_can_be_asked_of_a_model(tiny_outline, name, takes_positions, has_tensor_plan):
+    outline = tiny_outline(name)
+    assert (outline.takes_positions, outline.has_tensor_plan) == (takes_positions, has_tensor_plan)
+
+
+def test_a_model_that_numbers_tokens_itself(copy_of):
+    folder = copy_of("bert")
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    BartModel(BartConfig(vocab_size=48, max_position_embeddings=32, **sizes, **heads)).save_pretrained(folder)
+    assert not outline_model(str(folder)).takes_positions
+
+
+def llama(copy_of, **changes):
+    """The outline of a Llama of 4 heads, 2 keys and 24 neurons a layer, or what is said otherwise."""
+    folder = copy_of("llama")
+    change_config(folder, **{"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4} | changes)
+    return outline_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("parts", "changes", "fitting"),
+    [
+        (3, {}, 2),
+        (4, {}, 2),
+        (2, {"num_key_value_heads": 1}, 1),
+        (8, {"num_key_value_heads": 4, "intermediate_size": 28}, 4),
+        (4, {"num_key_value_heads": 4, "intermediate_size": 26}, 2),
+    ],
+)
+def test_tensors_are_spread_over_a_number_that_divides_them(copy_of, parts, changes, fitting):
+    outline = llama(copy_of, **changes)
+    with pytest.raises(InputError, match=rf"{parts} processes do not divide the heads and neurons .* start {fitting}$"):
+        check_split(outline, "tensors", parts)
+    check_split(outline, "tensors", fitting)
+    check_split(outline, "layers", parts)
+    check_split(outline, None, parts)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_tensors_of_a_model_without_a_plan_are_not_spread(tiny_outline, name):
+    with pytest.raises(InputError, match=r"split_model 'tensors': .* no plan for its tensors; set it to 'layers'"):
+        check_split(tiny_outline(name), "tensors", 2)
+    check_split(tiny_outline(name), "tensors", 1)
+
+
+def test_experts_are_not_spread(copy_of):
+    folder = copy_of("llama")
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    MixtralForCausalLM(MixtralConfig(vocab_size=48, num_key_value_heads=2, **sizes)).save_pretrained(folder)
+    for site in ("ffn", "attention"):
+        with pytest.raises(InputError, match=r"'tensors': .* is a mixture of experts"):
+            check_split(outline_model(str(folder), site=site), "tensors", 2)
+
+
+def test_prompts_are_not_tuned_on_spread_tensors(copy_of):
+    outline = llama(copy_of)
+    with pytest.raises(InputError, match=r"prompts cannot be tuned so; run emoscale tune with 'layers'"):
+        check_split(outline, "tensors", 2, ["tune", "extract"])
+    check_split(outline, "tensors", 2, ["extract", "ablate"])
+    check_split(outline, "layers", 1, ["tune"])
+
+
+@pytest.mark.parametrize("split", ["layers", "tensors"])
+def test_one_process_on_a_cpu_has_the_whole_model(tiny_outline, tiny_model, split):
+    split, whole = load_model(tiny_outline("llama"), split=split), tiny_model("llama")
+    assert (split.part, split.parts, split.device) == (0, 1, torch.device("cpu"))
+    state = split.module.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in whole.module.state_dict().items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_layers_go_to_the_gpus(tiny_outline, tiny_model):
+    spread, whole = load_model(tiny_outline("llama"), device="cuda", split="layers"), tiny_model("llama")
+    assert spread.device.type == "cuda"
+    ids = torch.arange(5, 11)[None]
+    with torch.inference_mode():
+        logits = spread.module(input_ids=ids.to(spread.device)).logits
+        assert torch.allclose(logits.cpu(), whole.module(input_ids=ids).logits, atol=1e-3)

@@ -215,6 +215,7 @@ def test_layers_of_unlike_width_keep_their_places():
     assert (values == 0).all(dim=0).tolist() == off[0].tolist()
     coordinates = neuron_coordinates(sites)
     assert coordinates["layer"].tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert coordinates["expert"].tolist() == [-1] * 7
     assert coordinates["unit"].tolist() == [0, 1, 2, 0, 1, 2, 3]
     assert coordinates["unit"].dtype == np.int32
 

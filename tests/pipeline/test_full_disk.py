@@ -11,7 +11,6 @@ import pytest
 from tiny_run import RESULTS, contents
 
 from emoscale import files, locking
-from emoscale.extraction import stage
 from emoscale.files import naming, replacing
 
 
@@ -70,7 +69,8 @@ def test_a_full_disk_and_then_room(cli, world, finished, small_disk, kilobytes):
 @pytest.mark.parametrize(
     ("function", "call", "at"),
     [
-        ("emoscale.store:create_store", 1, "activations.zarr"),
+        ("emoscale.extraction.activations:create_store", 1, "activations.zarr"),
+        ("emoscale.extraction.sequences:create_store", 1, "inputs.zarr"),
         ("emoscale.store:Store.write", 2, "activations.zarr/activations"),
         ("emoscale.models.prompt_files:TunedPrompts.save", 2, "prompts/group-0001.safetensors"),
         ("emoscale.ablation.stage:_save", 3, "ablation/part-000002.parquet"),
@@ -80,8 +80,6 @@ def test_files_that_must_not_be_so_long(cli, world, finished, longest_file, monk
     """Where nothing can be mounted, the system's own limit stands for the full disk; it holds in one call."""
     owner, name = function.rsplit("." if "." in function.partition(":")[2] else ":", 1)
     owner = pkgutil.resolve_name(owner)
-    if function.endswith("create_store"):
-        owner = stage
     usual, calls = getattr(owner, name), itertools.count(1)
 
     def limited(*args, **kwargs):

@@ -8,8 +8,10 @@ import pytest
 import zarr
 from tiny_run import STAGES
 
-from emoscale.extraction import stage
-from emoscale.schema import FORMAT
+from emoscale.run_folder import RunFolder
+from emoscale.schema import FORMAT, MOMENTS
+from emoscale.store import create_store
+from emoscale.store import CommitLog
 
 STORES = ("activations", "selectivity", "masks")
 
@@ -59,7 +61,7 @@ def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.endswith(
-        "verified: every chunk is there and whole (activations.zarr, selectivity.zarr, masks.zarr)\n"
+        "verified: every chunk is there and whole (inputs.zarr, activations.zarr, selectivity.zarr, masks.zarr)\n"
     )
 
 
@@ -86,12 +88,12 @@ def test_a_store_in_the_making_is_not_taken_for_damaged(cli, world, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.CommitLog, "add", stop)
+        patch.setattr(CommitLog, "add", stop)
         assert cli("run", world.config, "--out", world.out).code == 130
     answer = cli("inspect", world.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
     assert "activations.zarr: activations, not finished" in words(answer.out)
-    assert answer.out.endswith("verified: every chunk is there and whole (no complete store to look at)\n")
+    assert answer.out.endswith("verified: every chunk is there and whole (inputs.zarr)\n")
     assert "extract running" in " ".join(words(answer.out))
 
 
@@ -100,6 +102,29 @@ def test_brackets_in_a_path_are_no_markup(cli, copied, world):
     answer = cli("inspect", renamed)
     assert answer.code == 0
     assert answer.out.startswith(f"{renamed}: emoscale ")
+
+
+def test_a_run_that_kept_only_moments(cli, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_manifest({"emoscale": "0", "stages": {"extract": {"state": "done", "rows": 5}}})
+    neurons = dict.fromkeys(("layer", "expert", "unit"), np.arange(6))
+    cells = {"concept": np.array(["joy", "fear"]), "replicate": np.array(["1", "1"]), "rows": np.array([2, 3])}
+    store = create_store(folder.moments, MOMENTS, cells | neurons, {"neuron": 4})
+    for name in ("mean", "m2", "count"):
+        store.write(name, np.ones((2, 6)))
+    store.mark_complete()
+    for path in (tmp_path, folder.moments):
+        answer = cli("inspect", path, "--verify")
+        assert (answer.code, answer.err) == (0, "")
+        lines = words(answer.out)
+        assert "moments.zarr: moments, complete" in lines
+        assert any(line.startswith("mean float64 cell 2 × neuron 6 2 × 4 Mean activation") for line in lines)
+        assert lines[-1] == "verified: every chunk is there and whole (moments.zarr)"
+    missing = folder.moments / "count" / "c" / "0" / "1"
+    missing.unlink()
+    answer = cli("inspect", tmp_path, "--verify")
+    assert answer.code == 1
+    assert answer.problems == [f"{missing}: chunk is missing; run the stage that wrote it again with --fresh"]
 
 
 @pytest.mark.parametrize("name", ["none", ".", "attributes.csv"])

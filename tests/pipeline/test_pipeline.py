@@ -92,6 +92,7 @@ def test_a_stage_done_anew_undoes_those_after_it(cli, world, finished):
         "prompts",
         "prompts.parquet",
         "activations.zarr",
+        "inputs.zarr",
     }
     assert cli("run", finished.config, "--out", world.out).code == 0
     assert contents(world.out, *RESULTS) == contents(finished.out, *RESULTS)

@@ -20,6 +20,7 @@ STAGES = ("tune", "extract", "select", "mask", "ablate", "analyze", "report")
 RESULTS = (
     "prompts",
     "prompts.parquet",
+    "inputs.zarr",
     "activations.zarr",
     "selectivity.zarr",
     "masks.zarr",

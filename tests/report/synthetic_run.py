@@ -67,6 +67,7 @@ def _write_selectivity(
     coordinates = {
         "attribute": np.array(attributes, object),
         "layer": layer,
+        "expert": np.full(n, -1),
         "unit": np.tile(np.arange(width), layers),
     }
     origin = {"inference": "permutation", "permutations": 999} if permuted else {"inference": "asymptotic"}

@@ -41,6 +41,7 @@ def test_store_holds_the_decimals_of_the_files(files, tmp_path):
     assert list(dict.fromkeys(store.read("concept"))) == CONCEPTS
     assert store.read("layer")[[0, 2, 3, 35]].tolist() == [0, 0, 1, 11]
     assert store.read("unit")[[0, 2, 3, 35]].tolist() == [0, 2, 0, 2]
+    assert set(store.read("expert")) == set(store.read("token_id")) == {-1}
 
 
 def test_every_bad_file_is_named_at_once(files):

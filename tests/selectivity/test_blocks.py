@@ -19,7 +19,7 @@ MIB = 2**20
 
 
 def pretend_store(neurons, chunk):
-    return SimpleNamespace(chunks=lambda _: (1, chunk), sizes={"neuron": neurons})
+    return SimpleNamespace(schema=ACTIVATIONS, chunks=lambda _: (1, chunk), sizes={"neuron": neurons})
 
 
 @dataclass
@@ -97,8 +97,8 @@ def store(tmp_path_factory):
     coordinates = {
         "concept": np.array(CONCEPTS)[number % 27],
         "replicate": (number // 27).astype(str),
-        **dict.fromkeys(("item", "position"), number),
-        **dict.fromkeys(("layer", "unit"), neurons),
+        **dict.fromkeys(("item", "position", "token_id"), number),
+        **dict.fromkeys(("layer", "expert", "unit"), neurons),
     }
     path = tmp_path_factory.mktemp("store") / "x.zarr"
     store = create_store(path, ACTIVATIONS, coordinates, {"observation": 128, "neuron": 512})

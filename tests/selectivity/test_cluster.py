@@ -40,7 +40,9 @@ def folder(tmp_path):
         "replicate": np.tile(["1", "3"], len(CONCEPTS)),
         "item": np.zeros(rows),
         "position": np.zeros(rows),
+        "token_id": np.zeros(rows),
         "layer": np.zeros(NEURONS),
+        "expert": np.full(NEURONS, -1),
         "unit": np.arange(NEURONS),
     }
     store = create_store(folder.activations, ACTIVATIONS, coordinates, {"neuron": CHUNK})

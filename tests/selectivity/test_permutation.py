@@ -139,7 +139,9 @@ def folder(values, tmp_path_factory):
         "replicate": np.tile(["1", "3"], len(CONCEPTS)),
         "item": np.zeros(len(CONCEPTS) * REPLICATES),
         "position": np.zeros(len(CONCEPTS) * REPLICATES),
+        "token_id": np.zeros(len(CONCEPTS) * REPLICATES),
         "layer": np.zeros(NEURONS),
+        "expert": np.full(NEURONS, -1),
         "unit": np.arange(NEURONS),
     }
     store = create_store(folder.activations, ACTIVATIONS, coordinates, {"neuron": 5}, dtypes={"activations": "float64"})

@@ -10,6 +10,7 @@ from emoscale.run_folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY, row_measures_schema
 from emoscale.selectivity import ROW_MEASURES, Computers, reading, select
 from emoscale.store import create_store, open_store
+from emoscale.store.bfloat16 import bfloat16_bits, from_bfloat16_bits
 
 CONCEPTS, ATTRIBUTES = ["joy", "anger", "fear", "grief"], ["arousal", "valence"]
 ROWS, NEURONS = 93, 11
@@ -32,17 +33,18 @@ def values_of(dtype):
     return values.astype(dtype)
 
 
-def make(path, concepts, values, chunks=(16, 4)):
+def make(path, concepts, values, chunks=(16, 4), dtype=None):
     folder = RunFolder(path)
     path.mkdir(exist_ok=True)
     number, neurons = np.arange(ROWS), np.arange(NEURONS)
     coordinates = {
         "concept": concepts,
         "replicate": np.where(number % 3 == 0, "a", "b"),
-        **{"item": number, "position": number * 0, "layer": neurons, "unit": neurons},
+        **{"item": number, "position": number * 0, "token_id": number},
+        **{"layer": neurons, "expert": neurons * 0 - 1, "unit": neurons},
     }
     sizes = {"observation": chunks[0], "neuron": chunks[1]}
-    dtypes = {"activations": str(values.dtype)}
+    dtypes = {"activations": dtype or str(values.dtype)}
     store = create_store(folder.activations, ACTIVATIONS, coordinates, sizes, dtypes=dtypes)
     store.write("activations", values)
     store.mark_complete()
@@ -56,15 +58,27 @@ def measure(folder, scores, **options):
     return {name: store.read(name) for name in options["row_measures"]}
 
 
+def absent_of(concepts):
+    """Where neurons are absent: some in some rows, one in a whole concept, one wherever anybody looks."""
+    absent = np.random.default_rng(3).random((ROWS, NEURONS)) < 0.3
+    absent[:, :3] = False
+    absent[:, 5] |= concepts == "fear"
+    absent[:, 6] = concepts != "envy"
+    return absent
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:Degrees of freedom", "ignore:invalid value")
+@pytest.mark.parametrize("with_absent", [False, True])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_every_measure_equals_its_twin(tmp_path, concepts, scores, dtype):
+def test_every_measure_equals_its_twin(tmp_path, concepts, scores, dtype, with_absent):
     values = values_of(dtype)
+    values[absent_of(concepts) & with_absent] = np.nan
     found = measure(make(tmp_path / "run", concepts, values), scores)
     used = np.isin(concepts, CONCEPTS)
     label = np.array([CONCEPTS.index(name) for name in concepts[used]])
     for n, x in enumerate(values[used].astype(np.float64).T):
         for c in range(len(CONCEPTS)):
-            mine = x[label == c]
+            mine = x[(label == c) & ~np.isnan(x)]
             np.testing.assert_allclose(found["mean"][n, c], mine.mean(), rtol=1e-12, atol=1e-15)
             np.testing.assert_allclose(found["variance"][n, c], mine.var(), rtol=1e-12, atol=1e-15)
             np.testing.assert_allclose(found["auroc"][n, c], slow_twins.auroc(x, label, c))
@@ -129,17 +143,29 @@ def test_the_searchlight_compares_means_over_rows(tmp_path, concepts, scores):
     np.testing.assert_array_equal(open_store(folder.selectivity, SELECTIVITY).read("tau")[3:], tau[3:])
 
 
-def test_a_value_that_is_not_a_number_spoils_its_neuron_alone(tmp_path, concepts, scores):
+def test_a_value_that_is_infinite_spoils_its_neuron_alone(tmp_path, concepts, scores):
     values = values_of("float32")
     expected = measure(make(tmp_path / "whole", concepts, values), scores)
     spoilt = values.copy()
-    spoilt[np.flatnonzero(concepts == "joy")[0], 4] = np.nan
+    spoilt[np.flatnonzero(concepts == "joy")[0], 4] = np.inf
     found = measure(make(tmp_path / "spoilt", concepts, spoilt), scores)
     others = np.arange(NEURONS) != 4
     for name in ROW_MEASURES:
         np.testing.assert_array_equal(found[name][others], expected[name][others])
-    for name in ("eta_squared", "pearson", "spearman", "auroc", "average_precision"):
+    for name in ("eta_squared", "pearson"):
         assert np.isnan(found[name][4]).all()
+    for name in ("spearman", "auroc", "average_precision"):  # to which it is merely the largest
+        assert np.isfinite(found[name][4]).all()
+
+
+def test_bfloat16_is_measured_as_the_numbers_it_stands_for(tmp_path, concepts, scores):
+    values = values_of("float32")
+    values[absent_of(concepts)] = np.nan
+    rounded = from_bfloat16_bits(bfloat16_bits(values))
+    expected = measure(make(tmp_path / "float32", concepts, rounded), scores)
+    found = measure(make(tmp_path / "bfloat16", concepts, values, dtype="bfloat16"), scores)
+    for name in ROW_MEASURES:
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def test_a_damaged_chunk_stops_the_ranks_too(tmp_path, concepts, scores):

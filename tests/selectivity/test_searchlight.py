@@ -60,7 +60,9 @@ def write_activations(path, values, chunks, rows=None, complete=True):
         "replicate": np.array([replicate for _, replicate, _ in table]),
         "item": number,
         "position": np.zeros_like(number),
+        "token_id": number,
         "layer": np.arange(NEURONS) // 7,
+        "expert": np.arange(NEURONS) % 3 - 1,
         "unit": np.arange(NEURONS) % 7,
     }
     store = create_store(folder.activations, ACTIVATIONS, coordinates, {"observation": chunks[0], "neuron": chunks[1]})
@@ -127,6 +129,7 @@ def test_store_and_counts(folder, scores, expected):
     }
     assert list(store.read("attribute")) == ATTRIBUTES
     np.testing.assert_array_equal(store.read("layer"), np.arange(NEURONS) // 7)
+    np.testing.assert_array_equal(store.read("expert"), np.arange(NEURONS) % 3 - 1)
     np.testing.assert_array_equal(store.read("unit"), np.arange(NEURONS) % 7)
 
 
@@ -289,3 +292,45 @@ def test_one_replicate_has_no_halves(tmp_path, values, scores):
     store = open_store(folder.selectivity, SELECTIVITY)
     assert np.isnan(store.read("tau_odd")).all()
     assert np.isnan(store.read("tau_even")).all()
+
+
+ABSENT = {7: ("joy", "3"), 11: ("fear", None)}
+"""Neurons and the concepts and replicates in which their expert was not routed to."""
+
+
+def without_absent(values):
+    values = values.copy()
+    for neuron, (concept, replicate) in ABSENT.items():
+        replicates = slice(None) if replicate is None else REPLICATES.index(replicate)
+        values[replicates, CONCEPTS.index(concept), neuron] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("inference", ["asymptotic", "permutation"])
+def test_a_neuron_absent_in_a_cell_has_no_tau_and_is_told(tmp_path, values, scores, inference):
+    options = {"inference": inference, "permutations": 30, "alpha": 1e9}
+    run(write_activations(tmp_path / "whole", values, (4, 4)), scores, **options)
+    folder = write_activations(tmp_path / "run", without_absent(values), (4, 4))
+    counts = run(folder, scores, **options)
+    absent = list(ABSENT)
+    assert (counts["absent"], counts["constant"]) == (len(absent), 1)
+    assert counts["tests"] == counts["significant"] == (NEURONS - 1 - len(absent)) * len(ATTRIBUTES)
+    store, whole = (open_store(tmp_path / name / "selectivity.zarr", SELECTIVITY) for name in ("run", "whole"))
+    assert store.attributes["origin"]["absent"] == len(absent)
+    for name in ("tau", "p", "q", "p_asymptotic", "p_attribute", "p_all", "null_spread"):
+        assert np.isnan(store.read(name)[absent]).all()
+    others = np.setdiff1d(np.arange(NEURONS), absent)
+    np.testing.assert_array_equal(store.read("tau")[others], whole.read("tau")[others])
+    np.testing.assert_array_equal(store.read("p_asymptotic")[others], whole.read("p_asymptotic")[others])
+    last = NEURONS - len(absent)  # the constant one and these share the last ranks
+    assert (store.read("rank")[[*absent, CONSTANT]] == (last + NEURONS) / 2).all()
+    assert (store.read("rank")[np.setdiff1d(others, CONSTANT)] < last).all()
+
+
+def test_a_neuron_absent_in_some_rows_of_a_cell_is_averaged_over_the_others(tmp_path, values, scores, expected):
+    def with_nothing(table):
+        return table + [(concept, replicate, np.full(NEURONS, np.nan)) for concept, replicate, _ in table]
+
+    folder = write_activations(tmp_path / "run", values, (4, 4), rows=with_nothing)
+    assert "absent" not in run(folder, scores)
+    check(folder, expected)

@@ -4,56 +4,10 @@ import sys
 import types
 
 import pytest
+from stand_in_dataset import StandInLabel, split_of
 
 from emoscale.errors import InputError
 from emoscale.stimuli import load_texts
-
-
-class StandInLabel:
-    def __init__(self, names):
-        self.names = names
-
-    def int2str(self, number):
-        return self.names[number]
-
-
-class StandInSplit:
-    def __init__(self, columns, features=None):
-        self.columns = columns
-        self.features = dict.fromkeys(columns) | (features or {})
-
-    def with_format(self, kind):
-        assert kind is None
-        return self
-
-    def __getitem__(self, name):
-        return self.columns[name]
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    """Make `import datasets` give a package whose loaders return, or raise, what the test says."""
-
-    def install(outcome):
-        def load(path):
-            if isinstance(outcome, Exception):
-                raise outcome
-            return outcome
-
-        class DatasetsError(Exception):
-            pass
-
-        package = types.SimpleNamespace(
-            load_dataset=load, load_from_disk=load, exceptions=types.SimpleNamespace(DatasetsError=DatasetsError)
-        )
-        monkeypatch.setitem(sys.modules, "datasets", package)
-        return package
-
-    return install
-
-
-def split_of(name, labels, features=None):
-    return StandInSplit({"text": [f"{name} {i}" for i in range(len(labels))], "label": labels}, features)
 
 
 def test_package_missing_says_how_to_install_it(monkeypatch):

@@ -1,12 +1,9 @@
-import json
-
 import pandas as pd
 import pytest
+from text_files import BAD_FILES, ROWS, table_in
 
 from emoscale.errors import InputError
 from emoscale.stimuli import SOURCES, load_texts
-
-ROWS = [("a day", "joy"), ("a night", "fear"), ("an hour", "joy"), ("a year", "grief"), ("a week", "fear")]
 
 
 def problems_of(*arguments, **settings):
@@ -19,30 +16,6 @@ def problems_of(*arguments, **settings):
 def problem_of(*arguments, **settings):
     (problem,) = problems_of(*arguments, **settings)
     return problem
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(name, content):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write_file
-
-
-def table_in(write, suffix, rows=ROWS, columns=("text", "label")):
-    frame = pd.DataFrame(rows, columns=list(columns))
-    if suffix == ".parquet":
-        path = write("own.parquet", "")
-        frame.to_parquet(path)
-        return path
-    text = {
-        ".csv": lambda: frame.to_csv(index=False),
-        ".tsv": lambda: frame.to_csv(index=False, sep="\t"),
-        ".jsonl": lambda: "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in rows),
-    }[suffix]()
-    return write("own" + suffix, text)
 
 
 def test_sources_are_a_registry():
@@ -143,16 +116,6 @@ def test_drawn_split(write, fraction, dev):
 # ---- GoEmotions
 
 
-@pytest.fixture
-def goemotions(tmp_path):
-    (tmp_path / "train.tsv").write_bytes(
-        'He said "no\t2\tid1\nan odd\x85 break \u2028 and\r here\t0,3\tid2\r\n"quoted"\t1\tid3\n'.encode()
-    )
-    (tmp_path / "dev.tsv").write_text("calm\t3\tid4\n")
-    (tmp_path / "labels.txt").write_text("joy\nfear\nanger\nneutral\n")
-    return tmp_path
-
-
 def test_goemotions_layout(goemotions):
     texts = load_texts("goemotions", path=str(goemotions))
     assert texts["text"].tolist() == ['He said "no', "an odd\x85 break \u2028 and\r here", '"quoted"', "calm"]
@@ -212,35 +175,7 @@ def test_two_ways_to_say_dev(write):
     assert "leave one out" in problem_of("file", path=path, dev_path=path, split_column="part")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("own.xlsx", "", "unknown format '.xlsx'; give a file that ends in .csv, .tsv, .parquet, .jsonl"),
-        ("own", "", "unknown format ''"),
-        ("own.csv", "", "not a csv file"),
-        ("own.csv", "text,label\n", "holds no rows"),
-        ("own.csv", "text,label\na,joy,x\nb,fear,y\n", "not a csv file"),
-        ("own.csv", "text,label\na,joy\nb,fear,y\n", "not a csv file"),
-        ("own.csv", 'text,label\n"a,joy\n', "not a csv file"),
-        ("own.csv", b"text,label\n\xff\xfe,joy\n", "not a csv file"),
-        ("own.parquet", "text,label\n", "not a parquet file"),
-        ("own.jsonl", '{"text": "a", "label": "joy"}\n{"text": \n', "line 2"),
-        ("own.jsonl", '["a", "joy"]\n', "line 1: not an object"),
-        ("own.jsonl", "", "holds no rows"),
-        ("own.csv", "texts,label\na,joy\n", "no column 'text' (nearest: 'texts'); name one of texts, label"),
-        ("own.csv", "text,labels\na,joy\n", "no column 'label' (nearest: 'labels')"),
-        ("own.csv", "text,label\na,joy\n ,joy\n\n,fear\n", "2 of 3 texts are empty, the first in row 2"),
-        (
-            "own.jsonl",
-            '{"text": "a", "label": "joy"}\n{"label": "joy"}\n',
-            "1 of 2 texts are empty, the first in row 2",
-        ),
-        ("own.jsonl", '{"text": "a", "label": "joy"}\n{"text": 7, "label": "joy"}\n', "1 of 2 text cells hold no text"),
-        ("own.jsonl", '{"text": "\\ud83d", "label": "joy"}\n', "half a character"),
-        ("own.csv", "text,label\na,joy\nb,\nc,\n", "2 of 3 labels are empty, the first in row 2"),
-        ("own.csv", "text,label\na,joy\n", "holds a single text"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "said"), BAD_FILES)
 def test_bad_file(write, name, content, said):
     path = write(name, content)
     problem = problem_of("file", path=path)

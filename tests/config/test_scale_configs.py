@@ -1,0 +1,181 @@
+"""Configs for clusters: they load, and the script queues the job again when, and only when, its time is up."""
+
+import os
+import shlex
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import ClusterConfig
+
+from emoscale.config import load_settings
+
+ROOT = Path(__file__).parents[2]
+SCALE = ROOT / "configs" / "scale"
+ACCELERATE = SCALE / "accelerate-8gpu.yaml"
+SCRIPT = SCALE / "extract.sbatch"
+MODELS = sorted(set(SCALE.glob("*.yaml")) - {ACCELERATE})
+
+
+def comments(file):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+
+
+def test_three_models():
+    assert [file.stem for file in MODELS] == ["llama-3.1-8b", "mixtral-8x7b", "qwen3-32b"]
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
+def test_config_loads_and_begins_with_its_commands(file):
+    one_node, several = (shlex.split(line) for line in comments(file)[:2])
+    name = str(file.relative_to(ROOT))
+    program = one_node[one_node.index("emoscale") :]
+    assert program[:3] == ["emoscale", "extract", name]
+    assert several[:2] == ["sbatch", "--nodes=4"]
+    arguments = several[several.index(str(SCRIPT.relative_to(ROOT))) + 1 :]
+    assert arguments[0] == name
+    for overrides in (program[3:], arguments[1:]):
+        settings = load_settings(file, overrides[1::2])
+        assert set(overrides[::2]) <= {"--set"}
+        assert settings.model.dtype == "bfloat16"
+        assert (settings.stimuli.source, settings.extraction.rows) == ("goemotions", "texts")
+
+
+@pytest.mark.parametrize("file", MODELS, ids=lambda file: file.stem)
+def test_settings_that_go_together(file):
+    settings = load_settings(file)
+    extraction = settings.extraction
+    assert extraction.keep == "activations" or extraction.dtype == "float32"
+    if settings.machine.split_model == "tensors":
+        launched = ClusterConfig.from_yaml_file(str(ACCELERATE)).num_processes
+        qwen_heads, qwen_width = 8, 25_600
+        assert qwen_heads % launched == 0
+        assert qwen_width // launched % extraction.chunk_neurons == 0
+
+
+def test_accelerate_config():
+    config = ClusterConfig.from_yaml_file(str(ACCELERATE))
+    assert config.distributed_type.value == "MULTI_GPU"
+    assert (config.num_machines, config.num_processes, config.mixed_precision) == (1, 8, "no")
+
+
+def test_script_is_bash():
+    subprocess.run(["bash", "-n", SCRIPT], check=True)
+    lines = SCRIPT.read_text().splitlines()
+    assert lines[0] == "#!/bin/bash"
+    # sbatch reads no option after the first command.
+    options = [number for number, line in enumerate(lines) if line.startswith("#SBATCH")]
+    assert all(line.startswith("#") for line in lines[: options[-1]])
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Start the script with stand-ins for SLURM's programs; `srun` runs the lines given."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+
+    def install(name, *lines):
+        file = programs / name
+        file.write_text("\n".join(["#!/bin/bash", *lines]) + "\n")
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    started = []
+
+    def start(*srun, options=()):
+        install("scontrol", f'echo "$@" >> {tmp_path}/scontrol', '[[ $1 == show ]] && printf "node1\\nnode2\\n"')
+        install("srun", f"touch {tmp_path}/srun", *srun)
+        install("accelerate", f'printf "%s\\n" "$@" > {tmp_path}/accelerate')
+        environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "SLURM_JOB_NODELIST": "node[1-2]",
+            "SLURM_JOB_ID": "77",
+            "SLURM_NNODES": "2",
+            "SLURM_NODEID": "1",
+        }
+        command = ["bash", SCRIPT, *(options or ["my.yaml"])]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        started.append(process)
+        return process
+
+    def asked(process, *signals):
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.1)
+        code = process.wait(timeout=20)
+        return code, "requeue 77" in (tmp_path / "scontrol").read_text().splitlines()
+
+    yield start, asked, tmp_path
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def runs_until_told(tmp_path, code):
+    """Return lines that wait for SIGTERM and end with a code, and say that they are ready for it."""
+    return [
+        f"trap 'touch {tmp_path}/ended; exit {code}' TERM",
+        f"touch {tmp_path}/ready",
+        "while :; do sleep 0.05; done",
+    ]
+
+
+def wait_for(file):
+    for _ in range(200):
+        if file.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{file.name} did not appear")
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("code", [143, 1])
+def test_job_is_queued_again_when_its_time_is_up(job, number, code):
+    start, asked, tmp_path = job
+    process = start(*runs_until_told(tmp_path, code))
+    wait_for(tmp_path / "ready")
+    assert asked(process, number) == (code, True)
+    assert (tmp_path / "ended").exists()
+
+
+def test_told_twice(job):
+    start, asked, tmp_path = job
+    lines = [f"trap 'sleep 0.5; touch {tmp_path}/ended; exit 143' TERM", *runs_until_told(tmp_path, 143)[1:]]
+    process = start(*lines)
+    wait_for(tmp_path / "ready")
+    assert asked(process, signal.SIGUSR1, signal.SIGUSR1) == (143, True)
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 143])
+def test_what_ends_by_itself_is_not_repeated(job, code):
+    start, asked, _ = job
+    assert asked(start(f"exit {code}")) == (code, False)
+
+
+def test_what_is_done_in_time_is_not_repeated(job):
+    start, asked, tmp_path = job
+    process = start(*runs_until_told(tmp_path, 0))
+    wait_for(tmp_path / "ready")
+    assert asked(process, signal.SIGUSR1) == (0, False)
+
+
+def test_command_of_each_node(job):
+    start, asked, tmp_path = job
+    options = ["my.yaml", "--set", "title=two words"]
+    assert asked(start('exec "$@"', options=options)) == (0, False)
+    given = (tmp_path / "accelerate").read_text().splitlines()
+    assert given[:3] == ["launch", "--config_file", str(ACCELERATE.relative_to(ROOT))]
+    pairs = dict(zip(given[3:13:2], given[4:13:2], strict=True))
+    assert pairs == {
+        "--num_machines": "2",
+        "--machine_rank": "1",
+        "--num_processes": "16",
+        "--main_process_ip": "node1",
+        "--main_process_port": "29500",
+    }
+    assert given[13:] == ["-m", "emoscale", "extract", *options]

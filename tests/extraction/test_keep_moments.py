@@ -1,0 +1,99 @@
+"""Moments in place of activations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoscale.distributed import one_process
+from emoscale.errors import InputError
+from emoscale.extraction import TextRows, extract
+from emoscale.progress import Silent
+from emoscale.run_folder import RunFolder
+from emoscale.schema import ACTIVATIONS, MOMENTS
+from emoscale.store import open_store
+from emoscale_kernels import empty_moments, update_moments
+
+CONCEPTS = ["joy", "fear", "anger"]
+WORDS = ["she", "felt", "alone", "at", "home", "news", "gift", "dark", "loud", "friend", "won", "lost"]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    rng = np.random.default_rng(0)
+    labels = [("joy",), ("anger",), ("joy", "anger"), (), ("fear",), ("calm",)]
+    rows = [(" ".join(rng.choice(WORDS, rng.integers(1, 7))), labels[i % 6]) for i in range(50)]
+    return pd.DataFrame(rows, columns=["text", "labels"])
+
+
+@pytest.fixture
+def rows(tiny_model, texts):
+    return lambda read="mean": TextRows(tiny_model("bert-encoder"), [texts], read)
+
+
+OPTIONS = {"block_rows": 4, "batch_rows": 3, "chunk_neurons": 20, "concepts": CONCEPTS, "origin": {"model": "tiny"}}
+
+
+def keep(path, rows, progress=None, **changes):
+    options = OPTIONS | {"keep": "moments", "ranks": one_process(), "progress": progress or Silent()} | changes
+    return extract(RunFolder(path), rows, **options)
+
+
+def moments(path):
+    store = open_store(RunFolder(path).moments, MOMENTS)
+    assert store.complete
+    assert store.verify() == []
+    return store
+
+
+def files_of(path):
+    return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("read", ["mean", "all"])
+@pytest.mark.parametrize("parts", [1, 3, 16, 1000])
+def test_they_are_the_moments_of_the_full_store(tmp_path, rows, parts, read):
+    counts = keep(tmp_path / "moments", rows(read), parts=parts)
+    assert counts == keep(tmp_path / "full", rows(read), keep="activations")
+    full, store = open_store(RunFolder(tmp_path / "full").activations, ACTIVATIONS), moments(tmp_path / "moments")
+    assert store.read("concept").tolist() == CONCEPTS
+    assert store.read("replicate").tolist() == [""] * 3
+    cell = pd.Index(CONCEPTS).get_indexer(full.read("concept"))
+    expected = empty_moments(3, full.sizes["neuron"])
+    update_moments(expected, full.read("activations"), cell)
+    assert store.read("rows").tolist() == np.bincount(cell[cell >= 0]).tolist()
+    np.testing.assert_array_equal(store.read("count"), expected.counts)
+    exact = parts == 1
+    np.testing.assert_allclose(store.read("mean"), expected.mean, rtol=0 if exact else 1e-12)
+    np.testing.assert_allclose(store.read("m2"), expected.m2, rtol=0 if exact else 1e-9)
+    for name in ("layer", "unit", "expert"):
+        np.testing.assert_array_equal(store.read(name), full.read(name))
+    assert sorted(path.name for path in (tmp_path / "moments").iterdir()) == ["inputs.zarr", "moments.zarr"]
+
+
+class StopAfter(Silent):
+    def __init__(self, blocks):
+        self.left = blocks
+
+    def start(self, total, unit, done=0):
+        self.total, self.done = total, done
+
+    def advance(self, amount=1):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_sum_goes_on(tmp_path, rows):
+    keep(tmp_path / "whole", rows(), parts=5)
+    with pytest.raises(KeyboardInterrupt):
+        keep(tmp_path / "part", rows(), StopAfter(8), parts=5)
+    assert not open_store(RunFolder(tmp_path / "part").moments, MOMENTS).complete
+    progress = StopAfter(99)
+    keep(tmp_path / "part", rows(), progress, parts=5)
+    assert progress.done >= 24  # two parts of three blocks
+    assert files_of(tmp_path / "part") == files_of(tmp_path / "whole")
+
+
+def test_no_row_stands_for_a_concept(tmp_path, rows):
+    with pytest.raises(InputError, match="no row stands for a concept"):
+        keep(tmp_path, rows(), concepts=["pride"])

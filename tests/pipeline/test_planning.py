@@ -1,0 +1,186 @@
+"""A plan says what an extraction then leaves, without leaving anything itself."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import zarr
+from rich.console import Console
+
+from emoscale import pipeline, planning, probing
+from emoscale.config import load_settings
+from emoscale.errors import InputError
+from emoscale.planning import make_plan
+from emoscale.probing import probe
+from emoscale.run_folder import RunFolder
+
+
+@pytest.fixture
+def plan(world):
+    """Plan the tiny run with other settings, without a probe if nothing else is said."""
+
+    def call(*overrides, **options):
+        return make_plan(load_settings(world.config, overrides), **{"probe_seconds": 0, **options})
+
+    return call
+
+
+def files_in(*stores):
+    return [path for store in stores for path in store.rglob("*") if path.is_file()]
+
+
+def chunk_bytes(array):
+    return sum(path.stat().st_size for path in files_in(array / "c"))
+
+
+@pytest.mark.parametrize("rows", ["templates", "texts", "tokens"])
+@pytest.mark.parametrize("keep", ["activations", "moments"])
+def test_what_is_planned_comes_about(world, plan, rows, keep):
+    overrides = [
+        f"extraction.rows={rows}",
+        f"extraction.keep={keep}",
+        "extraction.block_rows=7",
+        "stimuli.max_tokens=32",
+    ]
+    planned = plan(*overrides)
+    folder = RunFolder(world.out)
+    pipeline.run(load_settings(world.config, overrides), folder, Console(quiet=True), only="extract")
+    facts = folder.manifest()["stages"]["extract"]
+    store = folder.moments if keep == "moments" else folder.activations
+    assert (planned.rows["rows"], planned.model["neurons"]) == (facts["rows"], facts["neurons"])
+    assert planned.rows["estimated"] == []
+    assert planned.disk["files"] == len(files_in(store, folder.inputs))
+    cells = zarr.open_group(folder.moments)["concept"].size if keep == "moments" else facts["rows"]
+    for path, names in ((store, cells), (folder.inputs, planned.rows["inputs"])):
+        numbers = [array for array in path.iterdir() if array.is_dir() and array.name not in ("concept", "replicate")]
+        # Concept and replicate are counted with 16 bytes, whatever their length.
+        assert planned.disk[path.name] == sum(map(chunk_bytes, numbers)) + 2 * (16 * names + 4)
+
+
+def test_prompts_are_counted_before_they_are_tuned(plan):
+    planned = plan("extraction.rows=prompts")
+    assert (planned.rows["inputs"], planned.rows["rows"]) == (8, 8)
+    assert planned.rows["tokens_an_input"] == 3 + 1
+    assert plan("extraction.rows=prompts", "extraction.read=all").rows["rows"] == 32
+
+
+def test_types_and_ranks(plan):
+    whole, half = plan("extraction.rows=texts"), plan("extraction.rows=texts", "extraction.dtype=bfloat16")
+    size = whole.disk["activations.zarr"] - half.disk["activations.zarr"]
+    chunks = [(3, 20), (3, 20), (3, 20)]
+    assert size == -(-32 // 3) * sum(2 * rows * neurons for rows, neurons in chunks)
+    assert half.memory["blocks"] == whole.memory["blocks"] == 3 * 3 * 48 * 4
+    assert plan("extraction.dtype=float16").memory["blocks"] == 3 * 3 * 48 * 2
+    assert plan("model.dtype=bfloat16").memory["weights"] * 2 == whole.memory["weights"]
+    assert plan("machine.memory_limit=1 GB").memory["select"] == 10**9
+
+
+def test_tensors_are_shared_out(plan):
+    alone, shared = plan("machine.split_model=tensors"), plan("machine.split_model=tensors", ranks=4)
+    assert shared.memory["weights"] == alone.memory["weights"] // 4
+    assert shared.memory["blocks"] == alone.memory["blocks"] // 4
+    # Layers of 24 neurons: chunks of 6 in place of 20.
+    assert shared.disk["files"] - alone.disk["files"] == 3 * (8 - 3)
+
+
+def test_many_texts_are_sampled(plan, monkeypatch):
+    whole = plan("extraction.rows=tokens")
+    monkeypatch.setattr(probing, "SAMPLE", 20)
+    sampled = plan("extraction.rows=tokens")
+    assert sampled.rows["inputs"] == whole.rows["inputs"] == 32
+    assert sampled.rows["estimated"] == ["tokens", "tokens_an_input", "rows"]
+    assert sampled.rows["rows"] == pytest.approx(whole.rows["rows"], rel=0.2)
+    assert plan("extraction.rows=texts").rows["estimated"] == ["tokens", "tokens_an_input"]
+
+
+@pytest.mark.parametrize("rows", ["prompts", "templates", "texts", "tokens"])
+def test_probe_on_the_runs_own_rows(world, plan, monkeypatch, rows):
+    monkeypatch.chdir(world.folder)
+    before = set(world.folder.iterdir())
+    one, two = (plan(f"extraction.rows={rows}", probe_seconds=0.2, ranks=ranks) for ranks in (1, 2))
+    assert set(world.folder.iterdir()) == before
+    for planned in (one, two):
+        rate = planned.probe["rows_a_second"]
+        assert planned.hours["extract"] * planned.ranks * 3600 == pytest.approx(planned.rows["rows"] / rate)
+    assert any("divided by 2" in note for note in two.notes)
+
+
+def test_probe_grows_until_a_third_of_the_time_is_used():
+    asked = []
+
+    def run(count):
+        asked.append(count)
+        return 10 * count, 0.1 + 0.001 * count  # a slow start, then 10,000 rows a second
+
+    assert probe(run, 32, 10**6, 30) == pytest.approx(10_000, rel=0.02)
+    assert asked[0] == 32
+    assert asked == sorted(set(asked))
+    assert sum(0.1 + 0.001 * count for count in asked) < 30
+
+
+def test_probe_ends_with_the_rows_and_with_the_time():
+    asked = []
+
+    def run(count, seconds):
+        asked.append(count)
+        return count, seconds
+
+    assert probe(lambda count: run(count, 0.01), 32, 100, 30) == 10_000
+    assert asked == [32, 100]
+    asked.clear()
+    assert probe(lambda count: run(count, 60), 32, 100, 30) == 32 / 60
+    assert asked == [32]
+
+
+def test_model_without_its_weights(world, tiny_folder, plan, tmp_path):
+    folder = tmp_path / "bare"
+    shutil.copytree(tiny_folder("bert-encoder"), folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    bare = plan(f"model.name={folder}", probe_seconds=30)
+    assert (bare.probe, bare.hours) == (None, {})
+    assert any("weights" in note and "not here" in note for note in bare.notes)
+    whole = plan()
+    assert (bare.model, bare.disk, bare.memory["weights"]) == (whole.model, whole.disk, whole.memory["weights"])
+
+
+def test_parameters_are_those_of_the_loaded_model(plan, tiny_model):
+    loaded = tiny_model("bert-encoder").module
+    assert plan().model["parameters"] == sum(parameter.numel() for parameter in loaded.parameters())
+
+
+def test_weights_are_not_fetched_from_the_hub(plan, tiny_folder, monkeypatch):
+    asked = []
+
+    def fetch(name, *, revision, allow_patterns):
+        asked.append((name, revision, allow_patterns))
+        return tiny_folder("bert-encoder")
+
+    monkeypatch.setattr(planning, "snapshot_download", fetch)
+    plan("model.name=owner/model", "model.revision=v1")
+    [(name, revision, patterns)] = asked
+    assert (name, revision) == ("owner/model", "v1")
+    assert not any("safetensors" in pattern or pattern == "*" for pattern in patterns)
+
+    def refuse(name, **_):
+        raise ConnectionError
+
+    monkeypatch.setattr(planning, "snapshot_download", refuse)
+    with pytest.raises(InputError, match=r"'owner/model': .*ConnectionError"):
+        plan("model.name=owner/model")
+
+
+def test_no_probe_of_a_part_of_a_model(plan):
+    planned = plan("machine.split_model=tensors", probe_seconds=30)
+    assert planned.probe is None
+    assert any("all its processes" in note for note in planned.notes)
+
+
+def test_command(cli, world, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    answer = cli("plan", world.config, "--probe", "0.1", "--json", "plan.json", "--set", "extraction.rows=texts")
+    assert answer.code == 0, answer.err
+    numbers = json.loads(Path("plan.json").read_text())
+    assert numbers["rows"]["rows"] == 32
+    for said in ("32 of activations", "48 in 2 layers", "rows a second", "hours to extract", "not estimated"):
+        assert said in " ".join(answer.out.split())
+    assert cli("plan", world.config, "--set", "stimuli.path=none.csv", "--set", "extraction.rows=texts").code == 2
