@@ -139,7 +139,9 @@ def read_routed(routed: list[Routed], experts: int, rows: int, tokens: int, read
     values = {}
     # One expert at a time: the values of all experts for all tokens would be the largest array of the pass.
     for part in routed:
-        own = part.values.new_zeros(tokens, part.values.shape[1]).index_copy_(0, part.tokens, part.values)
+        # NaN means absent here; what went wrong must not pass for it.
+        seen = part.values.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        own = seen.new_zeros(tokens, seen.shape[1]).index_copy_(0, part.tokens, seen)
         there = torch.zeros(tokens, 1, device=own.device).index_fill_(0, part.tokens, 1)
         weight = read(there.reshape(rows, -1, 1))
         values[part.expert] = (read(own.reshape(rows, -1, own.shape[1])) / weight).to(own.dtype)

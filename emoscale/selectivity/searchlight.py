@@ -78,7 +78,7 @@ class Searchlight:
         """Count what is read, the moments and the means of them, and the tests."""
         R, C, A = self.cells.replicates, self.cells.concepts, self.scores.shape[1]
         tests = _NUMBERS_A_TEST * A + _NUMBERS_A_PAIR * C * (C - 1) // 2
-        return moments_bytes(store, R * C) + 8 * (R * C + tests)
+        return int(moments_bytes(store, R * C) + 8 * (R * C + tests))
 
     def __call__(self, store: Store, start: int, stop: int) -> Found:
         """Read, average, compare."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ def split_labels(cell: Any, separator: str | None) -> tuple[str, ...]:
     parts = cell if isinstance(cell, (list, tuple)) else [cell]
     if separator:
         parts = [piece for part in parts for piece in (part.split(separator) if isinstance(part, str) else [part])]
-    labels = (str(part).strip() for part in parts if not _is_missing(part))
+    # A corpus has millions of labels of a few kinds: one object a kind, whoever keeps them.
+    labels = (sys.intern(str(part).strip()) for part in parts if not _is_missing(part))
     return tuple(dict.fromkeys(label for label in labels if label))
 
 

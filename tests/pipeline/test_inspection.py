@@ -10,8 +10,7 @@ from tiny_run import STAGES
 
 from emoscale.run_folder import RunFolder
 from emoscale.schema import FORMAT, MOMENTS
-from emoscale.store import create_store
-from emoscale.store import CommitLog
+from emoscale.store import CommitLog, create_store
 
 STORES = ("activations", "selectivity", "masks")
 
