@@ -21,6 +21,7 @@ from emoscale.models.running import check_padding
 from emoscale.models.tasks import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.selectivity import Computers
+from emoscale.selectivity.row_measures import FROM_RANKS
 from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 
@@ -216,6 +217,12 @@ class Inputs:
             )
         if e.keep == "moments" and e.dtype != "float32":
             raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; leave it out")
+        need_rows = [name for name in self.settings.selectivity.row_measures if name in FROM_RANKS]
+        if e.keep == "moments" and need_rows:
+            raise InputError(
+                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set extraction.keep "
+                "to activations"
+            )
         if e.rows == "templates":
             self._check_sentences()
         elif e.rows in ("texts", "tokens"):

@@ -55,7 +55,7 @@ def tau_summary(
     -------
     DataFrame
         Columns ``attribute``, ``max_tau``, ``median_tau``, ``significant`` (neurons with q < alpha), ``undefined``
-        (neurons whose activation is constant, tau NaN), ``neurons`` (all) and ``alpha``.
+        (neurons with tau NaN: constant, or absent in a concept), ``neurons`` (all) and ``alpha``.
     """
     undefined = np.isnan(tau).sum(axis=0)
     # nanmax of nothing warns, and an attribute may have no tau at all.

@@ -61,8 +61,8 @@ class KeptActivations:
         rows, block_values = self._work.rows(block), values.numpy()
         absent = self._work.check.count_absent(block_values, rows.start)
         if block in self._damaged:
-            stored = values.bfloat16().float() if self._store.dtype("activations") == "bfloat16" else values
-            write_damaged(self._store, stored.numpy(), rows.start, self._damaged[block])
+            read_back = self._store.as_read("activations", block_values)
+            write_damaged(self._store, read_back, rows.start, self._damaged[block])
         else:
             self._work.write_columns(self._store, "activations", block_values, observation=rows.start)
         self._logs[self._work.ranks.part].add(block, absent)

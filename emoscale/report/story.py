@@ -44,7 +44,10 @@ def populations_told(findings: Findings) -> list[str]:
         *inferences_told(findings),
     ]
     if constant := int(summary["undefined"].max()):
-        sentences.append(f"{count(constant, 'neuron')} never changed and could not be measured.")
+        sentences.append(
+            f"{count(constant, 'neuron')} could not be measured: they never changed, or a concept never reached their "
+            "expert."
+        )
     if short := summary[summary["significant"] < findings.k]["attribute"].tolist():
         sentences.append(
             f"For {listing(short)}, fewer neurons are significant than the {findings.k:,} that the masks shown below "

@@ -309,3 +309,50 @@ def test_stage_that_lacks_what_it_needs(refused, world, stage):
 def test_command_lines_that_make_no_sense(refused, arguments, said):
     (told,) = refused(*arguments)
     assert told.startswith(said)
+
+
+# ---- what is extracted
+
+
+@pytest.mark.parametrize(
+    ("extraction", "said"),
+    [
+        ({"rows": "tokens", "read": "mean"}, "extraction.read 'mean': rows 'tokens' read every token; leave it out"),
+        ({"rows": "texts", "read": "concept-last"}, "extraction.read 'concept-last': only templates say which tokens"),
+        ({"read": "concept-mean"}, "extraction.read 'concept-mean': only templates say which tokens"),
+        ({"keep": "moments", "dtype": "float16"}, "extraction.dtype 'float16': moments are kept in float64; leave it"),
+    ],
+)
+def test_rows_that_cannot_be_read_so(refused, extraction, said):
+    (told,) = refused(extraction=extraction)
+    assert told.startswith(said)
+
+
+def test_measures_that_moments_do_not_give(refused):
+    (told,) = refused(extraction={"keep": "moments"}, selectivity={"row_measures": ["mean", "auroc"]})
+    assert told.startswith("selectivity.row_measures auroc: need every row; leave them out")
+
+
+def test_texts_longer_than_the_model_reads(refused, world):
+    arguments = ("extract", world.config, "--out", world.out)
+    (told,) = refused(*arguments, extraction={"rows": "texts"}, stimuli={"max_tokens": 1000})
+    assert told.startswith("stimuli.max_tokens 1000: ")
+    assert told.endswith(" positions; set 64 or less")
+
+
+def test_texts_need_no_prompts(cli, world):
+    """Nothing is asked of prompts and masks where activations of texts are all that is wanted."""
+    world.write(
+        extraction={"rows": "texts"}, stimuli={"max_tokens": 32}, tuning={"layout": "mask-first"}, masks={"k": [10**6]}
+    )
+    assert cli("extract", world.config, "--out", world.out).code == 0
+    assert cli("select", world.config, "--out", world.out).code == 0
+
+
+def test_moments_are_not_repaired(cli, world):
+    world.write(extraction={"rows": "texts", "keep": "moments"}, stimuli={"max_tokens": 32})
+    assert cli("extract", world.config, "--out", world.out).code == 0
+    assert cli("select", world.config, "--out", world.out).code == 0
+    answer = cli("extract", world.config, "--out", world.out, "--repair")
+    assert answer.code == 2
+    assert answer.problems == [f"{world.out}: moments cannot be mended in parts; run emoscale extract --fresh"]

@@ -91,6 +91,17 @@ def test_changed_weights_are_noticed(refused, cli, world, tiny_folder):
     assert told.endswith(f"… here); {MEND}")
 
 
+def test_a_changed_tokenizer_is_noticed(refused, cli, world, tiny_folder):
+    model = shutil.copytree(tiny_folder("bert-encoder"), world.folder / "model")
+    world.write(model={"name": str(model)})
+    assert cli("tune", world.config, "--out", world.out).code == 0
+    file = model / "tokenizer.json"
+    file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))
+    told = refused(world.config, world.out)
+    assert told.startswith(f"{world.out}: holds a run with other settings (the model's tokenizer: ")
+    assert told.endswith(f"… here); {MEND}")
+
+
 def test_fresh_starts_anew_with_other_settings(cli, world, finished):
     shutil.copytree(finished.out, world.out)
     (world.out / "notes.txt").write_text("mine")
