@@ -16,7 +16,7 @@ from emoscale.files import naming, sync
 from emoscale.schema import FORMAT, StoreSchema
 from emoscale.store.bfloat16 import from_bfloat16_bits
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
-from emoscale.store.writing import as_stored, holds_bfloat16, write_chunks
+from emoscale.store.writing import as_stored, holds_bfloat16, takes_direct_writes, write_chunks
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
@@ -42,6 +42,7 @@ class Store:
         self.path = path
         self.schema = schema
         self._group = group
+        self._direct = not group.read_only and takes_direct_writes(path)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self.sizes: dict[str, int] = {}
         for array in schema.arrays:
@@ -51,7 +52,8 @@ class Store:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
-            array = self._group[name]
+            with zarr.config.set({"codec_pipeline.direct_io": self._direct}):
+                array = self._group[name]
             if not isinstance(array, zarr.Array):
                 raise InputError(f"{self.path}: {name} is not an array")
             self._arrays[name] = array

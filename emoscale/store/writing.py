@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,19 @@ def sync_tree(folder: Path) -> None:
     """Return when every file and every name below a folder is on the disk."""
     for path in (folder, *folder.rglob("*")):
         sync(path)
+
+
+def takes_direct_writes(folder: Path) -> bool:
+    """Say whether files in a folder may be written past the system's cache.
+
+    They go to the disk at once anyway, and through the cache that costs ten times the processor time (38 MB in 9 files
+    and ext4: 0.10 against 0.01 s), which the model's matrix products then lack.
+    """
+    file = folder / f".direct-{os.getpid()}"
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except (OSError, AttributeError):  # by the file system or the system
+        return False
+    finally:
+        file.unlink(missing_ok=True)
+    return True

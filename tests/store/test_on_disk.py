@@ -110,7 +110,7 @@ def test_a_disk_that_takes_no_more_is_told_as_such(path):
     store = create_store(path, SCHEMA, wide, {})
     values = np.random.default_rng(0).random((2, 7000))
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (28_672, usual[1]))
     try:
         with pytest.raises(OSError, match="File too large") as caught:
             store.write("x", values)
