@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from benchmarks.common import arguments, tell
+from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models import LanguageModel, outline_model
@@ -94,14 +94,8 @@ def tokenise(file: Path) -> dict[str, Any]:
     texts = stream_texts("file", path=str(file), split="all")
     store = file.with_suffix(".zarr")
     write_sequences(store, TextRows(model, texts), {})
-    took, peak = time.perf_counter() - start, own_peak_mib()
+    took, peak = time.perf_counter() - start, peak_rss_mib()
     return {"seconds": took, "tokens": int(open_sequences(store, each=False).lengths.sum()), "peak_rss_mib": peak}
-
-
-def own_peak_mib() -> float:
-    """Return the most memory this program has held; getrusage would count what its parent held when it started it."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

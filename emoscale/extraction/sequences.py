@@ -105,9 +105,9 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
             coordinates = _spool(rows, spool)
         tokens = int(coordinates["length"].sum(dtype=np.int64))
         store = create_store(path, INPUTS, coordinates, {"token": _CHUNK_TOKENS}, {"token": tokens}, attributes=origin)
-        ids = np.memmap(spool, dtype=np.int32, mode="r", shape=(tokens,))
-        for start in range(0, tokens, _CHUNK_TOKENS):
-            store.write("token_ids", np.asarray(ids[start : start + _CHUNK_TOKENS]), token=start)
+        with spool.open("rb") as file:
+            for start in range(0, tokens, _CHUNK_TOKENS):
+                store.write("token_ids", np.fromfile(file, dtype=np.int32, count=_CHUNK_TOKENS), token=start)
         store.mark_complete()
     finally:
         spool.unlink(missing_ok=True)
@@ -116,23 +116,27 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
 def _spool(rows: Rows, spool: Path) -> dict[str, NDArray[Any]]:
     """Write token ids to a file as they come, since a store must know their number first; return the coordinates."""
     spool.parent.mkdir(parents=True, exist_ok=True)
-    lengths, ranges = [], []
-    names: dict[str, list[str]] = {"concept": [], "replicate": []}
+    lengths, ranges, codes = [], [], []
+    # Names are few and long, inputs many: each is kept as a number.
+    numbers: dict[str, int] = {}
     with spool.open("wb") as file:
         for piece in rows.inputs():
             np.fromiter((token for own in piece.ids for token in own), dtype=np.int32).tofile(file)
             lengths.append(np.fromiter(map(len, piece.ids), dtype=np.int32))
             ranges.append(np.array(piece.read, dtype=np.int32).reshape(-1, 2))
-            names["concept"] += piece.concept
-            names["replicate"] += piece.replicate
-    if not names["concept"]:
+            named = zip(piece.concept, piece.replicate, strict=True)
+            codes.append(np.array([[numbers.setdefault(n, len(numbers)) for n in pair] for pair in named], np.int32))
+    if not sum(map(len, lengths)):
         raise InputError("extraction: there are no rows; give another extraction.split, or other texts")
     first, stop = np.concatenate(ranges).T
+    names = np.array(list(numbers), dtype=object)
+    concept, replicate = (names[code] for code in np.concatenate(codes).T)
     return {
         "length": np.concatenate(lengths),
         "first": first,
         "stop": stop,
-        **{name: np.array(values, dtype=object) for name, values in names.items()},
+        "concept": concept,
+        "replicate": replicate,
     }
 
 

@@ -20,6 +20,9 @@ from emoscale.store.bfloat16 import NAN_BITS
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
 
+_COORDINATE_CHUNK = 2**16
+"""Text takes several times its size while it is encoded."""
+
 
 def create_store(
     path: Path,
@@ -88,9 +91,12 @@ def _fill(
             c.name for c in schema.coordinates if c.dims[0] in spec.dims and c.name not in spec.dims
         )
     for spec in schema.coordinates:
-        array = _create_array(group, spec, spec.dtype, lengths, lengths)
+        chunk = {spec.dims[0]: _COORDINATE_CHUNK}
+        array = _create_array(group, spec, spec.dtype, lengths, chunk)
         values = np.asarray(coordinates[spec.name])
-        write_chunks(array, (slice(0, len(values)),), as_stored(values, array), path / spec.name)
+        for start in range(0, len(values), _COORDINATE_CHUNK):
+            piece = values[start : start + _COORDINATE_CHUNK]
+            write_chunks(array, (slice(start, start + len(piece)),), as_stored(piece, array), path / spec.name)
     group.attrs[PROVENANCE] = {
         "format": FORMAT,
         "kind": schema.kind,
