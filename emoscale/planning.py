@@ -23,6 +23,7 @@ from emoscale.inputs import Inputs
 from emoscale.models import ModelOutline
 from emoscale.probing import Amount, count_rows, no_probe, try_extracting
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_PARTS, MOMENTS, StoreSchema
+from emoscale.store import COORDINATE_CHUNK
 
 _STR_BYTES = 16
 """Of a concept's name in a store, about."""
@@ -190,7 +191,7 @@ def _store_size(
     """Return the bytes of a store's chunks, which are stored whole, and its number of files."""
     total, files = 0, 1
     for array in schema.arrays:
-        cut = chunks if array in schema.data else {}
+        cut = chunks if array in schema.data else dict.fromkeys(array.dims, COORDINATE_CHUNK)
         shape = [(sizes[dim], max(1, min(cut.get(dim, sizes[dim]), sizes[dim]))) for dim in array.dims]
         count = math.prod(math.ceil(size / chunk) for size, chunk in shape)
         total += count * (math.prod(chunk for _, chunk in shape) * _item_bytes(dtypes.get(array.name, array.dtype)))

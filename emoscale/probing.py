@@ -83,21 +83,13 @@ def count_rows(inputs: Inputs) -> Amount:
     """
     e = inputs.settings.extraction
     if e.rows == "prompts":
-        return _amount_of(_prompt_piece(inputs), _read(inputs), inputs.concepts.names)
+        return _amount_of(_prompt_piece(inputs), inputs.read, inputs.concepts.names)
     if e.rows == "templates":
-        rows = TemplateRows(LanguageModel(inputs.outline, None), inputs.sentences, _read(inputs))
-        return _amount_of(next(rows.inputs()), _read(inputs), inputs.concepts.names)
+        rows = TemplateRows(LanguageModel(inputs.outline, None), inputs.sentences, inputs.read)
+        return _amount_of(next(rows.inputs()), inputs.read, inputs.concepts.names)
     count, cells, sample = _survey_texts(inputs.text_pieces(e.split), set(inputs.concepts.names))
     piece = next(_text_rows(inputs, LanguageModel(inputs.outline, None), [sample]).inputs())
-    return _amount_of(piece, _read(inputs), ())._replace(inputs=count, cells=cells, texts=sample)
-
-
-def _read(inputs: Inputs) -> str:
-    e = inputs.settings.extraction
-    if e.rows == "prompts":
-        return e.read or make_layout(inputs.settings.tuning.layout, inputs.outline).read
-    usual = {"templates": "concept-last", "texts": "mean", "tokens": "all"}
-    return e.read or usual[e.rows]
+    return _amount_of(piece, inputs.read, ())._replace(inputs=count, cells=cells, texts=sample)
 
 
 def _prompt_piece(inputs: Inputs) -> Piece:
@@ -106,12 +98,12 @@ def _prompt_piece(inputs: Inputs) -> Piece:
     ids = [*layout.before, *[VECTOR] * t.prompt_length, *layout.after]
     names = [(concept, str(seed)) for seed in t.seeds for concept in inputs.concepts.names]
     concepts, seeds = zip(*names, strict=True)
-    read = tokens_read(_read(inputs), ids, tokenizer.mask_token_id)
+    read = tokens_read(inputs.read, ids, tokenizer.mask_token_id)
     return Piece([ids] * len(names), concepts, seeds, [read] * len(names))
 
 
 def _text_rows(inputs: Inputs, model: LanguageModel, texts: list[pd.DataFrame]) -> TextRows:
-    return TextRows(model, texts, _read(inputs), inputs.settings.stimuli.max_tokens)
+    return TextRows(model, texts, inputs.read, inputs.settings.stimuli.max_tokens)
 
 
 def _amount_of(piece: Piece, read: str, concepts: Collection[str]) -> Amount:
@@ -245,9 +237,9 @@ def _some_rows(inputs: Inputs, amount: Amount, count: int) -> Rows:
     if inputs.settings.extraction.rows == "templates":
         # In an order of its own: sentences of one concept may be longer than those of another.
         sentences = inputs.sentences.sample(count, random_state=0)
-        return TemplateRows(inputs.model, sentences, _read(inputs))
+        return TemplateRows(inputs.model, sentences, inputs.read)
     # Time does not depend on what a prompt's vectors hold, so they need not be tuned.
     hidden = inputs.model.module.get_input_embeddings().embedding_dim
     vectors = torch.zeros(count, inputs.settings.tuning.prompt_length, hidden)
     table = pd.DataFrame({"concept": ["any"] * count, "replicate": [""] * count})
-    return PromptRows(inputs.prompted, vectors, table, _read(inputs))
+    return PromptRows(inputs.prompted, vectors, table, inputs.read)

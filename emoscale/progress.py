@@ -15,8 +15,8 @@ from rich.text import Text
 class Progress(Protocol):
     """What a stage tells of its advance."""
 
-    def start(self, total: int, unit: str, done: int = 0) -> None:
-        """Say how many units of work there are, and how many were done by an earlier run."""
+    def start(self, total: int | None, unit: str, done: int = 0) -> None:
+        """Say how many units of work there are, if it is known, and how many were done by an earlier run."""
 
     def advance(self, amount: int = 1) -> None:
         """Say that some more units are done."""
@@ -25,7 +25,7 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody watches: in tests, in notebooks, on ranks other than 0."""
 
-    def start(self, total: int, unit: str, done: int = 0) -> None:
+    def start(self, total: int | None, unit: str, done: int = 0) -> None:
         """Do nothing."""
 
     def advance(self, amount: int = 1) -> None:
@@ -43,7 +43,7 @@ class _Line:
         self._bars = bars
         self._task = bars.add_task(name, total=None, unit="")
 
-    def start(self, total: int, unit: str, done: int = 0) -> None:
+    def start(self, total: int | None, unit: str, done: int = 0) -> None:
         self._bars.update(self._task, total=total, unit=unit, completed=done)
 
     def advance(self, amount: int = 1) -> None:

@@ -64,7 +64,7 @@ def _extract(inputs: Inputs, folder: RunFolder, progress: Progress, repair: bool
             "tokenizer_sha256": inputs.tokenizer_sha256,
             "site": inputs.settings.model.site,
             "rows": e.rows,
-            "read": e.read,
+            "read": inputs.read,
             **({"split": e.split} if e.rows in ("texts", "tokens") else {}),
         },
         ranks=inputs.ranks,
@@ -76,12 +76,11 @@ def _extract(inputs: Inputs, folder: RunFolder, progress: Progress, repair: bool
 def _rows(inputs: Inputs, folder: RunFolder) -> Rows:
     e = inputs.settings.extraction
     if e.rows == "templates":
-        return TemplateRows(inputs.model, inputs.sentences, e.read or "concept-last")
+        return TemplateRows(inputs.model, inputs.sentences, inputs.read)
     if e.rows == "prompts":
         prompts, table = load_prompts(folder.prompts), pd.read_parquet(folder.prompt_table)
-        return PromptRows(inputs.prompted, prompts.vectors, table, e.read)
-    read = "all" if e.rows == "tokens" else e.read or "mean"
-    return TextRows(inputs.model, inputs.text_pieces(e.split), read, inputs.settings.stimuli.max_tokens)
+        return PromptRows(inputs.prompted, prompts.vectors, table, inputs.read)
+    return TextRows(inputs.model, inputs.text_pieces(e.split), inputs.read, inputs.settings.stimuli.max_tokens)
 
 
 def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:

@@ -20,21 +20,15 @@ class HostCopies:
 
     From a GPU they go through two pinned buffers in turn, so that the host never waits for the batch that is being
     computed: reading such a buffer before its copy has ended would give garbage, hence the events.
-
-    Parameters
-    ----------
-    device : device
-        Where the activations are.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
+    def __init__(self) -> None:
         self._buffers: deque[Tensor | None] = deque([None, None])
         self._under_way: deque[_Copy] = deque()
 
     def put(self, values: Tensor, block: Tensor, rows: Tensor) -> None:
         """Bring a batch (rows, neurons) into these rows of the block; `finish` says when it is there."""
-        if not self._on_gpu:
+        if not values.is_cuda:
             block.index_copy_(0, rows, values.to(block.dtype))
             return
         if len(self._under_way) == len(self._buffers):

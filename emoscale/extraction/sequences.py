@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from emoscale.errors import InputError
 from emoscale.extraction.rows import Rows
 from emoscale.files import naming
+from emoscale.progress import Progress
 from emoscale.schema import INPUTS
 from emoscale.store import Store, create_store, open_store
 
@@ -80,7 +81,7 @@ def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
+def write_sequences(path: Path, rows: Rows, origin: dict[str, Any], progress: Progress) -> None:
     """Tokenise all inputs into a store, a piece at a time; one that is there and whole is kept.
 
     Parameters
@@ -89,6 +90,8 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
     rows : Rows
     origin : dict
         Where the inputs come from; a store of another origin is made anew.
+    progress : Progress
+        Counts inputs.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
     spool = path.with_name(f".{path.stem}-{os.getpid()}.spool")
     try:
         with naming(spool):
-            coordinates = _spool(rows, spool)
+            coordinates = _spool(rows, spool, progress)
         tokens = int(coordinates["length"].sum(dtype=np.int64))
         store = create_store(path, INPUTS, coordinates, {"token": _CHUNK_TOKENS}, {"token": tokens}, attributes=origin)
         with spool.open("rb") as file:
@@ -113,14 +116,16 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any]) -> None:
         spool.unlink(missing_ok=True)
 
 
-def _spool(rows: Rows, spool: Path) -> dict[str, NDArray[Any]]:
+def _spool(rows: Rows, spool: Path, progress: Progress) -> dict[str, NDArray[Any]]:
     """Write token ids to a file as they come, since a store must know their number first; return the coordinates."""
     spool.parent.mkdir(parents=True, exist_ok=True)
     lengths, ranges, codes = [], [], []
     # Names are few and long, inputs many: each is kept as a number.
     numbers: dict[str, int] = {}
+    progress.start(None, "inputs tokenised")
     with spool.open("wb") as file:
         for piece in rows.inputs():
+            progress.advance(len(piece.ids))
             np.fromiter((token for own in piece.ids for token in own), dtype=np.int32).tofile(file)
             lengths.append(np.fromiter(map(len, piece.ids), dtype=np.int32))
             ranges.append(np.array(piece.read, dtype=np.int32).reshape(-1, 2))

@@ -81,7 +81,7 @@ def extract(
         Where the activations come from; stores of another origin are made anew.
     ranks : Ranks
     progress : Progress
-        Counts rows.
+        Counts inputs while they are tokenised, then rows.
     repair : bool
         Check every chunk, and write missing and damaged ones anew.
 
@@ -100,7 +100,7 @@ def extract(
     """
     sites = rows.model.outline.sites
     if ranks.is_main:
-        write_sequences(folder.inputs, rows, origin)
+        write_sequences(folder.inputs, rows, origin, progress)
     ranks.wait()
     sequences = open_sequences(folder.inputs, each=rows.read == "all")
     neurons, columns = neuron_coordinates(sites), own_neurons(sites, ranks.part, ranks.parts)
@@ -156,7 +156,7 @@ class _Batches:
     def __init__(self, sequences: Sequences, rows: Rows, batch_rows: int, padding: str) -> None:
         self._sequences, self._rows, self._batch_rows, self._padding = sequences, rows, batch_rows, padding
         self._pad_id = rows.model.outline.tokenizer.pad_token_id or 0
-        self._copies = HostCopies(rows.model.device)
+        self._copies = HostCopies()
 
     def run(self, block: slice, captured: Captured, values: Tensor) -> None:
         """Fill the first rows of `values` (rows, neurons) with the block's activations."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import queue
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,6 +49,7 @@ class BlockWriter:
     def _write_and_free(self, block: int, rows: int, buffer: Tensor) -> None:
         try:
             self._write(block, buffer[:rows])
+            _give_memory_back()
         finally:
             self._free.put(buffer)
 
@@ -71,6 +74,14 @@ class BlockWriter:
     def stop(self) -> None:
         """Write nothing that has not been begun, and return when no thread writes."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _give_memory_back() -> None:
+    # The C library keeps what was freed for each thread, in pieces: without this, memory crept up by 1.5 MB a block of 38.
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)
 
 
 @contextmanager

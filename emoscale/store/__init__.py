@@ -1,11 +1,11 @@
 """Chunked arrays on disk: the only place that knows Zarr.
 
 A store is one Zarr group (format 3) with the arrays its schema declares. Data arrays carry a checksum in every chunk;
-coordinates are whole. A store is finished when `Store.complete` says so, and that is written last.
+coordinates are whole unless they are long. A store is finished when `Store.complete` says so, and that is written last.
 """
 
 from emoscale.store.commits import CommitLog
-from emoscale.store.creating import create_store
+from emoscale.store.creating import COORDINATE_CHUNK, create_store
 from emoscale.store.store import Store, open_store
 
-__all__ = ["CommitLog", "Store", "create_store", "open_store"]
+__all__ = ["COORDINATE_CHUNK", "CommitLog", "Store", "create_store", "open_store"]

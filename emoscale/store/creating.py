@@ -20,8 +20,8 @@ from emoscale.store.bfloat16 import NAN_BITS
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
 
-_COORDINATE_CHUNK = 2**16
-"""Text takes several times its size while it is encoded."""
+COORDINATE_CHUNK = 2**16
+"""The most values in a chunk of a coordinate: text takes several times its size while it is encoded."""
 
 
 def create_store(
@@ -91,11 +91,11 @@ def _fill(
             c.name for c in schema.coordinates if c.dims[0] in spec.dims and c.name not in spec.dims
         )
     for spec in schema.coordinates:
-        chunk = {spec.dims[0]: _COORDINATE_CHUNK}
+        chunk = {spec.dims[0]: COORDINATE_CHUNK}
         array = _create_array(group, spec, spec.dtype, lengths, chunk)
         values = np.asarray(coordinates[spec.name])
-        for start in range(0, len(values), _COORDINATE_CHUNK):
-            piece = values[start : start + _COORDINATE_CHUNK]
+        for start in range(0, len(values), COORDINATE_CHUNK):
+            piece = values[start : start + COORDINATE_CHUNK]
             write_chunks(array, (slice(start, start + len(piece)),), as_stored(piece, array), path / spec.name)
     group.attrs[PROVENANCE] = {
         "format": FORMAT,

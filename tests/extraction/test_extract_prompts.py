@@ -139,7 +139,7 @@ class StopAfter(Silent):
         self.total, self.done, self.unit = total, done, unit
 
     def advance(self, amount=1):
-        self.left -= 1
+        self.left -= self.unit == "rows"
         if not self.left:
             raise KeyboardInterrupt
 

@@ -75,10 +75,10 @@ class StopAfter(Silent):
         self.left = blocks
 
     def start(self, total, unit, done=0):
-        self.total, self.done = total, done
+        self.total, self.done, self.unit = total, done, unit
 
     def advance(self, amount=1):
-        self.left -= 1
+        self.left -= self.unit == "rows"
         if not self.left:
             raise KeyboardInterrupt
 
