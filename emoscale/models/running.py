@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Hashable
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,13 +46,16 @@ def run_body(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
         _run_stacks(model, ids, attention)
         return
     body = model.module.base_model
-    options: dict[str, Any] = {}
-    if "use_cache" in inspect.signature(body.forward).parameters:
-        options["use_cache"] = False
+    options: dict[str, Any] = {"use_cache": False} if _may_cache(type(body)) else {}
     # Padded on the right, a model's own numbers are right whatever they are.
     if left and model.outline.takes_positions:
         options["position_ids"] = _positions(attention, model.outline.first_position)
     body(input_ids=ids, attention_mask=attention, **options)
+
+
+@cache
+def _may_cache(body: Hashable) -> bool:
+    return "use_cache" in inspect.signature(body.forward).parameters  # type: ignore[attr-defined]
 
 
 def check_padding(outline: ModelOutline, padding: str) -> None:
