@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -46,7 +46,7 @@ def run_body(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
         _run_stacks(model, ids, attention)
         return
     body = model.module.base_model
-    options: dict[str, Any] = {"use_cache": False} if _may_cache(type(body)) else {}
+    options: dict[str, Any] = {"use_cache": False} if _may_cache(type(body).forward) else {}
     # Padded on the right, a model's own numbers are right whatever they are.
     if left and model.outline.takes_positions:
         options["position_ids"] = _positions(attention, model.outline.first_position)
@@ -54,8 +54,8 @@ def run_body(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
 
 
 @cache
-def _may_cache(body: Hashable) -> bool:
-    return "use_cache" in inspect.signature(body.forward).parameters  # type: ignore[attr-defined]
+def _may_cache(forward: Callable[..., object]) -> bool:
+    return "use_cache" in inspect.signature(forward).parameters
 
 
 def check_padding(outline: ModelOutline, padding: str) -> None:
