@@ -26,7 +26,8 @@ class BlockWriter:
     Parameters
     ----------
     write : callable
-        Called by the threads. Under one thread the blocks come in the order in which they were submitted.
+        Called by the threads. Under one thread the blocks come in the order in which they were submitted. Once it has
+        raised, no further block is written: a sum of blocks would lack one.
     threads : int
     rows, neurons : int
         Size of a buffer; there is one more of them than threads.
@@ -39,6 +40,7 @@ class BlockWriter:
         self._free: queue.SimpleQueue[Tensor] = queue.SimpleQueue()
         self._pending: deque[tuple[Future[None], int]] = deque()
         self._written = count(1)
+        self._failed = False
         for _ in range(threads + 1):
             self._free.put(torch.empty(rows, neurons, dtype=dtype))
 
@@ -52,9 +54,14 @@ class BlockWriter:
 
     def _write_and_free(self, block: int, rows: int, buffer: Tensor) -> None:
         try:
+            if self._failed:
+                return
             self._write(block, buffer[:rows])
             if next(self._written) % _BLOCKS_A_TRIM == 0:
                 _give_memory_back()
+        except BaseException:
+            self._failed = True
+            raise
         finally:
             self._free.put(buffer)
 
