@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -51,8 +51,10 @@ class Inputs:
         """The texts with labels and splits."""
         return load_texts(self.settings.stimuli.source, **self._where_texts_are)
 
-    def text_pieces(self, split: Literal["train", "dev", "all"]) -> Iterator[pd.DataFrame]:
-        """Read the texts of a split, or all, a piece at a time."""
+    @cached_property
+    def text_pieces(self) -> Iterator[pd.DataFrame]:
+        """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
+        split = self.settings.extraction.split
         return stream_texts(self.settings.stimuli.source, **self._where_texts_are, split=split)
 
     @property
@@ -93,6 +95,13 @@ class Inputs:
         """The model without its weights."""
         m = self.settings.model
         return outline_model(m.name, revision=m.revision, site=m.site, trust_remote_code=m.trust_remote_code)
+
+    @property
+    def extraction_options(self) -> dict[str, Any]:
+        """How `extract` is to go about it, whatever the rows."""
+        e = self.settings.extraction
+        names = ("block_rows", "batch_rows", "chunk_neurons", "dtype", "padding", "keep", "non_finite")
+        return {**{name: getattr(e, name) for name in names}, "writers": self.settings.machine.writers}
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -237,11 +246,7 @@ class Inputs:
             self._check_texts()
 
     def _check_texts(self) -> None:
-        first = next(self.text_pieces(self.settings.extraction.split), None)  # the others are read as they are needed
-        if first is None:
-            raise InputError(
-                f"extraction.split {self.settings.extraction.split!r}: there are no such texts; set another"
-            )
+        _ = self.text_pieces
         wanted, limit = self.settings.stimuli.max_tokens, self._positions
         if limit is not None and wanted > limit:
             raise InputError(

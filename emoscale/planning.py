@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-import torch
 from huggingface_hub import snapshot_download
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from emoscale.config import Settings
 from emoscale.distributed import join
@@ -30,12 +28,6 @@ _STR_BYTES = 16
 _CHECKSUM_BYTES = 4
 _INPUT_CHUNK_TOKENS = 2**18
 _WITHOUT_WEIGHTS = ["*.json", "*.txt", "*.model", "*.py"]
-_LOADERS: dict[str, Any] = {
-    "masked-lm": AutoModelForMaskedLM,
-    "causal-lm": AutoModelForCausalLM,
-    "encoder": AutoModel,
-    "encoder-decoder": AutoModel,
-}
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ def make_plan(settings: Settings, *, probe_seconds: float = 30, ranks: int = 1) 
     """
     inputs = Inputs(_without_weights(settings), join(settings.machine.device, settings.machine.threads))
     amount = count_rows(inputs)
-    parameters = _parameters(inputs.outline)
+    parameters = inputs.outline.parameters
     notes = ["tune, select and the stages after it are not estimated"]
     tried = None
     if probe_seconds > 0:
@@ -133,12 +125,6 @@ def _without_weights(settings: Settings) -> Settings:
             f"({type(error).__name__}); give a local folder or a hub name"
         ) from error
     return settings.model_copy(update={"model": settings.model.model_copy(update={"name": str(folder)})})
-
-
-def _parameters(outline: ModelOutline) -> int:
-    with torch.device("meta"):
-        skeleton = _LOADERS[outline.kind].from_config(outline.config, trust_remote_code=outline.trust_remote_code)
-    return sum(parameter.numel() for parameter in skeleton.parameters())
 
 
 def _told_rows(settings: Settings, amount: Amount) -> dict[str, Any]:

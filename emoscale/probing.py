@@ -87,7 +87,7 @@ def count_rows(inputs: Inputs) -> Amount:
     if e.rows == "templates":
         rows = TemplateRows(LanguageModel(inputs.outline, None), inputs.sentences, inputs.read)
         return _amount_of(next(rows.inputs()), inputs.read, inputs.concepts.names)
-    count, cells, sample = _survey_texts(inputs.text_pieces(e.split), set(inputs.concepts.names))
+    count, cells, sample = _survey_texts(inputs.text_pieces, set(inputs.concepts.names))
     piece = next(_text_rows(inputs, LanguageModel(inputs.outline, None), [sample]).inputs())
     return _amount_of(piece, inputs.read, ())._replace(inputs=count, cells=cells, texts=sample)
 
@@ -206,23 +206,15 @@ def probe(run: Callable[[int], tuple[int, float]], first: int, most: int, second
 
 
 def _extract_some(inputs: Inputs, amount: Amount, folder: Path, count: int) -> tuple[int, float]:
-    e = inputs.settings.extraction
     rows = _some_rows(inputs, amount, count)
     concepts = sorted({concept for piece in rows.inputs() for concept in piece.concept})
     start = time.perf_counter()
     done = extract(
         RunFolder(folder / str(count)),
         rows,
-        block_rows=e.block_rows,
-        batch_rows=e.batch_rows,
-        chunk_neurons=e.chunk_neurons,
-        dtype=e.dtype,
-        padding=e.padding,
-        keep=e.keep,
+        **inputs.extraction_options,
         concepts=concepts,
         parts=1,
-        non_finite=e.non_finite,
-        writers=inputs.settings.machine.writers,
         origin={},
         ranks=one_process(str(inputs.ranks.device)),
         progress=Silent(),

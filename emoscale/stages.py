@@ -44,20 +44,13 @@ def repair_activations(inputs: Inputs, folder: RunFolder, progress: Progress) ->
 
 
 def _extract(inputs: Inputs, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
-    e, machine = inputs.settings.extraction, inputs.settings.machine
+    e = inputs.settings.extraction
     return extract(
         folder,
         _rows(inputs, folder),
-        block_rows=e.block_rows,
-        batch_rows=e.batch_rows,
-        chunk_neurons=e.chunk_neurons,
-        dtype=e.dtype,
-        padding=e.padding,
-        keep=e.keep,
+        **inputs.extraction_options,
         concepts=inputs.concepts.names,
         parts=e.parts,
-        non_finite=e.non_finite,
-        writers=machine.writers,
         origin={
             "model": inputs.outline.name,
             "weights_sha256": inputs.weights_sha256,
@@ -80,7 +73,7 @@ def _rows(inputs: Inputs, folder: RunFolder) -> Rows:
     if e.rows == "prompts":
         prompts, table = load_prompts(folder.prompts), pd.read_parquet(folder.prompt_table)
         return PromptRows(inputs.prompted, prompts.vectors, table, inputs.read)
-    return TextRows(inputs.model, inputs.text_pieces(e.split), inputs.read, inputs.settings.stimuli.max_tokens)
+    return TextRows(inputs.model, inputs.text_pieces, inputs.read, inputs.settings.stimuli.max_tokens)
 
 
 def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:

@@ -80,16 +80,18 @@ class KeptActivations:
 
 
 def _create(work: Work, dtype: str, repair: bool) -> None:
-    path, coordinates = work.folder.activations, None
+    path = work.folder.activations
     try:
         store = open_store(path, ACTIVATIONS, mode="r+")
         is_other = store.attributes["origin"] != work.origin
     except InputError:
         is_other = True
-    if is_other:
-        shutil.rmtree(work.folder.commits(path), ignore_errors=True)
-        coordinates = {**work.sequences.coordinates(), **work.neurons}
-        chunks = {"observation": work.block_rows, "neuron": work.chunk_neurons}
-        create_store(path, ACTIVATIONS, coordinates, chunks, dtypes={"activations": dtype}, attributes=work.origin)
-    elif repair:
-        write_damaged_coordinates(store, {**work.sequences.coordinates(), **work.neurons})
+    if not (is_other or repair):
+        return
+    coordinates = {**work.sequences.coordinates(), **work.neurons}
+    if not is_other:
+        write_damaged_coordinates(store, coordinates)
+        return
+    shutil.rmtree(work.folder.commits(path), ignore_errors=True)
+    chunks = {"observation": work.block_rows, "neuron": work.chunk_neurons}
+    create_store(path, ACTIVATIONS, coordinates, chunks, dtypes={"activations": dtype}, attributes=work.origin)

@@ -50,6 +50,8 @@ class ModelOutline:
     config : PreTrainedConfig
     tokenizer : PreTrainedTokenizerBase
     sites : list of Site
+    parameters : int
+        Number of its weights.
     positions : int or None
         How many tokens a sequence may have when positions count from 0; None where the model sets no limit.
     first_position : int
@@ -68,6 +70,7 @@ class ModelOutline:
     config: Any
     tokenizer: Any
     sites: list[Site]
+    parameters: int
     positions: int | None
     first_position: int
     takes_positions: bool
@@ -155,6 +158,7 @@ def outline_model(
         config,
         tokenizer,
         find_sites(skeleton, site),
+        parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
         positions=getattr(config.get_text_config(), "max_position_embeddings", None),
         first_position=0 if padding is None else padding + 1,
         takes_positions="position_ids" in inspect.signature(skeleton.base_model.forward).parameters,
