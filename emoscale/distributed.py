@@ -191,8 +191,8 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
 
     Parameters
     ----------
-    name : {"auto", "float32", "bfloat16"}
-        ``auto`` is bfloat16 autocast where the device is fast at it.
+    name : {"auto", "exact", "bfloat16"}
+        ``exact`` is the weights' own type, ``bfloat16`` autocast; ``auto`` is that where the device is fast at it.
     device : device
     """
     bfloat16 = name == "bfloat16" or (name == "auto" and has_fast_bfloat16(device))

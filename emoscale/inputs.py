@@ -17,8 +17,8 @@ from emoscale.masks import resolve_k
 from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_model, outline_model
 from emoscale.models.loading import check_split, encode_texts, weights_sha256
 from emoscale.models.prompted import make_layout
+from emoscale.models.readouts import verbaliser_tokens
 from emoscale.models.running import check_padding
-from emoscale.models.tasks import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.selectivity import Computers
 from emoscale.selectivity.row_measures import FROM_RANKS

@@ -37,7 +37,7 @@ _SUMMARIES = {
     "extract": "{rows:,} rows × {neurons:,} neurons",
     "select": "{neurons:,} neurons, {significant:,} of {tests:,} tests significant",
     "mask": "{selective} selective and {random} random masks",
-    "ablate": "{prompts} prompts × {masks} masks, {rows:,} rows",
+    "ablate": "{questions:,} questions × {masks} masks, {tokens_per_pass:,} tokens a pass",
     "analyze": "{tables} tables",
     "report": "{figures} figures",
 }

@@ -17,6 +17,7 @@ from emoscale.progress import Progress
 from emoscale.report import write_report
 from emoscale.run_folder import RunFolder
 from emoscale.selectivity import select
+from emoscale.tasks import PromptTask, Task
 from emoscale.tuning import tune
 from emoscale.tuning.training import Schedule
 
@@ -103,16 +104,25 @@ def _ablate(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     a = inputs.settings.ablation
     return ablate(
         folder,
-        inputs.prompted,
-        inputs.tokens,
-        inputs.prompt_texts,
-        load_prompts(folder.prompts),
+        inputs.model,
+        TASKS[a.task](inputs, folder),
+        edit=a.edit,
+        factor=a.factor,
+        seed=a.seed,
         masks_per_unit=a.masks_per_unit,
-        rows_per_pass=a.rows_per_pass,
+        tokens_per_pass=a.tokens_per_pass,
         precision=a.precision,
         ranks=inputs.ranks,
         progress=progress,
     )
+
+
+def _prompt_task(inputs: Inputs, folder: RunFolder) -> Task:
+    return PromptTask(inputs.prompted, inputs.tokens, inputs.prompt_texts, load_prompts(folder.prompts))
+
+
+TASKS: dict[str, Callable[[Inputs, RunFolder], Task]] = {"prompts": _prompt_task}
+"""What a model can be asked, by `ablation.task`."""
 
 
 def _analyze(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:

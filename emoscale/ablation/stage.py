@@ -1,120 +1,128 @@
-"""The ablation stage: work units of one prompt and some masks, each saved when it is done."""
+"""The ablation stage: work units of one concept's questions and some masks, each saved when it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from emoscale.ablation.masked_forward import count_correct
+from emoscale.ablation.budget import find_budget, kept_budget, one_pass, shared_maps
+from emoscale.ablation.edits import make_edit
+from emoscale.ablation.masked_forward import Answers, answer
+from emoscale.ablation.way import Way
 from emoscale.distributed import Ranks
 from emoscale.errors import StageError
 from emoscale.files import replacing
-from emoscale.models.prompt_files import TunedPrompts
-from emoscale.models.prompted import PromptedModel
+from emoscale.models import LanguageModel
 from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
 from emoscale.schema import MASKS
-from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.store import open_store
+from emoscale.tasks import Task
+
+_LABELS = 2
+"""Of two answers the second best is the other."""
 
 
 @dataclass(frozen=True)
 class _Unit:
     number: int
-    prompt: int
-    masks: slice
+    questions: NDArray[np.int64]
+    masks: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        return len(self.questions) * len(self.masks)
 
 
 def ablate(
     folder: RunFolder,
-    model: PromptedModel,
-    tokens: Sequence[Sequence[int]],
-    prompts: Sequence[PromptTexts],
-    tuned: TunedPrompts,
+    model: LanguageModel,
+    task: Task,
     *,
-    masks_per_unit: int,
-    rows_per_pass: int,
-    precision: str,
+    edit: str = "zero",
+    factor: float = 0.5,
+    seed: int = 0,
+    masks_per_unit: int = 64,
+    tokens_per_pass: int | None = None,
+    precision: str = "exact",
     ranks: Ranks,
     progress: Progress,
 ) -> dict[str, int]:
-    """Count correct answers of every prompt under every mask. Units that are there already are kept.
+    """Count correct answers to every question under every mask. Units that are there already are kept.
 
     Parameters
     ----------
     folder : RunFolder
-        Holds the masks.
-    model : PromptedModel
-    tokens : sequence of sequence of int
-        Token ids of every text.
-    prompts : sequence of PromptTexts
-        Their held-out texts are judged.
-    tuned : TunedPrompts
-        Vectors and heads, in the order of `prompts`.
+        Holds the masks; and the extraction, if `edit` needs it.
+    model : LanguageModel
+    task : Task
+    edit, factor, seed
+        What becomes of masked neurons, see `make_edit`.
     masks_per_unit : int
-        A unit is one prompt and so many masks. The ranks share the units out; the parts of one model do all of them
-        together.
-    rows_per_pass : int
-        Rows (text, mask) of one forward pass.
-    precision : {"auto", "float32", "bfloat16"}
+        A unit is one concept and replicate and so many masks. The ranks share the units out; the parts of one model do
+        all of them together. Masks that are equal are evaluated once.
+    tokens_per_pass : int, optional
+        Tokens of one forward pass, padding included; found by trying if left out, and kept with the run.
+    precision : {"auto", "exact", "bfloat16"}
     ranks : Ranks
     progress : Progress
-        Counts rows.
+        Counts rows (question, mask).
 
     Returns
     -------
     dict
-        ``prompts``, ``masks``, ``rows``.
+        ``questions``, ``masks``, ``rows`` and ``tokens_per_pass``.
+
+    Notes
+    -----
+    The table has a line for each concept, replicate and mask: the mask's coordinates, ``correct``, ``total`` and
+    ``options``, the number of possible answers. Where there are more than two: ``top3``, the same by other ways of
+    scoring (``correct_token``, ``top3_token``, ...), and ``chosen``, how often each option was the answer.
     """
     table, off = read_masks(folder)
-    starts = range(0, len(table), masks_per_unit)
-    pairs = [(p, slice(m, min(m + masks_per_unit, len(table)))) for p in range(len(prompts)) for m in starts]
-    units = [_Unit(number, prompt, masks) for number, (prompt, masks) in enumerate(pairs)]
-    rows = {u.number: len(prompts[u.prompt].dev) * (u.masks.stop - u.masks.start) for u in units}
+    _, first, mask_of = np.unique(np.packbits(off, axis=1), axis=0, return_index=True, return_inverse=True)
+    distinct = np.sort(first)
+    units = _units(task, distinct, masks_per_unit)
     own = ranks.own(units)
+    way = Way(make_edit(folder, edit, factor, seed), precision)
+    way = replace(way, shared=shared_maps(model, task, off, way, ranks))
+    if tokens_per_pass is None:
+        run = one_pass(model, task, off[distinct[:masks_per_unit]], way)
+        most = max(int(task.questions["tokens"].iloc[unit.questions].sum()) * len(unit.masks) for unit in units)
+        tokens_per_pass = kept_budget(folder.ablation / "budget.json", lambda: find_budget(run, most, ranks), ranks)
+    way = replace(way, tokens_per_pass=tokens_per_pass)
     # A part that saw another folder would leave the others waiting for it in a unit that it leaves out.
     todo = ranks.agree([unit for unit in own if not _unit_file(folder, unit.number).exists()])
-    total = sum(rows[unit.number] for unit in own)
-    progress.start(total, "rows", done=total - sum(rows[unit.number] for unit in todo))
+    total = sum(unit.rows for unit in own)
+    progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
     for unit in todo:
-        prompt = prompts[unit.prompt]
-        correct = count_correct(
-            model,
-            [tokens[row] for row in prompt.dev.rows],
-            torch.from_numpy(prompt.dev.labels),
-            tuned.vectors[unit.prompt],
-            tuned.heads[unit.prompt],
-            off[unit.masks],
-            rows_per_pass=rows_per_pass,
-            precision_name=precision,
-            advance=progress.advance,
-        )
+        answers = answer(model, task, unit.questions, off[unit.masks], unit.masks, way, progress.advance)
         if ranks.saves:
-            _save(folder, unit, prompt, table, correct)
+            _save(folder, unit, task, answers)
     ranks.wait()
     if ranks.is_main:
-        parts = [pd.read_parquet(_unit_file(folder, unit.number)) for unit in units]
+        answered = pd.concat([pd.read_parquet(_unit_file(folder, unit.number)) for unit in units], ignore_index=True)
         with replacing(folder.ablation_table) as unfinished:
-            pd.concat(parts, ignore_index=True).to_parquet(unfinished, index=False)
+            _for_every_mask(answered, table.assign(evaluated=first[mask_of])).to_parquet(unfinished, index=False)
     ranks.wait()
-    return {"prompts": len(prompts), "masks": len(table), "rows": sum(rows.values())}
+    count = len(task.questions)
+    return {"questions": count, "masks": len(table), "rows": count * len(table), "tokens_per_pass": way.tokens_per_pass}
 
 
-def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, Tensor]:
+def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """Read the run's masks.
 
     Returns
     -------
     DataFrame
         Columns mask, kind, attribute, k, draw; one row a mask.
-    Tensor
-        Shape (masks, neurons), bool: what a mask switches off.
+    ndarray of bool, shape (masks, neurons)
+        The neurons of each mask.
 
     Raises
     ------
@@ -127,18 +135,38 @@ def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, Tensor]:
     table = pd.DataFrame({name: store.read(name) for name in ("kind", "attribute", "k", "draw")})
     table.insert(0, "mask", np.arange(len(table)))
     bits = np.unpackbits(store.read("bits"), axis=1, count=store.attributes["origin"]["neurons"])
-    return table, torch.from_numpy(bits).bool()
+    return table, bits.astype(np.bool_)
+
+
+def _units(task: Task, masks: NDArray[np.int64], masks_per_unit: int) -> list[_Unit]:
+    groups = task.questions.groupby(["concept", "replicate"], sort=False).indices.values()
+    starts = range(0, len(masks), masks_per_unit)
+    pairs = [(np.sort(group), masks[start : start + masks_per_unit]) for group in groups for start in starts]
+    return [_Unit(number, questions, some) for number, (questions, some) in enumerate(pairs)]
 
 
 def _unit_file(folder: RunFolder, unit: int) -> Path:
     return folder.ablation / f"part-{unit:06d}.parquet"
 
 
-def _save(folder: RunFolder, unit: _Unit, prompt: PromptTexts, masks: pd.DataFrame, correct: Tensor) -> None:
-    table = masks[unit.masks].copy()
-    table.insert(0, "concept", prompt.concept)
-    table.insert(1, "replicate", str(prompt.seed))
-    table["correct"] = correct.numpy()
-    table["total"] = len(prompt.dev)
+def _save(folder: RunFolder, unit: _Unit, task: Task, answers: Answers) -> None:
+    asked = task.questions.iloc[unit.questions[0]]
+    columns: dict[str, Any] = {"correct": answers.correct[0], "total": len(unit.questions)}
+    options = len(task.options)
+    if options > _LABELS:
+        columns["top3"] = answers.top3[0]
+        for number, name in enumerate(list(task.divisors)[1:], start=1):
+            columns |= {f"correct_{name}": answers.correct[number], f"top3_{name}": answers.top3[number]}
+        columns["chosen"] = list(answers.chosen)
+    table = pd.DataFrame({"concept": asked["concept"], "replicate": asked["replicate"], "mask": unit.masks})
     with replacing(_unit_file(folder, unit.number)) as unfinished:
-        table.to_parquet(unfinished, index=False)
+        table.assign(**columns, options=options).to_parquet(unfinished, index=False)
+
+
+def _for_every_mask(answered: pd.DataFrame, masks: pd.DataFrame) -> pd.DataFrame:
+    """Give equal masks, of which one was evaluated, the same answers."""
+    names = ["concept", "replicate"]
+    groups = answered[names].drop_duplicates()
+    pairs = groups.merge(masks, how="cross")
+    answers = answered.rename(columns={"mask": "evaluated"})
+    return pairs.merge(answers, on=[*names, "evaluated"], how="left", validate="many_to_one").drop(columns="evaluated")

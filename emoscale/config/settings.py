@@ -26,7 +26,7 @@ PUBLISHED_K: list[int | float] = [1500, 2000, 2500, 3000, 4000, 5000, 6000]
 Count = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "exact", "bfloat16"]
 
 
 def _bytes(value: object) -> int:
@@ -194,13 +194,23 @@ class MaskSettings(Section):
 
 
 class AblationSettings(Section):
-    """Inference with neurons switched off."""
+    """Inference with neurons edited."""
 
+    task: Literal["prompts"] = "prompts"
+    """What the model is asked: ``prompts``, whether held-out texts show a concept, with the concept's tuned prompts."""
+    edit: Literal["zero", "scale", "mean", "resample"] = "zero"
+    """What becomes of masked neurons: 0, as published; ``factor`` times themselves; their mean over the extraction's
+    rows; or what they were in one of these rows, drawn for each text and mask."""
+    factor: StrictFloat = 0.5
+    """Of ``edit: scale``."""
+    seed: Seed = 0
+    """Of ``edit: resample``."""
     masks_per_unit: Count = 64
-    """Masks in one unit of work, with one prompt."""
-    rows_per_pass: Count = 128
-    """Rows (text, mask) of one forward pass."""
-    precision: Precision = "auto"
+    """Masks in one unit of work, with one concept and replicate."""
+    tokens_per_pass: Count | None = None
+    """Tokens of one forward pass; found by trying when left out."""
+    precision: Precision = "exact"
+    """``exact`` is the type of the weights; ``bfloat16`` is faster where the device has it, and moves some answers."""
 
 
 class MachineSettings(Section):

@@ -149,27 +149,36 @@ def read_routed(routed: list[Routed], experts: int, rows: int, tokens: int, read
     return torch.cat([values.get(expert, absent) for expert in range(experts)], dim=1)
 
 
-def mask_routed(routed: list[Routed], keep: Tensor, mask: Tensor, tokens: int) -> list[Routed]:
-    """Multiply the experts' neurons by their row's mask.
+def edit_routed(
+    routed: list[Routed],
+    masked: Tensor,
+    donors: Tensor | None,
+    tokens: int,
+    edit: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+) -> list[Routed]:
+    """Edit the experts' neurons by their row's mask.
 
     Parameters
     ----------
     routed : list of Routed
-    keep : Tensor
-        Shape (masks, experts * units), the model's dtype.
-    mask : Tensor
-        Shape (rows,), int64: the mask of each row.
+    masked : Tensor
+        Shape (rows, experts * units), bool.
+    donors : Tensor, optional
+        Shape (rows, experts * units): what masked neurons are replaced by.
     tokens : int
         Over all rows.
+    edit : callable
+        (tokens, 1, units) values, masks and donors (tokens, units) in, edited values out.
 
     Returns
     -------
     list of Routed
     """
-    per_row = tokens // len(mask)
+    per_row = tokens // len(masked)
     parts = []
     for part in routed:
-        units = part.values.shape[1]
-        own = keep[:, part.expert * units : (part.expert + 1) * units]
-        parts.append(replace(part, values=part.values * own[mask[part.tokens // per_row]]))
+        count = part.values.shape[1]
+        units, row = slice(part.expert * count, (part.expert + 1) * count), part.tokens // per_row
+        own = None if donors is None else donors[row, units]
+        parts.append(replace(part, values=edit(part.values[:, None], masked[row, units], own)[:, 0]))
     return parts

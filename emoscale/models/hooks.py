@@ -1,4 +1,4 @@
-"""Reading and switching off neurons during a forward pass. Hooks live in a `with` block and vanish with it."""
+"""Touching neurons during a forward pass, and reading them. Hooks live in a `with` block and vanish with it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from emoscale.errors import StageError
-from emoscale.models.experts import Read, Routed, mask_routed, read_routed, showing
-from emoscale.models.parts import own_neurons, own_values
+from emoscale.models.experts import Read, Routed, read_routed, showing
+from emoscale.models.parts import own_values
 from emoscale.models.sites import Site
 
 _SHORT_ROW = 128
 
 
-class _Passes:
+class Passes:
     """Counts the calls of the sites' modules in one forward pass."""
 
     def __init__(self, sites: Sequence[Site]) -> None:
@@ -61,7 +61,7 @@ class Captured:
         self._sites, self._part, self._parts = sites, part, parts
         self._may_end_early = may_end_early
         self._ran_whole = self._ending_early = False
-        self._passes = _Passes(sites)
+        self._passes = Passes(sites)
         self._values: dict[int, Tensor] = {}
         self._read: Read | None = None
         self._rows = 0
@@ -155,95 +155,12 @@ def capturing(model: nn.Module, sites: Sequence[Site], part: int = 0, parts: int
     # What Accelerate moved to a device for the pass would stay there, and the other parts would wait for this one.
     may_end_early = parts == 1 and not any(hasattr(module, "_hf_hook") for module in model.modules())
     captured = Captured(sites, part, parts, may_end_early=may_end_early)
-    with _touching(model, sites, captured.see, captured.see_routed):
+    with touching(model, sites, captured.see, captured.see_routed):
         yield captured
 
 
-class Masked:
-    """Masks by row."""
-
-    def __init__(self, sites: Sequence[Site], keep: Tensor, part: int = 0, parts: int = 1) -> None:
-        self._passes: _Passes | None = None
-        self._sites, self._keep = sites, keep
-        self._whole, self._own = own_neurons(sites), own_neurons(sites, part, parts)
-        self._by_site: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-        self._rows = torch.empty(0, dtype=torch.int64)
-
-    def expect(self, masks: Tensor) -> None:
-        """Say which mask each row of the next forward pass gets.
-
-        Parameters
-        ----------
-        masks : Tensor
-            Shape (rows,), int64.
-
-        Raises
-        ------
-        StageError
-            If the pass before left a site out: its neurons were not switched off.
-        """
-        self.check_passed()
-        self._rows = masks
-        self._passes = _Passes(self._sites)
-
-    def check_passed(self) -> None:
-        """Raise StageError if the latest pass left a site out."""
-        if self._passes is not None:
-            self._passes.check_complete()
-
-    def _keep_at(self, module: str, like: Tensor, width: int | None = None) -> Tensor:
-        """Return (masks, units) of the site this call of the module is; of its own units where it has so many."""
-        if self._passes is None:
-            raise StageError("a forward pass ran before Masked.expect said which mask each row gets")
-        number = self._passes.next(module)
-        key = (number, like.dtype, like.device)
-        if key not in self._by_site:
-            neurons = (self._whole if width in (None, self._sites[number].width) else self._own)[number]
-            self._by_site[key] = self._keep[:, neurons].to(like.device, like.dtype)
-        return self._by_site[key]
-
-    def apply(self, module: str, values: Tensor) -> Tensor:
-        """Mask a dense site; for the hooks."""
-        keep = self._keep_at(module, values, values.shape[-1])[self._rows.to(values.device)]
-        return (values.reshape(len(keep), -1, values.shape[-1]) * keep[:, None, :]).reshape(values.shape)
-
-    def apply_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
-        """Mask a site of experts; for the hooks."""
-        values = routed[0].values
-        return mask_routed(routed, self._keep_at(module, values), self._rows.to(values.device), tokens)
-
-
 @contextmanager
-def masking(model: nn.Module, sites: Sequence[Site], off: Tensor, part: int = 0, parts: int = 1) -> Iterator[Masked]:
-    """Multiply masked neurons by 0, at every position, while the block lasts (Li, Su et al. 2024, neuron manipulation).
-
-    Parameters
-    ----------
-    model : Module
-    sites : sequence of Site
-    off : Tensor
-        Shape (masks, neurons), bool: which neurons a mask switches off. Call `expect` of the yielded object before
-        each forward pass.
-    part, parts : int
-        Which part of the model this process computes, and how many there are; the others mask their own neurons.
-
-    Yields
-    ------
-    Masked
-
-    Raises
-    ------
-    StageError
-        If a forward pass left a site out or took it too often: the ablation would not be what the mask says.
-    """
-    masked = Masked(sites, ~off, part, parts)
-    with _touching(model, sites, masked.apply, masked.apply_routed):
-        yield masked
-        masked.check_passed()
-
-
-@contextmanager
-def _touching(
+def touching(
     model: nn.Module,
     sites: Sequence[Site],
     dense: Callable[[str, Tensor], Tensor],
@@ -286,30 +203,3 @@ def attention_for_training(model: Any, device: torch.device, tokens: int) -> Ite
         yield
     finally:
         model.set_attn_implementation(usual)
-
-
-@contextmanager
-def reading(model: Any, read: Read) -> Iterator[None]:
-    """Give the model's head one hidden state a row.
-
-    A head over the whole vocabulary at every position is the largest waste in evaluating masked language models.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        What its head works on is the `last_hidden_state` of its base model; it becomes (rows, 1, hidden).
-    read : callable
-        (rows, tokens, hidden) in, (rows, hidden) out.
-    """
-
-    def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
-        output["last_hidden_state"] = read(output.last_hidden_state)[:, None]
-        return output
-
-    # The head of OPT takes the inner decoder's states, past its base model.
-    body = getattr(model.base_model, "decoder", model.base_model)
-    handle = body.register_forward_hook(keep)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from emoscale.errors import InputError, StageError
-from emoscale.models.hooks import reading
+from emoscale.models.heads import reading
 from emoscale.models.loading import LanguageModel, ModelOutline
-from emoscale.models.tasks import TASKS, Task
+from emoscale.models.readouts import READOUTS, Readout
+from emoscale.models.shortcuts import narrowable
+
+_TRIED_TOKENS = 7
+_ALIKE = 1e-3
+"""Logits of one row computed in two ways differ by rounding, some 1e-6 of their size."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, rows: Tensor) -> Batch:
+        """Return some rows, by number; one may be taken several times."""
+        return Batch(self.ids[rows], self.attention[rows], self.read)
+
     def read_values(self, values: Tensor) -> Tensor:
         """Read values (rows, tokens, units) at the row's read position; padding is never read.
 
@@ -118,7 +128,7 @@ class Batch:
 
 
 class PromptedModel:
-    """A frozen model, a layout and a task, ready for batches of (prompt, text).
+    """A frozen model, a layout and a readout, ready for batches of (prompt, text).
 
     Parameters
     ----------
@@ -135,7 +145,7 @@ class PromptedModel:
         self.model = model
         self.layout = make_layout(layout, model.outline)
         self.prompt_length = prompt_length
-        self.task: Task = TASKS[model.outline.kind](model.outline, verbaliser)
+        self.readout: Readout = READOUTS[model.outline.kind](model.outline, verbaliser)
         tokenizer = model.outline.tokenizer
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._embeddings = model.module.get_input_embeddings()
@@ -187,7 +197,24 @@ class PromptedModel:
         device = self.model.device
         return Batch(ids.to(device), attention.to(device), self.layout.read)
 
-    def forward(self, batch: Batch, prompts: Tensor) -> Tensor:
+    @cached_property
+    def narrowed(self) -> tuple[str, ...]:
+        """The last block's maps that `scores` computes only where rows are read, if that leaves the scores alone.
+
+        The model runs to find out, so ask before its neurons are edited.
+        """
+        names = narrowable(self.model.module, self.model.outline.sites)
+        if self.layout.read == "mean" or not names:  # a mean over the row needs all of it
+            return ()
+        batch = self.batch([[self._pad] * length for length in (_TRIED_TOKENS, 1)])
+        prompts = self.initial_prompt().to(batch.ids.device).expand(len(batch), -1, -1)
+        with torch.inference_mode():
+            whole, narrow = (self.forward(batch, prompts, self.readout.words, some) for some in ((), names))
+        return names if torch.allclose(whole, narrow, rtol=_ALIKE, atol=_ALIKE * float(whole.abs().max())) else ()
+
+    def forward(
+        self, batch: Batch, prompts: Tensor, words: Sequence[int] | None = None, narrowed: Sequence[str] = ()
+    ) -> Tensor:
         """Run the model and read it.
 
         Parameters
@@ -195,11 +222,15 @@ class PromptedModel:
         batch : Batch
         prompts : Tensor
             Shape (rows, L, hidden): each row's own prompt.
+        words : sequence of int, optional
+            Tokens whose logits are wanted; by default all.
+        narrowed : sequence of str
+            Maps to be computed only where rows are read (see `narrowable`).
 
         Returns
         -------
         Tensor
-            Shape (rows, vocabulary) of logits, or (rows, hidden) for an encoder: at the read position.
+            Shape (rows, words) of logits, or (rows, hidden) for an encoder: at the read position.
 
         Raises
         ------
@@ -212,11 +243,13 @@ class PromptedModel:
         options = {}
         if self.layout.positions_from_zero:
             options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device)[None]
-        with reading(self.model.module, batch.read_values):
+        with reading(self.model.module, batch.read_values, words=words, narrowed=narrowed):
             output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
         read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits
         if read.shape[1] != 1:
             raise StageError(f"{self.model.outline.name}: its head cannot be read at one position; give another model")
+        if words is not None and read.shape[2] != len(words):
+            read = read[:, :, list(words)]
         return read[:, 0]
 
     def scores(self, batch: Batch, prompts: Tensor, heads: Tensor) -> Tensor:
@@ -235,4 +268,4 @@ class PromptedModel:
         Tensor
             Shape (rows, 2), float32.
         """
-        return self.task.scores(self.forward(batch, prompts), heads)
+        return self.readout.scores(self.forward(batch, prompts, self.readout.words, self.narrowed), heads)

@@ -77,6 +77,8 @@ class Site:
         call it more than once.
     experts : int
         Number of experts; 0 in a dense feed-forward.
+    shares_input : bool
+        Whether other maps may take the same values, as can be under a path given by hand.
     """
 
     layer: int
@@ -84,6 +86,7 @@ class Site:
     width: int
     call: int = 0
     experts: int = 0
+    shares_input: bool = False
 
 
 def find_sites(model: nn.Module, site: str = "ffn") -> list[Site]:
@@ -129,7 +132,7 @@ def find_sites(model: nn.Module, site: str = "ffn") -> list[Site]:
     sites = []
     for layer, (path, call) in enumerate(places):
         width, experts = _width(modules[path])
-        sites.append(Site(layer, path, width, call, experts))
+        sites.append(Site(layer, path, width, call, experts, shares_input=kind is None))
     return sites
 
 

@@ -6,6 +6,7 @@ coordinates are whole unless they are long. A store is finished when `Store.comp
 
 from emoscale.store.commits import CommitLog
 from emoscale.store.creating import COORDINATE_CHUNK, create_store
+from emoscale.store.means import mean_activations
 from emoscale.store.store import Store, open_store
 
-__all__ = ["COORDINATE_CHUNK", "CommitLog", "Store", "create_store", "open_store"]
+__all__ = ["COORDINATE_CHUNK", "CommitLog", "Store", "create_store", "mean_activations", "open_store"]

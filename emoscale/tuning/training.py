@@ -40,7 +40,7 @@ class Schedule:
         Of AdamW, constant.
     rows_per_pass : int
         Rows of one forward pass; a step of many prompts is several passes.
-    precision : {"auto", "float32", "bfloat16"}
+    precision : {"auto", "exact", "bfloat16"}
     """
 
     epochs: int
@@ -83,7 +83,7 @@ class GroupTrainer:
         self._model, self._tokens, self._prompts, self._schedule = model, tokens, prompts, schedule
         device = model.model.device
         self._vectors = [Parameter(model.initial_prompt().to(device)) for _ in prompts]
-        self._heads = [Parameter(model.task.new_head().to(device)) for _ in prompts]
+        self._heads = [Parameter(model.readout.new_head().to(device)) for _ in prompts]
         self._optimizer = torch.optim.AdamW(
             [*self._vectors, *(head for head in self._heads if head.numel())],
             lr=schedule.learning_rate,
@@ -121,7 +121,7 @@ class GroupTrainer:
             if not math.isfinite(loss):
                 raise StageError(
                     f"prompt of {prompt.concept!r}, seed {prompt.seed}: its loss is not finite; set a smaller "
-                    "tuning.learning_rate, or tuning.precision to float32"
+                    "tuning.learning_rate, or tuning.precision to exact"
                 )
         return best
 

@@ -35,7 +35,7 @@ class Setting:
         generator = torch.Generator().manual_seed(0)
         self.labels = torch.randint(0, 2, (len(TEXTS),), generator=generator)
         self.prompt = torch.randn(LENGTH, tiny_models.HIDDEN, generator=generator)
-        self.head = torch.randn(self.model.task.new_head().shape, generator=generator)
+        self.head = torch.randn(self.model.readout.new_head().shape, generator=generator)
         shares = torch.linspace(0, 0.4, MASKS)
         self.off = torch.rand(MASKS, NEURONS, generator=generator) < shares[:, None]
         read = read_plainly(self)
@@ -47,7 +47,7 @@ class Setting:
             self.head[1, -1] += biases[best]
         else:
             best, lead = most_different([read[..., token] - read[..., 0] for token in range(read.shape[-1])])
-            self.model.task.tokens = [0, best]
+            self.model.readout.words = [0, best]
         self.right = (lead > 0).long() == self.labels
 
     def count(self, *, texts=slice(None), masks=slice(None), rows_per_pass=7, precision="float32", advance=None):

@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel, Gemma3Config, Gemma3ForCondition
 
 from emoscale.errors import InputError, StageError
 from emoscale.models import Site, capturing, find_sites, masking
-from emoscale.models.hooks import attention_for_training, reading
+from emoscale.models.heads import reading
+from emoscale.models.hooks import attention_for_training
 from emoscale.models.sites import ATTENTION_MAPS, SECOND_MAPS, neuron_coordinates
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
@@ -223,7 +224,8 @@ def test_layers_of_unlike_width_keep_their_places():
 def test_custom_site(model):
     llama = model("llama")
     gate = find_sites(llama, "model.layers.{layer}.mlp.gate_proj")
-    assert gate == [Site(layer, f"model.layers.{layer}.mlp.gate_proj", 16) for layer in range(LAYERS)]
+    path = "model.layers.{layer}.mlp.gate_proj"
+    assert gate == [Site(layer, path.format(layer=layer), 16, shares_input=True) for layer in range(LAYERS)]
     assert find_sites(llama, "model.layers.{layer}.mlp.down_proj") == find_sites(llama)
     assert find_sites(llama, "lm_head") == [Site(0, "lm_head", 16)]
     assert capture(llama, token_ids(2, 3), read_at(0, 1), gate).shape == (2, 32)

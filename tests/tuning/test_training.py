@@ -80,7 +80,7 @@ def test_rows_of_a_pass_do_not_matter(model, tokens, prompts, rows_per_pass):
 def train_plainly(model, tokens, prompt):
     """One prompt, one text at a time; (vectors, head) after each epoch."""
     vectors = model.initial_prompt().requires_grad_()
-    head = model.task.new_head().requires_grad_()
+    head = model.readout.new_head().requires_grad_()
     optimizer = torch.optim.AdamW(
         [vectors, head] if head.numel() else [vectors], lr=SCHEDULE.learning_rate, weight_decay=SCHEDULE.weight_decay
     )
@@ -196,7 +196,7 @@ def test_a_prompt_learns_what_can_be_told_apart(model, tokens):
 
 def test_bfloat16_is_near_float32(model, tokens, prompts):
     near, exact = (
-        train(model, tokens, prompts, precision=name, epochs=1, learning_rate=0.002) for name in ("bfloat16", "float32")
+        train(model, tokens, prompts, precision=name, epochs=1, learning_rate=0.002) for name in ("bfloat16", "exact")
     )
     assert near.vectors.dtype == torch.float32
     assert not torch.equal(near.vectors, exact.vectors)

@@ -14,7 +14,7 @@ from emoscale.tuning import tune
 from emoscale.tuning.training import GroupTrainer, Schedule
 
 TEXTS = ["she felt joy", "happy news", "he felt sad", "alone at home", "my dog lost", "a gift, thanks"]
-SCHEDULE = Schedule(1, 4, 0.05, 0.0, 16, "float32")
+SCHEDULE = Schedule(1, 4, 0.05, 0.0, 16, "exact")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""Inference tasks: how two label scores come out of what was read.
+"""Readouts: how the scores of two labels come out of what was read at a prompt's read position.
 
-A further task is a class here and a line in `TASKS`.
+A further readout is a class here and a line in `READOUTS`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,22 @@ from emoscale.errors import InputError
 from emoscale.models.loading import ModelOutline
 
 
-class Task(Protocol):
-    """What was read in, label scores out."""
+class Readout(Protocol):
+    """What was read in, label scores out.
+
+    Attributes
+    ----------
+    words : list of int or None
+        The tokens whose logits are needed; None where hidden states are.
+    """
+
+    words: list[int] | None
 
     def new_head(self) -> Tensor:
         """Return the weights a prompt trains besides its vectors; no elements if it needs none."""
 
     def scores(self, read: Tensor, heads: Tensor) -> Tensor:
-        """Return (rows, 2) float32 scores of what was read (rows, vocabulary or hidden)."""
+        """Return (rows, 2) float32 scores of what was read (rows, words or hidden)."""
 
 
 class Verbaliser:
@@ -41,7 +49,7 @@ class Verbaliser:
     """
 
     def __init__(self, outline: ModelOutline, words: Sequence[str]) -> None:
-        self.tokens = verbaliser_tokens(outline, words)
+        self.words: list[int] | None = verbaliser_tokens(outline, words)
 
     def new_head(self) -> Tensor:
         """Return no weights."""
@@ -49,13 +57,14 @@ class Verbaliser:
 
     def scores(self, read: Tensor, heads: Tensor) -> Tensor:
         """Return the two words' logits."""
-        return read[:, self.tokens].float()
+        return read.float()
 
 
 class LabelHead:
     """A trained linear map from the hidden state to two labels, for encoders that predict no words."""
 
     def __init__(self, outline: ModelOutline, words: Sequence[str]) -> None:
+        self.words: list[int] | None = None
         self._hidden = outline.config.get_text_config().hidden_size
 
     def new_head(self) -> Tensor:
@@ -68,12 +77,12 @@ class LabelHead:
         return (read.float()[:, None] * heads[:, :, :-1]).sum(dim=-1) + heads[:, :, -1]
 
 
-TASKS: dict[str, Callable[[ModelOutline, Sequence[str]], Task]] = {
+READOUTS: dict[str, Callable[[ModelOutline, Sequence[str]], Readout]] = {
     "masked-lm": Verbaliser,
     "causal-lm": Verbaliser,
     "encoder": LabelHead,
 }
-"""The task of each kind of model."""
+"""The readout of each kind of model."""
 
 
 def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:

@@ -1,0 +1,151 @@
+"""How a machine is best used: how many tokens a forward pass gets, and what is computed once for all masks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emoscale.ablation.masked_forward import scored
+from emoscale.ablation.way import Way
+from emoscale.distributed import Ranks
+from emoscale.files import write_text
+from emoscale.models import LanguageModel
+from emoscale.models.shortcuts import shareable
+from emoscale.tasks import Task
+
+SMALLEST = 1024
+_LARGEST = 2**20
+_GAIN = 1.05
+"""Twice the tokens must raise the rate by so much to be worth their memory."""
+_PATIENCE_S = 5.0
+_ALIKE = 1e-3
+"""Scores of one row computed in two ways differ by rounding, some 1e-6 of their size."""
+
+
+def find_budget(run: Callable[[int], None], most: int, ranks: Ranks) -> int:
+    """Double the tokens of a pass for as long as more of them pass in a second.
+
+    Parameters
+    ----------
+    run : callable
+        Makes a forward pass of about so many tokens, and waits for its end.
+    most : int
+        Tokens there are; no pass has more.
+    ranks : Ranks
+        The parts of one model make the same passes.
+
+    Returns
+    -------
+    int
+    """
+    if most <= SMALLEST:
+        return SMALLEST
+    run(SMALLEST)  # the first pass is slower
+    best, best_rate, tokens = SMALLEST, 0.0, SMALLEST
+    is_worth_it = True
+    while is_worth_it and tokens <= min(most, _LARGEST):
+        start = time.perf_counter()
+        try:
+            run(tokens)
+        except torch.OutOfMemoryError:
+            # What fits now may not fit with other rows of the same size.
+            return max(best // 2, SMALLEST)
+        took = time.perf_counter() - start
+        is_better = tokens / took > best_rate * _GAIN
+        if is_better:
+            best, best_rate = tokens, tokens / took
+        tokens *= 2
+        is_worth_it = ranks.agree(is_better and took < _PATIENCE_S)
+    return ranks.agree(best)
+
+
+def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
+    """Return the budget that a file holds; have it found and written if there is none.
+
+    A run keeps its budget whatever interrupts it, so that its passes and so its numbers stay the same to the last bit.
+
+    Parameters
+    ----------
+    file : Path
+    find : callable
+    ranks : Ranks
+        The first finds it, all take it.
+
+    Returns
+    -------
+    int
+    """
+    is_there = ranks.agree(file.exists())
+    ranks.wait()  # all have looked before one writes
+    if not is_there and ranks.rank == 0:
+        tokens = find()
+        if ranks.saves:
+            write_text(file, json.dumps({"tokens_per_pass": tokens}) + "\n")
+    ranks.wait()
+    return int(json.loads(file.read_text(encoding="utf-8"))["tokens_per_pass"])
+
+
+def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way) -> Callable[[int], None]:
+    """Return what makes a forward pass of about so many tokens, over the longest question.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    task : Task
+    off : ndarray of bool, shape (masks, neurons)
+    way : Way
+    """
+    longest = int(task.questions["tokens"].argmax())
+    tokens = int(task.questions["tokens"].iloc[longest])
+
+    def run(budget: int) -> None:
+        times = -(-budget // (tokens * len(off)))
+        questions = np.full(times, longest)
+        first = next(scored(model, task, questions, off, np.arange(len(off)), replace(way, tokens_per_pass=budget)))
+        first.scores.cpu()
+
+    return run
+
+
+def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way, ranks: Ranks) -> tuple[str, ...]:
+    """Name the maps to be computed once for all masks, if a question scores the same so under the first and last mask.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    task : Task
+    off : ndarray of bool, shape (masks, neurons)
+    way : Way
+    ranks : Ranks
+
+    Returns
+    -------
+    tuple of str
+    """
+    names = shareable(model.module, model.outline.sites)
+    if not names:
+        return ()
+    two = off[[0, -1]]
+    tokens = 2 * int(task.questions["tokens"].iloc[0])
+    plain, shared = (
+        next(
+            scored(
+                model,
+                task,
+                np.zeros(1, np.int64),
+                two,
+                np.arange(2),
+                replace(way, precision="exact", tokens_per_pass=tokens, shared=shared),
+            )
+        ).scores
+        for shared in ((), names)
+    )
+    is_alike = torch.allclose(plain, shared, rtol=_ALIKE, atol=_ALIKE * float(plain.abs().max()))
+    return names if ranks.agree(is_alike) else ()

@@ -1,0 +1,137 @@
+"""What a masked forward pass need not compute: the last block where nothing is read, the first once for every mask.
+
+Both stand on the linear maps of a block, told apart by name (`ATTENTION_MAPS`): in a family that is not known there,
+in mixtures of experts, in encoder-decoder models and where layers share weights, everything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from emoscale.models.shapes import map_shape
+from emoscale.models.sites import ATTENTION_MAPS, Site
+
+
+def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
+    """Name the last block's maps that need to be computed only where rows are read.
+
+    These are attention's output map and the feed-forward's: what other positions get from them goes nowhere.
+
+    Parameters
+    ----------
+    model : Module
+    sites : sequence of Site
+
+    Returns
+    -------
+    tuple of str
+        Paths of modules; empty where they cannot be told.
+    """
+    block = _block(model, sites, sites[-1])
+    if block is None:
+        return ()
+    _, output, others = block
+    return (output, *others)
+
+
+def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
+    """Name the first block's maps that come before any neuron: the same whatever is masked.
+
+    Parameters
+    ----------
+    model : Module
+    sites : sequence of Site
+
+    Returns
+    -------
+    tuple of str
+        Paths of modules; empty where they cannot be told.
+    """
+    first = sites[0]
+    block = _block(model, sites, first)
+    if block is None:
+        return ()
+    attention, output, others = block
+    if first.module == output:
+        return tuple(attention)
+    return (*attention, output, *(name for name in others if name != first.module))
+
+
+def _block(model: nn.Module, sites: Sequence[Site], site: Site) -> tuple[list[str], str, list[str]] | None:
+    """Return attention's input maps, its output map and the other maps of a site's block."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None
+    is_plain = all(site.call == 0 and not site.experts and not site.shares_input for site in sites)
+    parts = site.module.split(".")
+    number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+    if not is_plain or number is None or site.module not in dict(model.named_modules()):
+        return None
+    path = ".".join(parts[: number + 1])
+    block = model.get_submodule(path)
+    maps = [name for name, module in block.named_modules() if map_shape(module)[0]]
+    output = next((name for name in ATTENTION_MAPS if name in maps), None)
+    if output is None:
+        return None
+    inside = f"{output.split('.')[0]}."
+    attention = [name for name in maps if name.startswith(inside) and name != output]
+    others = [name for name in maps if not name.startswith(inside)]
+    return [f"{path}.{name}" for name in attention], f"{path}.{output}", [f"{path}.{name}" for name in others]
+
+
+class Shared:
+    """Which rows of a pass are alike up to the first neuron."""
+
+    def __init__(self) -> None:
+        self._first: Tensor | None = None
+        self._row: Tensor | None = None
+
+    def expect(self, first: Tensor, row: Tensor) -> None:
+        """Say which rows are alike.
+
+        Parameters
+        ----------
+        first : Tensor
+            Shape (distinct,), int64: one row of each kind.
+        row : Tensor
+            Shape (rows,), int64: the kind that each row is of.
+        """
+        self._first, self._row = first, row
+
+    def before(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take one row of each kind; for the hooks."""
+        if self._first is None or self._row is None or len(args[0]) != len(self._row):
+            return args
+        return (args[0].index_select(0, self._first.to(args[0].device)), *args[1:])
+
+    def after(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        """Give every row its kind's; for the hooks."""
+        if self._row is None or self._first is None or len(self._first) == len(self._row):
+            return output
+        return output.index_select(0, self._row.to(output.device)) if len(output) == len(self._first) else output
+
+
+@contextmanager
+def sharing(model: nn.Module, names: Sequence[str]) -> Iterator[Shared]:
+    """Compute some linear maps once for rows that are alike, while the block lasts.
+
+    Parameters
+    ----------
+    model : Module
+    names : sequence of str
+        From `shareable`. Call `expect` of what is yielded before each forward pass.
+
+    Yields
+    ------
+    Shared
+    """
+    shared = Shared()
+    with ExitStack() as hooks:
+        for name in names:
+            module = model.get_submodule(name)
+            hooks.callback(module.register_forward_pre_hook(shared.before).remove)
+            hooks.callback(module.register_forward_hook(shared.after).remove)
+        yield shared
