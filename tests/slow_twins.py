@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
+import torch
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
 
@@ -220,3 +221,29 @@ def average_precision(x, concepts, c):
         total += (recall - recall_before) * precision
         recall_before = recall
     return total
+
+
+@torch.no_grad()
+def edited_scores(prompted, text, prompt, head, off, edit, donor):
+    """Label scores of one text under one mask: hooks that edit neurons one by one, every token, the full head."""
+    module, start, handles = prompted.model.module, 0, []
+    for site in prompted.model.outline.sites:
+        units = range(start, start + site.width)
+
+        def pre(_module, args, units=units):
+            values = args[0].clone()
+            for unit, neuron in enumerate(units):
+                if off[neuron]:
+                    replaced = edit.donors is not None
+                    values[..., unit] = edit.donors[donor, neuron] if replaced else values[..., unit] * edit.factor
+            return (values,)
+
+        handles.append(module.get_submodule(site.module).register_forward_pre_hook(pre))
+        start += site.width
+    try:
+        read = prompted.forward(prompted.batch([text]), prompt[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    words = prompted.readout.words
+    return read[0, words] if words is not None else head[:, :-1] @ read[0] + head[:, -1]

@@ -90,7 +90,7 @@ def ablate(
     units = _units(task, distinct, masks_per_unit)
     own = ranks.own(units)
     way = Way(make_edit(folder, edit, factor, seed), precision)
-    way = replace(way, shared=shared_maps(model, task, off, way, ranks))
+    way = replace(way, shared=shared_maps(model, task, off, way))
     if tokens_per_pass is None:
         run = one_pass(model, task, off[distinct[:masks_per_unit]], way)
         most = max(int(task.questions["tokens"].iloc[unit.questions].sum()) * len(unit.masks) for unit in units)

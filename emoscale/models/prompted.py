@@ -204,7 +204,8 @@ class PromptedModel:
         The model runs to find out, so ask before its neurons are edited.
         """
         names = narrowable(self.model.module, self.model.outline.sites)
-        if self.layout.read == "mean" or not names:  # a mean over the row needs all of it
+        # A mean over the row needs all of it; the parts of a split model would have to agree.
+        if self.layout.read == "mean" or self.model.parts > 1 or not names:
             return ()
         batch = self.batch([[self._pad] * length for length in (_TRIED_TOKENS, 1)])
         prompts = self.initial_prompt().to(batch.ids.device).expand(len(batch), -1, -1)

@@ -19,7 +19,8 @@ from emoscale.models.sites import ATTENTION_MAPS, Site
 def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     """Name the last block's maps that need to be computed only where rows are read.
 
-    These are attention's output map and the feed-forward's: what other positions get from them goes nowhere.
+    These are attention's output map and the feed-forward's: what other positions get from them goes nowhere. The map
+    whose input is the neurons is left to be seen whole, unless one before it is narrowed.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     if block is None:
         return ()
     _, output, others = block
-    return (output, *others)
+    return tuple(name for name in (output, *others) if name != sites[-1].module)
 
 
 def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Shared:
         row : Tensor
             Shape (rows,), int64: the kind that each row is of.
         """
-        self._first, self._row = first, row
+        self._first, self._row = (first, row) if len(first) < len(row) else (None, None)
 
     def before(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Take one row of each kind; for the hooks."""
@@ -107,11 +108,11 @@ class Shared:
             return args
         return (args[0].index_select(0, self._first.to(args[0].device)), *args[1:])
 
-    def after(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def after(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
         """Give every row its kind's; for the hooks."""
-        if self._row is None or self._first is None or len(self._first) == len(self._row):
+        if self._first is None or self._row is None or len(output) != len(self._first):
             return output
-        return output.index_select(0, self._row.to(output.device)) if len(output) == len(self._first) else output
+        return output.index_select(0, self._row.to(output.device))
 
 
 @contextmanager

@@ -5,22 +5,26 @@ import tiny_models
 import torch
 
 from emoscale.ablation import ablate
-from emoscale.ablation.masked_forward import count_correct
+from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget
+from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.masked_forward import answer
 from emoscale.ablation.stage import read_masks
+from emoscale.ablation.way import Way
 from emoscale.distributed import Ranks, one_process
 from emoscale.errors import InputError, StageError
-from emoscale.models import PromptedModel
+from emoscale.models import Edit, PromptedModel
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.progress import Silent
 from emoscale.run_folder import RunFolder
-from emoscale.schema import MASKS
+from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import create_store
+from emoscale.tasks import PromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5
-KINDS = ["none", "selective", "selective", "random", "random"]
+KINDS = ["none", "selective", "selective", "uniform", "uniform"]
 
 
 def write_masks(path, off, complete=True):
@@ -74,6 +78,7 @@ class Study:
             blank,
             blank.long(),
         )
+        self.task = PromptTask(self.model, self.tokens, self.prompts, self.tuned)
 
 
 @pytest.fixture(scope="module")
@@ -81,24 +86,22 @@ def study(tiny_model):
     return Study(tiny_model("bert-encoder"))
 
 
-def run(path, study, masks_per_unit=2, rows_per_pass=4, ranks=None, progress=None):
+def run(path, study, masks_per_unit=2, tokens_per_pass=40, ranks=None, progress=None, **options):
     return ablate(
         RunFolder(path),
-        study.model,
-        study.tokens,
-        study.prompts,
-        study.tuned,
+        study.model.model,
+        study.task,
         masks_per_unit=masks_per_unit,
-        rows_per_pass=rows_per_pass,
-        precision="float32",
+        tokens_per_pass=tokens_per_pass,
         ranks=ranks or one_process(),
         progress=progress or Silent(),
+        **options,
     )
 
 
 def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
     write_masks(tmp_path, off)
-    assert run(tmp_path, study) == {"prompts": 3, "masks": 5, "rows": 5 * (6 + 2 + 4)}
+    assert run(tmp_path, study) == {"questions": 12, "masks": 5, "rows": 60, "tokens_per_pass": 40}
     table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
     expected = pd.DataFrame([(p, m) for p in range(PROMPTS) for m in range(MASK_COUNT)], columns=["prompt", "mask"])
     assert table["mask"].tolist() == expected["mask"].tolist()
@@ -109,27 +112,22 @@ def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
     assert table["attribute"].tolist() == PROMPTS * ["", "arousal", "valence", "", ""]
     assert table["k"].tolist() == PROMPTS * off.sum(axis=1).tolist()
     assert table["draw"].tolist() == PROMPTS * [0, 0, 0, 0, 1]
-    for number, prompt in enumerate(study.prompts):
-        correct = count_correct(
-            study.model,
-            [study.tokens[row] for row in prompt.dev.rows],
-            torch.from_numpy(prompt.dev.labels),
-            study.tuned.vectors[number],
-            study.tuned.heads[number],
-            torch.from_numpy(off),
-            rows_per_pass=100,
-            precision_name="float32",
-            advance=lambda rows: None,
-        )
+    for number in range(PROMPTS):
+        questions = np.flatnonzero(study.task._prompt == number)
+        way = Way(RowEdit(), "exact", 10_000)
+        found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
+        correct = found.correct[0]
         assert table["correct"][expected["prompt"] == number].tolist() == correct.tolist()
     assert table["correct"].nunique() > 2
-    assert list(table) == ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total"]
+    names = ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total", "options"]
+    assert list(table) == names
+    assert set(table["options"]) == {2}
 
 
-@pytest.mark.parametrize(("masks_per_unit", "rows_per_pass"), [(1, 1), (3, 100), (64, 5)])
-def test_units_and_passes_do_not_matter(tmp_path, study, off, masks_per_unit, rows_per_pass):
+@pytest.mark.parametrize(("masks_per_unit", "tokens_per_pass"), [(1, 1), (3, 1000), (64, 50), (64, None)])
+def test_units_and_passes_do_not_matter(tmp_path, study, off, masks_per_unit, tokens_per_pass):
     tables = []
-    for name, sizes in {"one": (2, 4), "other": (masks_per_unit, rows_per_pass)}.items():
+    for name, sizes in {"one": (2, 40), "other": (masks_per_unit, tokens_per_pass)}.items():
         write_masks(tmp_path / name, off)
         run(tmp_path / name, study, *sizes)
         tables.append(RunFolder(tmp_path / name).ablation_table.read_bytes())
@@ -168,11 +166,11 @@ def test_units_that_are_there_are_kept(tmp_path, study, off):
 
 def test_an_interruption_leaves_whole_parts(tmp_path, study, off):
     class Interrupt(Silent):
-        left = 10
+        left = 30
 
         def advance(self, amount=1):
-            self.left -= 1
-            if not self.left:
+            self.left -= amount
+            if self.left <= 0:
                 raise KeyboardInterrupt
 
     write_masks(tmp_path / "part", off)
@@ -212,8 +210,8 @@ def test_masks_are_read_as_they_were_written(tmp_path):
     off = np.random.default_rng(3).random((4, 21)) < 0.3
     write_masks(tmp_path, off)
     table, read = read_masks(RunFolder(tmp_path))
-    assert read.dtype == torch.bool
-    assert np.array_equal(read.numpy(), off)
+    assert read.dtype == np.bool_
+    assert np.array_equal(read, off)
     assert table["mask"].tolist() == [0, 1, 2, 3]
     assert table["kind"].tolist() == KINDS[:4]
 
@@ -225,3 +223,88 @@ def test_masks_that_are_not_there_or_not_finished(tmp_path, study, off):
     with pytest.raises(StageError, match="not finished; run emoscale mask"):
         run(tmp_path, study)
     assert not RunFolder(tmp_path).ablation.exists()
+
+
+def test_equal_masks_are_evaluated_once(tmp_path, study, off):
+    """Each has its own line all the same; also where what it does is drawn for it."""
+    doubled = off.copy()
+    doubled[3], doubled[4] = off[1], off[1]
+    write_activations(tmp_path)
+    write_masks(tmp_path, doubled)
+    steps = Steps()
+    run(tmp_path, study, progress=steps, edit="resample")
+    assert steps.advanced == 12 * 3
+    table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
+    assert table["mask"].tolist() == PROMPTS * [0, 1, 2, 3, 4]
+    assert table["kind"].tolist() == PROMPTS * KINDS
+    correct = table["correct"].to_numpy().reshape(PROMPTS, MASK_COUNT)
+    assert np.array_equal(correct[:, 3], correct[:, 1])
+    assert np.array_equal(correct[:, 4], correct[:, 1])
+    assert not np.array_equal(correct[:, 2], correct[:, 1])
+
+
+VALUES = np.random.default_rng(7).normal(size=(7, NEURONS)).astype(np.float32)
+
+
+def write_activations(path, values=VALUES, complete=True):
+    rows, neurons = values.shape
+    text = {name: np.array(["x"] * rows, object) for name in ("concept", "replicate")}
+    numbers = {name: np.arange(rows) for name in ("item", "position", "token_id")}
+    neuron = {name: np.arange(neurons) for name in ("layer", "expert", "unit")}
+    chunks = {"observation": 4, "neuron": 5}
+    store = create_store(RunFolder(path).activations, ACTIVATIONS, text | numbers | neuron, chunks)
+    store.write("activations", values)
+    if complete:
+        store.mark_complete()
+
+
+@pytest.mark.parametrize(("edit", "factor"), [("zero", 0.5), ("scale", 0.0), ("scale", 1.0), ("mean", 0.5)])
+def test_edits_by_name(tmp_path, study, off, edit, factor):
+    write_activations(tmp_path)
+    write_masks(tmp_path, off)
+    run(tmp_path, study, edit=edit, factor=factor)
+    correct = pd.read_parquet(RunFolder(tmp_path).ablation_table)["correct"].to_numpy().reshape(PROMPTS, -1)
+    edits = {"zero": Edit(), "mean": Edit("replace", donors=torch.from_numpy(VALUES.mean(axis=0)[None]))}
+    way = Way(RowEdit(edits.get(edit, Edit("scale", factor))), "exact", 10_000)
+    for number in range(PROMPTS):
+        questions = np.flatnonzero(study.task._prompt == number)
+        found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
+        assert correct[number].tolist() == found.correct[0].tolist()
+    assert (edit, factor) != ("scale", 1.0) or (correct == correct[:, :1]).all()
+
+
+def test_edits_need_finished_activations(tmp_path, study, off):
+    write_masks(tmp_path, off)
+    with pytest.raises(InputError, match="no store is here"):
+        run(tmp_path, study, edit="mean")
+    write_activations(tmp_path, complete=False)
+    with pytest.raises(StageError, match="not finished; run emoscale extract"):
+        run(tmp_path, study, edit="resample")
+
+
+@pytest.mark.parametrize(
+    ("rates", "most", "best"),
+    [
+        ([1, 2, 4, 4], 10**6, 4 * SMALLEST),
+        ([1, 1, 4], 10**6, SMALLEST),
+        ([1, 2, 4, 8], 3 * SMALLEST, 2 * SMALLEST),
+        ([1, 2, None], 10**6, SMALLEST),
+    ],
+)
+def test_the_budget_is_doubled_while_that_pays(monkeypatch, rates, most, best):
+    """None: there is no memory for so many."""
+    clock = [0.0]
+    monkeypatch.setattr("emoscale.ablation.budget.time.perf_counter", lambda: clock[0])
+
+    def run(tokens):
+        rate = rates[int(np.log2(tokens // SMALLEST))]
+        if rate is None:
+            raise torch.OutOfMemoryError
+        clock[0] += tokens / rate / SMALLEST / 100
+
+    assert find_budget(run, most, one_process()) == best
+
+
+def test_a_run_keeps_its_budget(tmp_path):
+    file = tmp_path / "budget.json"
+    assert [kept_budget(file, lambda budget=budget: budget, one_process()) for budget in (4096, 8192)] == [4096, 4096]

@@ -18,6 +18,7 @@ from emoscale.models.running import run_body
 from emoscale.progress import Silent
 from emoscale.run_folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.tasks import PromptTask
 
 LENGTH, TOKENS = 3, 20
 
@@ -65,15 +66,13 @@ def correct_answers(folder, model, ranks):
     ]
     blank = torch.zeros(2, dtype=torch.float64)
     vectors = torch.randn(2, LENGTH, model.outline.config.hidden_size, generator=torch.Generator().manual_seed(2))
+    tuned = TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long())
     ablate(
         RunFolder(folder),
-        prompted,
-        tokens,
-        prompts,
-        TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long()),
+        model,
+        PromptTask(prompted, tokens, prompts, tuned),
         masks_per_unit=2,
-        rows_per_pass=7,
-        precision="float32",
+        tokens_per_pass=150,
         ranks=ranks,
         progress=Silent(),
     )

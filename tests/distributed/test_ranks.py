@@ -134,7 +134,7 @@ def write_inputs(folder, model):
         "tuning": {"seeds": [1, 3], "layout": "prefix", "prompt_length": 3, "epochs": 1, "prompts_per_group": 3},
         "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 16},
         "masks": {"k": [5, 0.5], "draws": 2},
-        "ablation": {"masks_per_unit": 7, "rows_per_pass": 16},
+        "ablation": {"masks_per_unit": 7, "tokens_per_pass": 300},
         "machine": {"device": "cpu"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -17,7 +17,7 @@ from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.tuning.training import GroupTrainer, Schedule
 
 LENGTH = 3
-SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, rows_per_pass=7, precision="float32")
+SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, rows_per_pass=7, precision="exact")
 CASES = [("bert-encoder", "prefix"), ("roberta", "mask-first"), ("llama", "prefix")]
 
 GOOD = ["she felt joy", "happy news", "a gift, glad thanks", "He won the game", "they felt happy", "friend was glad"]
