@@ -20,7 +20,7 @@ from emoscale.store import create_store
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5
-KINDS = ["none", "selective", "selective", "random", "random"]
+KINDS = ["none", "selective", "selective", "uniform", "uniform"]
 
 
 def write_masks(path, off, complete=True):
