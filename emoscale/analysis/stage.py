@@ -48,7 +48,8 @@ def analyze(
     Parameters
     ----------
     folder : RunFolder
-        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store.
+        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store. Every
+        kind of mask in it but ``none`` and ``selective`` is a control, and is compared by itself.
     scores : ndarray, float, shape (C, A)
         Attribute scores of the concepts.
     concepts : sequence of str, length C
@@ -69,7 +70,8 @@ def analyze(
     Returns
     -------
     dict
-        ``tables`` (names), ``k`` (sizes compared), ``pairs`` (selective-random pairs) and ``human_data`` (bool).
+        ``tables`` (names), ``k`` (sizes compared), ``controls`` (their kinds), ``pairs`` (selective-control pairs) and
+        ``human_data`` (bool).
 
     Raises
     ------
@@ -80,7 +82,7 @@ def analyze(
     paired = paired_accuracies(accuracies)
     if paired.empty:
         raise StageError(
-            f"{folder.ablation_table}: no prompt has both selective and random masks of one size; "
+            f"{folder.ablation_table}: no prompt has both selective and control masks of one size; "
             "run mask and ablate again with --fresh"
         )
     ks = sorted({int(k) for k in paired["k"]})
@@ -91,7 +93,7 @@ def analyze(
         "drop_by_concept": drop_table(paired, ["concept"]),
         "drop_by_concept_attribute": drop_table(paired, ["concept", "attribute"]),
         "accuracy": accuracy_table(accuracies),
-        "random_draws": draws,
+        "control_draws": draws,
         "unimodality": unimodality(paired),
     }
     if dissimilarity is not None:
@@ -105,7 +107,13 @@ def analyze(
     for name, table in tables.items():
         folder.write_table(name, table)
         progress.advance()
-    return {"tables": list(tables), "k": ks, "pairs": len(paired), "human_data": dissimilarity is not None}
+    return {
+        "tables": list(tables),
+        "k": ks,
+        "controls": [str(control) for control in paired["control"].unique()],
+        "pairs": len(paired),
+        "human_data": dissimilarity is not None,
+    }
 
 
 def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence[str]) -> pd.DataFrame:
