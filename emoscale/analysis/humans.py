@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from emoscale.analysis.manipulation import SIZE
+from emoscale.analysis.manipulation import SIZE, mean_drops
 from emoscale.analysis.significance import correlation_interval, mean_tests, q_values
 
 _FEWEST = 3
@@ -58,7 +58,7 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
         Columns ``control``, ``k``, ``concept``, ``r`` (Pearson, over the attributes). NaN where fewer than 3 attributes
         have both values or either does not vary.
     """
-    drops = -paired.pivot_table("d", [*SIZE, "concept"], "attribute", observed=True)
+    drops = mean_drops(paired)
     r, _ = _correlations(drops, importances)
     return drops.index.to_frame(index=False).assign(r=r)
 
@@ -80,11 +80,7 @@ def mean_drop_correlation(paired: pd.DataFrame, importances: pd.DataFrame) -> pd
         Columns ``control``, ``k``, ``r`` (Pearson), ``ci_low``, ``ci_high`` (95 %, by Fisher's z), ``p`` (two-sided),
         ``attributes``.
     """
-    drops = (
-        -paired.pivot_table("d", [*SIZE, "concept"], "attribute", observed=True)
-        .groupby(level=SIZE, observed=True)
-        .mean()
-    )
+    drops = mean_drops(paired).groupby(level=SIZE, observed=True).mean()
     r, n = _correlations(drops, importances)
     df = max(n - 2, 1)
     # (1 - r)(1 + r) is 0 for a perfect correlation, whose p is 0.

@@ -65,6 +65,22 @@ def _controls(accuracies: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(control=pd.Categorical(kinds, list(dict.fromkeys(kinds)), ordered=True))
 
 
+def mean_drops(paired: pd.DataFrame) -> pd.DataFrame:
+    """Average the drop (-d) over each concept's prompts.
+
+    Parameters
+    ----------
+    paired : DataFrame
+        From `paired_accuracies`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``control``, ``k`` and ``concept``, one column an attribute; NaN where there was no pair.
+    """
+    return -paired.pivot_table("d", [*SIZE, "concept"], "attribute", observed=True)
+
+
 def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Test how much worse the model is after selective than after control masks, for each control, k and group.
 

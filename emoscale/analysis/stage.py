@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.analysis.dose_response import dose_response
 from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.participants import importance_intervals, noise_ceiling
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.specificity import specificity, specificity_summary
 from emoscale.analysis.unimodality import unimodality
 from emoscale.errors import StageError
 from emoscale.progress import Progress
@@ -27,8 +30,12 @@ HUMAN_TABLES = (
     "correlation_by_concept",
     "human_comparison",
     "mean_drop_correlation",
+    "mixed_model",
     "noise_ceiling",
 )
+
+SEVERAL_SIZES = "dose_response"
+"""The table that there is only with masks of two sizes or more."""
 
 
 def analyze(
@@ -86,6 +93,7 @@ def analyze(
             "run mask and ablate again with --fresh"
         )
     ks = sorted({int(k) for k in paired["k"]})
+    populations = _population_tables(folder, attributes, ks, alpha)
     draws = random_draws(accuracies)
     tables = {
         "drop_overall": overall_drop(paired, draws),
@@ -95,13 +103,17 @@ def analyze(
         "accuracy": accuracy_table(accuracies),
         "control_draws": draws,
         "unimodality": unimodality(paired),
+        "specificity": specificity(paired, scores, concepts, attributes),
+        "specificity_summary": specificity_summary(paired, scores, concepts, attributes),
     }
+    if len(ks) > 1:
+        tables[SEVERAL_SIZES] = dose_response(paired)
     if dissimilarity is not None:
         rdms = decimal_distances(scores) if rdms is None else rdms
         tables |= _human_tables(paired, rdms, attributes, dissimilarity, participants)
-    tables |= _population_tables(folder, attributes, ks, alpha)
+    tables |= populations
 
-    for name in set(HUMAN_TABLES) - set(tables):
+    for name in {*HUMAN_TABLES, SEVERAL_SIZES} - set(tables):
         (folder.tables / f"{name}.csv").unlink(missing_ok=True)
     progress.start(len(tables), "tables")
     for name, table in tables.items():
@@ -158,6 +170,7 @@ def _human_tables(
         "correlation_by_concept": correlations,
         "human_comparison": human_comparison(correlations),
         "mean_drop_correlation": mean_drop_correlation(paired, importances),
+        "mixed_model": mixed_model(paired, importances),
     }
 
 

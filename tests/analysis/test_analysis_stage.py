@@ -25,8 +25,12 @@ COMPARING = {
     "correlation_by_concept",
     "human_comparison",
     "mean_drop_correlation",
+    "mixed_model",
+    "dose_response",
+    "specificity",
+    "specificity_summary",
 }
-HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation"}
+HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model"}
 
 
 class Counting(Silent):
@@ -150,6 +154,24 @@ def test_without_human_data_no_human_table_stays(folder):
     assert not told["human_data"]
     assert not HUMAN & set(written(folder))
     assert "drop_overall" in written(folder)
+
+
+def test_with_one_size_there_is_no_dose_response(folder):
+    analyzed(folder)
+    table = pd.read_parquet(folder.ablation_table)
+    table[table["k"] != 4].to_parquet(folder.ablation_table)
+    told = analyzed(folder)
+    assert told["k"] == [2]
+    assert "dose_response" not in written(folder)
+    assert set(told["tables"]) == set(written(folder))
+
+
+def test_chance_is_that_of_the_ablation_table(folder):
+    analyzed(folder)
+    assert (folder.table("accuracy")["chance"] == 0.5).all()
+    pd.read_parquet(folder.ablation_table).assign(options=4).to_parquet(folder.ablation_table)
+    analyzed(folder)
+    assert (folder.table("accuracy")["chance"] == 0.25).all()
 
 
 def test_one_replicate_and_no_spread_leave_empty_cells(folder):
