@@ -9,8 +9,7 @@ from emoscale.errors import InputError, StageError
 from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.store import open_store
-from emoscale_kernels import empty_moments, update_moments
+from emoscale.store import mean_activations, open_store
 
 
 def mean_absolute_activation(folder: RunFolder, progress: Progress) -> NDArray[np.float64]:
@@ -41,19 +40,8 @@ def mean_absolute_activation(folder: RunFolder, progress: Progress) -> NDArray[n
     store = open_store(folder.activations, ACTIVATIONS)
     if not store.complete:
         raise StageError(f"{folder.activations}: not finished; run `emoscale extract` to its end first")
-    (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
-    level = np.empty(neurons)
-    progress.start(neurons, "neurons")
-    for first in range(0, neurons, width):
-        block = slice(first, min(first + width, neurons))
-        moments = empty_moments(1, block.stop - first)
-        for start in range(0, rows, height):
-            values = store.read("activations", observation=slice(start, start + height), neuron=block)
-            update_moments(moments, np.abs(values), np.zeros(len(values), dtype=np.int64))
-        # Only an infinite value makes the mean of those that are there NaN.
-        level[block] = np.where(np.isnan(moments.mean[0]), np.inf, moments.mean[0])
-        progress.advance(block.stop - first)
-    return level
+    progress.start(store.sizes["neuron"], "neurons")
+    return mean_activations(store, np.abs, progress.advance)
 
 
 def level_bins(level: NDArray[np.float64], bins: int) -> NDArray[np.intp]:

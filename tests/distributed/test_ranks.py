@@ -209,11 +209,16 @@ ROWS = {
     [("texts", 3), ("tokens", 2), ("tokens", 3), ("templates", 3), ("moments", 2), ("moments", 3)],
 )
 def test_any_number_of_processes_leave_the_same_stores(runs, config, kind, processes):
-    chosen = [word for setting in ROWS[kind] for word in ("--set", setting)]
+    chosen = [word for setting in (*ROWS[kind], "machine.threads=1") for word in ("--set", setting)]
     alone, together = runs / f"{kind}-1", runs / f"{kind}-{processes}"
     usual = torch.get_num_threads()
     if not alone.exists():
-        run(load_settings(config, ROWS[kind]), RunFolder(alone), Console(quiet=True), only="extract")
+        run(
+            load_settings(config, [*ROWS[kind], "machine.threads=1"]),
+            RunFolder(alone),
+            Console(quiet=True),
+            only="extract",
+        )
     torch.set_num_threads(usual)
     torchrun("extract", config, together, *chosen, processes=processes)
     stores = ["inputs.zarr", "moments.zarr" if kind == "moments" else "activations.zarr"]
