@@ -73,6 +73,7 @@ class Study:
             blank,
             blank,
             blank.long(),
+            blank.long(),
         )
 
 

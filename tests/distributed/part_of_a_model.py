@@ -70,7 +70,7 @@ def correct_answers(folder, model, ranks):
         prompted,
         tokens,
         prompts,
-        TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long()),
+        TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long(), blank.long()),
         masks_per_unit=2,
         rows_per_pass=7,
         precision="float32",
