@@ -1,8 +1,8 @@
 """How long do many masks take, how far is that from the bare forward passes, and how do other ways compare?
 
-A random model of RoBERTa-base's shape (12 x 3,072 neurons, 50,265 words, prompts of 100 vectors, read at the mask by two
-words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) judge the same held-out texts of GoEmotions
-under the same random masks, in one process:
+A random model of RoBERTa-base's shape (12 x 3,072 neurons, 50,265 words, prompts of 100 vectors, read at the mask by
+two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) judge the same held-out texts of
+GoEmotions under the same random masks, in one process:
 
 - study: the published loop written plainly: for every mask the model is loaded anew from its folder, texts are padded
   to 256 tokens, a batch has 100 of them, the head gives every word at every position;
@@ -11,10 +11,11 @@ under the same random masks, in one process:
 - ours, in float32 (exact) and, where the processor has it, in bfloat16;
 - bare: the forward passes alone, of the same rows and lengths as ours, without masks, prompts or head.
 
-`speedup_study`, `speedup_hooks` and `speedup_nnsight` are their time over ours, `overhead` is ours over bare, the median
-over --repeats turns in which ours and bare alternate; `speedup_study_bf16` is the study's time over ours in bfloat16.
-`forward_share_of_matmul` is the rate of the bare passes over the machine's for large matrix products. All ways in
-float32 must give the same labels: a text whose two scores differ by less than 1e-4 is left out of that, and counted.
+`speedup_study`, `speedup_hooks` and `speedup_nnsight` are their time over ours, `overhead` is ours over bare, the
+median over --repeats turns in which ours and bare alternate; `speedup_study_bf16` is the study's time over ours in
+bfloat16. `forward_share_of_matmul` is the rate of the bare passes over the machine's for large matrix products. All
+ways in float32 must give the same labels: a text whose two scores differ by less than 1e-4 is left out of that, and
+counted.
 
     python -m benchmarks.ablation [--models roberta,minilm] [--texts N] [--masks N] [--device cuda] [--json FILE]
 
@@ -130,7 +131,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
     off = np.random.default_rng(0).random((masks, language_model.outline.neurons)) < SHARE_OFF
     blank = torch.zeros(1, dtype=torch.float64)
     sample = Sample(np.arange(texts), np.arange(texts) % 2)
-    tuned = TunedPrompts(prompt[None], head[None], blank, blank, blank, blank.long())
+    tuned = TunedPrompts(prompt[None], head[None], blank, blank, blank, blank.long(), blank.long())
     task = PromptTask(model, tokens, [PromptTexts("joy", 1, sample, sample)], tuned)
     return Work(model, task, tokens, prompt, head, off)
 

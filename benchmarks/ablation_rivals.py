@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def hooks(work: Any) -> Callable[[], Tensor]:
         model = work.model.model.module
         for off in torch.from_numpy(work.off):
             handles = hook(work, model, off)
-            found.append(score(work, lambda values, batch, options: call(model, values, batch, options)))
+            found.append(score(work, partial(call, model)))
             for handle in handles:
                 handle.remove()
         return torch.stack(found)

@@ -27,7 +27,9 @@ Counts = dict[str, Any]
 
 def _tune(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     t = inputs.settings.tuning
-    schedule = Schedule(t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.rows_per_pass, t.precision)
+    schedule = Schedule(
+        t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.tokens_per_pass, t.precision, t.patience
+    )
     return tune(
         folder,
         inputs.prompted,

@@ -121,13 +121,16 @@ class TuningSettings(Section):
     verbaliser: Annotated[list[str], Field(min_length=2, max_length=2)] = ["negative", "positive"]
     """Words for "does not show the concept" and "shows it", where the model predicts words."""
     epochs: Count = 2
+    patience: Count | None = None
+    """Epochs without a better result on the held-out texts (accuracy, then loss) after which a prompt is trained no
+    further; each takes all epochs, as published, when left out."""
     batch_size: Count = 16
     learning_rate: Rate = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     prompts_per_group: Count = 27
     """Prompts trained and saved together."""
-    rows_per_pass: Count = 108
-    """Rows of one forward pass."""
+    tokens_per_pass: Count | None = None
+    """The most tokens of one forward pass, padding included; 1,024 on CPUs and 8,192 on GPUs when left out."""
     precision: Precision = "auto"
 
 

@@ -196,6 +196,20 @@ def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     assert not RunFolder(runs / stage).commits(RunFolder(runs / stage).activations).exists()
 
 
+def test_two_processes_share_the_prompts_out(runs, config):
+    """With as many threads in each: backward sums in another order on more, which shows in the last bits."""
+    threads = ["--set", "machine.threads=1"]
+    usual = torch.get_num_threads()
+    run(load_settings(config, threads[1:]), RunFolder(runs / "tuned-1"), Console(quiet=True), only="tune")
+    torch.set_num_threads(usual)
+    said = torchrun("tune", config, runs / "tuned-2", *threads)
+    assert said.count("tune ") == 1
+    assert len(files_of(runs / "tuned-1" / "prompts")) == 3
+    for result in ("prompts", "prompts.parquet"):
+        assert files_of(runs / "tuned-2" / result) == files_of(runs / "tuned-1" / result)
+    assert RunFolder(runs / "tuned-2").manifest()["hardware"]["ranks"] == 2
+
+
 ROWS = {
     "texts": ["extraction.rows=texts", "extraction.split=all", "extraction.dtype=float16"],
     "tokens": ["extraction.rows=tokens", "extraction.block_rows=7", "extraction.dtype=bfloat16"],
