@@ -88,7 +88,7 @@ def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_fold
         "ablation.templates 'she felt': has no field; it must have {text}, each once",
     ]
     assert problems(ablation={"task": "words", "words": ["negative", "surprise"]}) == [
-        "ablation.words 'surprise': 3 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"
+        "ablation.words 'surprise': 9 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"
     ]
     (told,) = problems(ablation={"task": "words", "words": ["negative", ""]})
     assert told.startswith("ablation.words '': unknown")
