@@ -87,7 +87,10 @@ class Inputs:
     @cached_property
     def answer_words(self) -> list[int]:
         """Tokens of the two answers to what is asked in plain words."""
-        return _word_tokens(self.outline, "ablation.words", self.settings.ablation.words)
+        words = self.settings.ablation.words
+        if not all(word.strip() for word in words):
+            raise InputError(f"ablation.words {words}: one is empty; give two words")
+        return _word_tokens(self.outline, "ablation.words", words)
 
     @cached_property
     def choice_questions(self) -> ChoiceQuestions:

@@ -150,31 +150,6 @@ def _report(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     return {"figures": len(done["figures"])}
 
 
-def _facts(inputs: Inputs) -> dict[str, str]:
-    s, outline, concepts = inputs.settings, inputs.outline, inputs.concepts
-    train, dev = (inputs.texts["split"].eq(split).sum() for split in ("train", "dev"))
-    source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
-    rows = {
-        "prompts": "its tuned prompts",
-        "templates": "carrier sentences that name it",
-        "texts": "the texts labelled with it",
-        "tokens": "the tokens of the texts labelled with it",
-    }[s.extraction.rows]
-    return {
-        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
-        "Weights (SHA-256)": inputs.weights_sha256,
-        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers",
-        "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
-        "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
-        "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
-        **_prompt_facts(inputs),
-        **_question_facts(inputs),
-        "A concept is represented by": rows,
-        "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
-        "Random controls": f"{s.masks.draws} for each k",
-    }
-
-
 def _prompt_facts(inputs: Inputs) -> dict[str, str]:
     s = inputs.settings
     if "prompts" not in (s.extraction.rows, s.ablation.task):
@@ -200,6 +175,31 @@ def _question_facts(inputs: Inputs) -> dict[str, str]:
         count, answers = len(inputs.choice_questions.table), f"answered by one of {len(inputs.concepts.names)} concepts"
         templates = a.templates or CHOICE_TEMPLATES
     return {"Questions": f"{count:,}, {answers}: {' · '.join(templates)}"}
+
+
+def _facts(inputs: Inputs) -> dict[str, str]:
+    s, outline, concepts = inputs.settings, inputs.outline, inputs.concepts
+    train, dev = (inputs.texts["split"].eq(split).sum() for split in ("train", "dev"))
+    source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
+    rows = {
+        "prompts": "its tuned prompts",
+        "templates": "carrier sentences that name it",
+        "texts": "the texts labelled with it",
+        "tokens": "the tokens of the texts labelled with it",
+    }[s.extraction.rows]
+    return {
+        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
+        "Weights (SHA-256)": inputs.weights_sha256,
+        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers",
+        "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
+        "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
+        "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
+        **_prompt_facts(inputs),
+        **_question_facts(inputs),
+        "A concept is represented by": rows,
+        "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
+        "Random controls": f"{s.masks.draws} for each k",
+    }
 
 
 STAGES: dict[str, Callable[[Inputs, RunFolder, Progress], Counts]] = {

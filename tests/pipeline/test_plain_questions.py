@@ -90,8 +90,9 @@ def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_fold
     assert problems(ablation={"task": "words", "words": ["negative", "surprise"]}) == [
         "ablation.words 'surprise': 9 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"
     ]
-    (told,) = problems(ablation={"task": "words", "words": ["negative", ""]})
-    assert told.startswith("ablation.words '': unknown")
+    assert problems(ablation={"task": "words", "words": ["negative", " "]}) == [
+        "ablation.words ['negative', ' ']: one is empty; give two words"
+    ]
     (told,) = problems(model={"name": str(tiny_folder("bert"))})
     assert "does not continue a text (masked-lm)" in told
     (told,) = problems(model={"name": str(tiny_folder("bert-encoder"))}, ablation={"task": "words"})
