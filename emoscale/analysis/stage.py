@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.analysis.choice import choice_tables
 from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
@@ -98,6 +99,8 @@ def analyze(
         rdms = decimal_distances(scores) if rdms is None else rdms
         tables |= _human_tables(paired, rdms, attributes, dissimilarity, participants)
     tables |= _population_tables(folder, attributes, ks, alpha)
+    if "top3" in accuracies:
+        tables |= choice_tables(accuracies, concepts)
 
     for name in set(HUMAN_TABLES) - set(tables):
         (folder.tables / f"{name}.csv").unlink(missing_ok=True)

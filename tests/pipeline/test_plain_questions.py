@@ -36,6 +36,14 @@ def test_which_concept_a_text_shows(cli, plain):
     for scoring in ("", "_token", "_character"):
         assert (table[f"correct{scoring}"] <= table[f"top3{scoring}"]).all()
     assert (np.stack(table["chosen"]).sum(axis=1) == 2).all()
+    scorings = ["raw", "token", "character"]
+    choice = pd.read_csv(plain.out / "tables" / "choice.csv")
+    assert choice["scoring"].unique().tolist() == scorings
+    unmasked = table[table["kind"] == "none"]
+    accuracy = choice[(choice["kind"] == "none") & (choice["scoring"] == "raw")]["accuracy"]
+    assert accuracy.tolist() == [(unmasked["correct"] / unmasked["total"]).mean()]
+    confusion = pd.read_csv(plain.out / "tables" / "confusion.csv")
+    assert set(confusion["answer"]) == set(CONCEPTS)
     report = (plain.out / "report.html").read_text(encoding="utf-8")
     assert "16, answered by one of 4 concepts" in report
     assert "vectors each" not in report
