@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ from emoscale.selectivity import Computers
 from emoscale.selectivity.row_measures import FROM_RANKS
 from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
+from emoscale.tasks.choice import ChoiceQuestions, choice_questions
+from emoscale.tasks.words import WordQuestions, word_questions
 
 
 class Inputs:
@@ -75,6 +77,27 @@ class Inputs:
             dev_limit=s.dev_texts,
             negatives=s.negatives,
         )
+
+    @cached_property
+    def word_questions(self) -> WordQuestions:
+        """What is asked in plain words."""
+        texts, templates = self.texts["text"].tolist(), self.settings.ablation.templates
+        return word_questions(self.outline, texts, self.prompt_texts, templates, self.settings.stimuli.max_tokens)
+
+    @cached_property
+    def answer_words(self) -> list[int]:
+        """Tokens of the two answers to what is asked in plain words."""
+        words = self.settings.ablation.words
+        if not all(word.strip() for word in words):
+            raise InputError(f"ablation.words {words}: one is empty; give two words")
+        return _word_tokens(self.outline, "ablation.words", words)
+
+    @cached_property
+    def choice_questions(self) -> ChoiceQuestions:
+        """Texts to be continued by a concept's name."""
+        s, names, templates = self.settings.stimuli, self.concepts.names, self.settings.ablation.templates
+        check_labels(self.texts, names)
+        return choice_questions(self.outline, self.texts, names, templates, s.max_tokens, s.dev_texts, s.seed)
 
     @cached_property
     def sentences(self) -> pd.DataFrame:
@@ -173,13 +196,7 @@ class Inputs:
             self._check_rows,
         ]
         if self.settings.extraction.rows == "prompts" or not {"extract", "select"}.issuperset(stages):
-            checks += [
-                lambda: self.texts,
-                lambda: self.prompt_texts,
-                self._check_k,
-                self._check_verbaliser,
-                self._check_length,
-            ]
+            checks += [lambda: self.texts, self._check_k, *self._task_checks(stages)]
         if "select" in stages:
             checks.append(self.computers.check)
         problems: list[str] = []
@@ -193,6 +210,15 @@ class Inputs:
             raise InputError(dict.fromkeys(problems))
         if not {"tune", "extract", "ablate"}.isdisjoint(stages):
             _ = self.model
+
+    def _task_checks(self, stages: Collection[str]) -> list[Callable[[], Any]]:
+        checks: dict[str, list[Callable[[], Any]]] = {
+            "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
+            "words": [lambda: self.word_questions, lambda: self.answer_words],
+            "choice": [lambda: self.choice_questions],
+        }
+        is_tuned = self.settings.extraction.rows == "prompts" or "tune" in stages
+        return [*(checks["prompts"] if is_tuned else []), *checks[self.settings.ablation.task]]
 
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons
@@ -278,3 +304,10 @@ class Inputs:
         ]
         if problems:
             raise InputError(problems)
+
+
+def _word_tokens(outline: ModelOutline, setting: str, words: Sequence[str]) -> list[int]:
+    try:
+        return verbaliser_tokens(outline, words)
+    except InputError as error:
+        raise InputError(problem.replace("tuning.verbaliser", setting, 1) for problem in error.problems) from error

@@ -176,10 +176,22 @@ def _left_to_do(
 ) -> list[str]:
     if holds_run(folder) and not (fresh and only is None):
         check_same_settings(folder, settings, inputs_sha256)
-    todo = [stage for stage in ([only] if only else NEEDS) if fresh or not _is_done(folder, stage)]
+    todo = [stage for stage in ([only] if only else _stages(settings)) if fresh or not _is_done(folder, stage)]
     if only and todo:
         _check_needs(folder, only, settings)
     return todo
+
+
+def _stages(settings: Settings) -> list[str]:
+    """Return the stages of a whole run; prompts that no other stage uses are not tuned."""
+    is_tuned = any(_uses_prompts(stage, settings) for stage, needs in NEEDS.items() if "tune" in needs)
+    return [stage for stage in NEEDS if is_tuned or stage != "tune"]
+
+
+def _uses_prompts(stage: str, settings: Settings) -> bool:
+    """Whether a stage that comes after tuning needs its prompts: sentences, texts and plain questions are there."""
+    wanted = {"extract": settings.extraction.rows, "ablate": settings.ablation.task}
+    return wanted.get(stage, "prompts") == "prompts"
 
 
 def _nothing_done(folder: RunFolder, console: Console, only: str | None) -> bool:
@@ -193,8 +205,7 @@ def _is_done(folder: RunFolder, stage: str) -> bool:
 
 
 def _check_needs(folder: RunFolder, stage: str, settings: Settings) -> None:
-    # Only prompts are there to extract after tuning; sentences and texts are there from the start.
-    spared = {"tune"} if stage == "extract" and settings.extraction.rows != "prompts" else set()
+    spared = set() if _uses_prompts(stage, settings) else {"tune"}
     missing = [need for need in NEEDS[stage] if need not in spared and not _is_done(folder, need)]
     if missing:
         raise InputError(

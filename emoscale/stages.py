@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,9 @@ from emoscale.progress import Progress
 from emoscale.report import write_report
 from emoscale.run_folder import RunFolder
 from emoscale.selectivity import select
-from emoscale.tasks import PromptTask, Task
+from emoscale.tasks import ChoiceTask, PromptTask, Task, WordsTask
+from emoscale.tasks.choice import CHOICE_TEMPLATES
+from emoscale.tasks.words import WORD_TEMPLATES
 from emoscale.tuning import tune
 from emoscale.tuning.training import Schedule
 
@@ -127,7 +129,11 @@ def _prompt_task(inputs: Inputs, folder: RunFolder) -> Task:
     return PromptTask(inputs.prompted, inputs.tokens, inputs.prompt_texts, load_prompts(folder.prompts))
 
 
-TASKS: dict[str, Callable[[Inputs, RunFolder], Task]] = {"prompts": _prompt_task}
+TASKS: dict[str, Callable[[Inputs, RunFolder], Task]] = {
+    "prompts": _prompt_task,
+    "words": lambda inputs, _: WordsTask(inputs.model, inputs.word_questions, inputs.answer_words),
+    "choice": lambda inputs, _: ChoiceTask(inputs.model, inputs.choice_questions),
+}
 """What a model can be asked, by `ablation.task`."""
 
 
@@ -150,10 +156,36 @@ def _report(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     return {"figures": len(done["figures"])}
 
 
+def _prompt_facts(inputs: Inputs) -> dict[str, str]:
+    s = inputs.settings
+    if "prompts" not in (s.extraction.rows, s.ablation.task):
+        return {}
+    first = inputs.prompt_texts[0]
+    return {
+        "Prompts": (
+            f"{len(inputs.prompt_texts)} ({len(inputs.concepts.names)} concepts × {len(s.tuning.seeds)} seeds), "
+            f"{s.tuning.prompt_length} vectors each; for the first, {len(first.train)} texts to learn from and "
+            f"{len(first.dev)} held out, half of them showing the concept"
+        )
+    }
+
+
+def _question_facts(inputs: Inputs) -> dict[str, str]:
+    a = inputs.settings.ablation
+    if a.task == "prompts":
+        return {}
+    if a.task == "words":
+        count, answers = len(inputs.word_questions.table), f"answered “{a.words[0]}” or “{a.words[1]}”"
+        templates: Sequence[str] = a.templates or WORD_TEMPLATES[inputs.outline.kind]
+    else:
+        count, answers = len(inputs.choice_questions.table), f"answered by one of {len(inputs.concepts.names)} concepts"
+        templates = a.templates or CHOICE_TEMPLATES
+    return {"Questions": f"{count:,}, {answers}: {' · '.join(templates)}"}
+
+
 def _facts(inputs: Inputs) -> dict[str, str]:
     s, outline, concepts = inputs.settings, inputs.outline, inputs.concepts
     train, dev = (inputs.texts["split"].eq(split).sum() for split in ("train", "dev"))
-    per_prompt = inputs.prompt_texts[0]
     source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
     rows = {
         "prompts": "its tuned prompts",
@@ -168,11 +200,8 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
         "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
         "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
-        "Prompts": (
-            f"{len(inputs.prompt_texts)} ({len(concepts.names)} concepts × {len(s.tuning.seeds)} seeds), "
-            f"{s.tuning.prompt_length} vectors each; for the first, {len(per_prompt.train)} texts to learn from and "
-            f"{len(per_prompt.dev)} held out, half of them showing the concept"
-        ),
+        **_prompt_facts(inputs),
+        **_question_facts(inputs),
         "A concept is represented by": rows,
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": _controls(s.masks),

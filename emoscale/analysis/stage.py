@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.analysis.choice import choice_tables
 from emoscale.analysis.dose_response import dose_response
 from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
@@ -112,6 +113,8 @@ def analyze(
         rdms = decimal_distances(scores) if rdms is None else rdms
         tables |= _human_tables(paired, rdms, attributes, dissimilarity, participants)
     tables |= populations
+    if "top3" in accuracies:
+        tables |= choice_tables(accuracies, concepts)
 
     for name in {*HUMAN_TABLES, SEVERAL_SIZES} - set(tables):
         (folder.tables / f"{name}.csv").unlink(missing_ok=True)

@@ -210,8 +210,15 @@ class MaskSettings(Section):
 class AblationSettings(Section):
     """Inference with neurons edited."""
 
-    task: Literal["prompts"] = "prompts"
-    """What the model is asked: ``prompts``, whether held-out texts show a concept, with the concept's tuned prompts."""
+    task: Literal["prompts", "words", "choice"] = "prompts"
+    """What the model is asked: ``prompts``, whether held-out texts show a concept, with the concept's tuned prompts;
+    ``words``, the same in plain words; ``choice``, which of all concepts a text shows, by how likely the model finds
+    each one's name after it (causal models)."""
+    templates: list[str] | None = None
+    """What texts are put into, by tasks in plain words: with ``{text}``; for ``words`` also ``{concept}``, and
+    ``{mask}`` for masked models. Several are replicates. Built-in ones when left out."""
+    words: Annotated[list[str], Field(min_length=2, max_length=2)] = ["no", "yes"]
+    """Of ``task: words``: those for "does not show the concept" and "shows it"."""
     edit: Literal["zero", "scale", "mean", "resample"] = "zero"
     """What becomes of masked neurons: 0, as published; ``factor`` times themselves; their mean over the extraction's
     rows; or what they were in one of these rows, drawn for each text and mask."""

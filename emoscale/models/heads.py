@@ -40,9 +40,11 @@ def reading(
 
     tokens: list[int] = []
 
-    def begin(_module: nn.Module, _args: Any, inputs: dict[str, Any]) -> None:
+    def begin(_module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
         given = inputs.get("inputs_embeds")
-        tokens[:] = [(inputs["input_ids"] if given is None else given).shape[1]]
+        if given is None:  # token ids come by name or, in GPT-2, first
+            given = inputs["input_ids"] if "input_ids" in inputs else args[0]
+        tokens[:] = [given.shape[1]]
 
     def narrow(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         values = args[0]

@@ -86,7 +86,8 @@ def drop_by_attribute(findings: Findings) -> Drawing:
         "Which attributes’ neurons the model needs.",
         f"Accuracy lost with the {findings.k:,} neurons of an attribute, beyond what is lost with as many random ones; "
         f"lines are 95% intervals over prompts, not corrected for the number of attributes. Right of zero for "
-        f"{count(above, 'attribute')}, left for {below}.{band_told}",
+        f"{count(above, 'attribute')}, left for {below}."
+        f"{band_told}",
         alt,
     )
 

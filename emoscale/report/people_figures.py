@@ -81,8 +81,8 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
         "Does the model need what people need?",
         f"Each dot is an attribute: to the right if it matters to people, high up if the model loses more without its "
         f"{findings.k:,} neurons than without random ones (mean over concepts). Each thin line is the trend within one "
-        f"concept, the thick one their mean. Lines that rise mean that model and people agree; here {rising} of "
-        f"{len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
+        f"concept, the thick one their mean. Lines that rise mean that model and people "
+        f"agree; here {rising} of {len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
         f"{interval(comparison['ci_low'], comparison['ci_high'])}.",
         f"Scatter of {count(len(x), 'attribute')} with {count(len(slope), 'trend line')}, {rising} of them rising.",
     )

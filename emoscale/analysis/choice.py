@@ -1,0 +1,117 @@
+"""Where a model chose among all concepts: how often rightly, under each way of scoring, and what it took for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoscale.analysis.significance import mean_tests
+
+RAW = "raw"
+
+
+def choice_tables(answers: pd.DataFrame, concepts: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Make the tables of a run whose model chose among the concepts.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
+        ``total``, ``options``; ``correct`` and ``top3``, and the same with ``_`` and a way of scoring; ``chosen``
+        (counts, as many as concepts).
+    concepts : sequence of str
+        In the order of ``chosen``.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        ``choice`` and ``confusion``.
+    """
+    return {"choice": choice_table(answers), "confusion": confusion_table(answers, concepts)}
+
+
+def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Average accuracy and top-3 accuracy over concepts, for each kind and size of mask.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        See `choice_tables`.
+
+    Returns
+    -------
+    DataFrame
+        One row per kind, k, attribute ("" is the mean over all the kind's masks) and scoring, with ``accuracy`` and
+        ``top3`` (the right answer is among the three highest), each with the two-sided 95 % t interval over concepts
+        (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
+    """
+    scorings = [RAW, *(name.removeprefix("correct_") for name in map(str, answers) if name.startswith("correct_"))]
+    tables = []
+    for number, scoring in enumerate(scorings):
+        end = "" if scoring == RAW else f"_{scoring}"
+        shares = answers[["concept", "kind", "k", "attribute"]].assign(
+            accuracy=answers[f"correct{end}"] / answers["total"], top3=answers[f"top3{end}"] / answers["total"]
+        )
+        tables.append(_over_concepts(shares).assign(scoring=scoring, number=number))
+    table = pd.concat(tables, ignore_index=True).sort_values(["place", "number"], kind="stable", ignore_index=True)
+    table["chance"] = 1 / int(answers["options"].iloc[0])
+    rates = [name + end for name in ("accuracy", "top3") for end in ("", "_low", "_high")]
+    named = {
+        "accuracy_low": "ci_low",
+        "accuracy_high": "ci_high",
+        "top3_low": "top3_ci_low",
+        "top3_high": "top3_ci_high",
+    }
+    return table[["kind", "k", "attribute", "scoring", *rates, "chance"]].rename(columns=named)
+
+
+def _over_concepts(shares: pd.DataFrame) -> pd.DataFrame:
+    """Average each concept's masks and replicates, then the concepts; all attributes together come first."""
+    of_attribute = shares[shares["attribute"] != ""]
+    groups = pd.concat(
+        [shares.assign(attribute=""), of_attribute.assign(attribute=of_attribute["attribute"].astype(str))]
+    )
+    by = ["kind", "k", "attribute"]
+    each = groups.groupby([*by, "concept"], sort=False, observed=True)[["accuracy", "top3"]].mean()
+    summary = each.groupby(level=by, sort=False, observed=True).agg(["size", "mean", "std"])
+    table = summary.index.to_frame(index=False)
+    for name in ("accuracy", "top3"):
+        size, mean, spread = (summary[name, statistic].to_numpy() for statistic in ("size", "mean", "std"))
+        test = mean_tests(size, mean, spread)
+        table = table.assign(**{name: mean, f"{name}_low": test.ci_low, f"{name}_high": test.ci_high})
+    return table.assign(place=_places(shares, table))
+
+
+def confusion_table(answers: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFrame:
+    """Tell which concept was answered how often where another was right, by the first way of scoring.
+
+    Parameters
+    ----------
+    answers, concepts
+        See `choice_tables`.
+
+    Returns
+    -------
+    DataFrame
+        ``kind``, ``k``, ``concept``, ``answer`` and ``share`` of the concept's questions, a mean over attributes,
+        draws and replicates. Shares of one concept sum to 1.
+    """
+    counts: NDArray[np.float64] = np.stack(answers["chosen"].tolist()).astype(np.float64)
+    names = ["kind", "k", "concept"]
+    shares = pd.DataFrame(counts / answers["total"].to_numpy()[:, None], columns=list(concepts))
+    means = shares.groupby([answers[name].to_numpy() for name in names], sort=False).mean()
+    table = means.rename_axis(index=names).reset_index().melt(names, var_name="answer", value_name="share")
+    order = {concept: place for place, concept in enumerate(concepts)}
+    sorted_by = pd.DataFrame(
+        {"mask": _places(answers, table), "concept": table["concept"].map(order), "answer": table["answer"].map(order)}
+    )
+    return table.loc[sorted_by.sort_values(["mask", "concept", "answer"]).index].reset_index(drop=True)
+
+
+def _places(answers: pd.DataFrame, table: pd.DataFrame) -> list[int]:
+    """Number a table's rows by where their kind and k first come in the answers."""
+    places = {pair: place for place, pair in enumerate(dict.fromkeys(zip(answers["kind"], answers["k"], strict=True)))}
+    return [places[pair] for pair in zip(table["kind"], table["k"], strict=True)]

@@ -1,0 +1,116 @@
+"""A model that is given rows of tokens, and read at some of their positions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emoscale.errors import StageError
+from emoscale.models import LanguageModel
+from emoscale.models.heads import reading
+from emoscale.models.shortcuts import narrowable
+
+_TRIED_TOKENS = 7
+_ALIKE = 1e-3
+"""Logits of one row computed in two ways differ by rounding, some 1e-6 of their size."""
+
+
+class RowReader:
+    """A language model with logits, ready for rows of tokens padded on the right.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Masked or causal.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        tokenizer = model.outline.tokenizer
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        takes_cache = "use_cache" in inspect.signature(model.module.forward).parameters
+        self._options: dict[str, Any] = {"use_cache": False} if takes_cache else {}
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Lay rows side by side.
+
+        Returns
+        -------
+        ids, attention : Tensor
+            Shape (rows, tokens), int64, on the model's device; attention is 0 for padding.
+        """
+        lengths = torch.tensor([len(row) for row in rows])
+        width = int(lengths.max())
+        ids = torch.tensor([[*row, *[self._pad] * (width - len(row))] for row in rows])
+        attention = (torch.arange(width)[None] < lengths[:, None]).long()
+        return ids.to(self.model.device), attention.to(self.model.device)
+
+    @cached_property
+    def narrowed(self) -> tuple[str, ...]:
+        """The last block's maps that need to be computed only where a row is read, at one position.
+
+        The model runs to find out, so ask before its neurons are edited.
+        """
+        names = narrowable(self.model.module, self.model.outline.sites)
+        if not names:
+            return ()
+        ids, attention = self.pad([[self._pad] * length for length in (_TRIED_TOKENS, 1)])
+        last = torch.tensor([[_TRIED_TOKENS - 1], [0]], device=ids.device)
+        with torch.inference_mode():
+            whole, narrow = (self.logits(ids, attention, last, narrowed=some) for some in ((), names))
+        return names if torch.allclose(whole, narrow, rtol=_ALIKE, atol=_ALIKE * float(whole.abs().max())) else ()
+
+    def logits(
+        self,
+        ids: Tensor,
+        attention: Tensor,
+        positions: Tensor,
+        *,
+        words: Sequence[int] | None = None,
+        narrowed: Sequence[str] = (),
+        position_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Run the model.
+
+        Parameters
+        ----------
+        ids : Tensor
+            Shape (rows, tokens), int64.
+        attention : Tensor
+            Shape (rows, tokens), or (rows, 1, tokens, tokens): what each token sees.
+        positions : Tensor
+            Shape (rows, positions), int64: which tokens are read.
+        words : sequence of int, optional
+            Tokens whose logits are wanted; by default all.
+        narrowed : sequence of str
+            Of `narrowed`, where one position is read.
+        position_ids : Tensor, optional
+            Shape (rows, tokens): the tokens' numbers, if not the model's own.
+
+        Returns
+        -------
+        Tensor
+            Shape (rows, positions, words).
+
+        Raises
+        ------
+        StageError
+            If the model's head works on something else than its base model's hidden states.
+        """
+
+        def read(values: Tensor) -> Tensor:
+            chosen = positions.to(values.device)
+            return values[torch.arange(len(values), device=values.device)[:, None], chosen]
+
+        options = self._options if position_ids is None else {**self._options, "position_ids": position_ids}
+        with reading(self.model.module, read, words=words, narrowed=narrowed):
+            logits: Tensor = self.model.module(input_ids=ids, attention_mask=attention, **options).logits
+        if logits.shape[1] != positions.shape[1]:
+            name = self.model.outline.name
+            raise StageError(f"{name}: its head cannot be read at single positions; give another model")
+        return logits if words is None or logits.shape[2] == len(words) else logits[:, :, list(words)]

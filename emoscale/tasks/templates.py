@@ -1,0 +1,119 @@
+"""Texts put into templates, as the rows of tokens that a model's tokenizer makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from string import Formatter
+
+from emoscale.errors import InputError
+from emoscale.models import ModelOutline
+
+
+def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:
+    """Check that templates have the fields a task fills in.
+
+    Parameters
+    ----------
+    templates : sequence of str
+    fields : collection of str
+        Each must be there once, and no other; braces that belong to the sentence are doubled.
+
+    Raises
+    ------
+    InputError
+        Names every template that cannot be filled in, and those that are there twice.
+    """
+    wanted = " and ".join(f"{{{field}}}" for field in fields)
+    problems = [] if templates else [f"ablation.templates: there are none; give at least one, with {wanted} in it"]
+    for template in dict.fromkeys(templates):
+        try:
+            parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+        except ValueError as error:
+            problems.append(f"ablation.templates {template!r}: {error}; double a brace that belongs to the sentence")
+            continue
+        if sorted(parts) != sorted((field, "", None) for field in fields):
+            found = " and ".join(f"{{{name}}}" for name, *_ in parts) or "no field"
+            problems.append(f"ablation.templates {template!r}: has {found}; it must have {wanted}, each once")
+        if templates.count(template) > 1:
+            problems.append(f"ablation.templates {template!r}: is there {templates.count(template)} times; keep one")
+    if problems:
+        raise InputError(problems)
+
+
+def cut_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[str]:
+    """Cut texts to their first tokens.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    texts : sequence of str
+    max_tokens : int
+
+    Returns
+    -------
+    list of str
+    """
+    if not texts:
+        return []
+    spans = outline.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return [
+        text if len(own) <= max_tokens else text[: own[max_tokens - 1][1]]
+        for text, own in zip(texts, spans, strict=True)
+    ]
+
+
+def tokenise(outline: ModelOutline, sentences: Sequence[str], *, closed: bool) -> list[list[int]]:
+    """Turn sentences into rows of tokens, with the tokenizer's own opening token.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    sentences : sequence of str
+        An opening token that is spelled out in one is not added again.
+    closed : bool
+        Whether the tokenizer's closing token is added, if it has one; what is to be continued has none.
+
+    Returns
+    -------
+    list of list of int
+    """
+    if not sentences:
+        return []
+    before, after = _around(outline)
+    encoded = outline.tokenizer(list(sentences), add_special_tokens=False)["input_ids"]
+    return [
+        [*([] if before and ids[: len(before)] == before else before), *ids, *(after if closed else [])]
+        for ids in encoded
+    ]
+
+
+def _around(outline: ModelOutline) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the tokenizer puts before and after a text."""
+    bare = outline.tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = outline.tokenizer("a")["input_ids"]
+    start = next(start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
+    return whole[:start], whole[start + len(bare) :]
+
+
+def check_lengths(outline: ModelOutline, longest: int) -> None:
+    """Check that a row has no more tokens than the model has positions.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    longest : int
+        Tokens of the longest row.
+
+    Raises
+    ------
+    InputError
+        Says by how much the texts are to be shortened.
+    """
+    if outline.positions is None:
+        return
+    limit = outline.positions - outline.first_position
+    if longest > limit:
+        raise InputError(
+            f"ablation.templates: the longest question is {longest} tokens, {outline.name} has {limit} positions; "
+            f"shorten the template, or the texts (stimuli.max_tokens) by {longest - limit}"
+        )

@@ -1,0 +1,152 @@
+"""Does a text show the concept, asked in plain words: the task for models without tuned prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoscale.errors import InputError
+from emoscale.models import LanguageModel, ModelOutline
+from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.tasks.reading import RowReader
+from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
+
+WORD_TEMPLATES = {
+    "causal-lm": ("Text: {text}\nQuestion: Does the writer feel {concept}? Answer:",),
+    "masked-lm": ("{text} Does the writer feel {concept}? {mask}.",),
+}
+"""What is asked when the user says nothing, by kind of model."""
+
+
+@dataclass(frozen=True)
+class WordQuestions:
+    """Questions as rows of tokens.
+
+    Attributes
+    ----------
+    table : DataFrame
+        See `Task`.
+    rows : list of list of int
+        Different rows of tokens.
+    row : ndarray of int64, shape (questions,)
+        The row of each question; texts are asked about again by other seeds.
+    read : ndarray of int64, shape (rows,)
+        Where each row is read.
+    """
+
+    table: pd.DataFrame
+    rows: list[list[int]]
+    row: NDArray[np.int64]
+    read: NDArray[np.int64]
+
+
+def word_questions(
+    outline: ModelOutline,
+    texts: Sequence[str],
+    prompts: Sequence[PromptTexts],
+    templates: Sequence[str] | None = None,
+    max_tokens: int = 256,
+) -> WordQuestions:
+    """Put held-out texts and concepts into templates.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+        Of a masked or causal language model.
+    texts : sequence of str
+    prompts : sequence of PromptTexts
+        Their held-out texts are asked about; the seed is the replicate, with the template's number after it if there
+        are several.
+    templates : sequence of str, optional
+        With ``{text}`` and ``{concept}``, and for masked models ``{mask}``, which is read; causal models are read at
+        the end.
+    max_tokens : int
+        Longer texts are cut.
+
+    Returns
+    -------
+    WordQuestions
+
+    Raises
+    ------
+    InputError
+        If the model has no words, a template cannot be used, or a row is too long.
+    """
+    if outline.kind not in WORD_TEMPLATES:
+        raise InputError(
+            f"ablation.task 'words': {outline.name} predicts no words ({outline.kind}); give a masked or causal "
+            "language model, or set ablation.task to prompts"
+        )
+    is_masked = outline.kind == "masked-lm"
+    templates = WORD_TEMPLATES[outline.kind] if templates is None else templates
+    check_templates(templates, ("text", "concept", *(["mask"] if is_masked else [])))
+    used = sorted({int(text) for prompt in prompts for text in prompt.dev.rows})
+    short = dict(zip(used, cut_texts(outline, [texts[text] for text in used], max_tokens), strict=True))
+    asked, tables = [], []
+    for number, template in enumerate(templates):
+        for prompt in prompts:
+            replicate = str(prompt.seed) if len(templates) == 1 else f"{prompt.seed}-{number}"
+            asked += [(template, prompt.concept, text) for text in prompt.dev.rows.tolist()]
+            tables.append(pd.DataFrame({"concept": prompt.concept, "replicate": replicate, "label": prompt.dev.labels}))
+    distinct = {key: row for row, key in enumerate(dict.fromkeys(asked))}
+    mask = {"mask": outline.tokenizer.mask_token} if is_masked else {}
+    sentences = [template.format(text=short[text], concept=concept, **mask) for template, concept, text in distinct]
+    rows = tokenise(outline, sentences, closed=is_masked)
+    row = np.array([distinct[key] for key in asked], np.int64)
+    lengths = np.array([len(ids) for ids in rows], np.int64)
+    check_lengths(outline, int(lengths.max()))
+    read = lengths - 1
+    if is_masked:
+        of_template = [_mask_comes_first(template) for template, *_ in distinct]
+        read = np.array([_mask(ids, outline, first) for ids, first in zip(rows, of_template, strict=True)], np.int64)
+    table = pd.concat(tables, ignore_index=True).assign(tokens=lengths[row])
+    return WordQuestions(table, rows, row, read)
+
+
+def _mask_comes_first(template: str) -> bool:
+    return template.index("{mask}") < template.index("{text}")
+
+
+def _mask(ids: list[int], outline: ModelOutline, first: bool) -> int:
+    """Find the template's own mask: a text may spell out another."""
+    masks = [place for place, token in enumerate(ids) if token == outline.tokenizer.mask_token_id]
+    return masks[0 if first else -1]
+
+
+class WordsTask:
+    """Held-out texts judged by the logits of two words, after a question in plain language.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Masked or causal.
+    questions : WordQuestions
+    words : sequence of int
+        Tokens for "does not show the concept" and "shows it".
+    """
+
+    options: Sequence[str] = ("other", "concept")
+
+    def __init__(self, model: LanguageModel, questions: WordQuestions, words: Sequence[int]) -> None:
+        self._reader = RowReader(model)
+        _ = self._reader.narrowed  # found out while no neuron is edited
+        self._asked, self._words = questions, words
+        self.questions = questions.table
+        self.divisors: Mapping[str, NDArray[np.float64]] = {"raw": np.ones(len(self.options))}
+
+    def scores(self, questions: NDArray[np.int64]) -> Tensor:
+        """Score "does not show the concept" and "shows it"."""
+        distinct, which = np.unique(self._asked.row[questions], return_inverse=True)
+        ids, attention = self._reader.pad([self._asked.rows[row] for row in distinct])
+        take = torch.from_numpy(which).to(ids.device)
+        read = torch.from_numpy(self._asked.read[distinct]).to(ids.device)[take, None]
+        logits = self._reader.logits(
+            ids[take], attention[take], read, words=self._words, narrowed=self._reader.narrowed
+        )
+        return logits[:, 0].float()

@@ -1,0 +1,109 @@
+"""Runs whose models are asked in plain words, without tuned prompts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_run import CONCEPTS, MASKS, manifest, states
+
+from emoscale.stages import STAGES
+
+WITHOUT_TUNING = [stage for stage in STAGES if stage != "tune"]
+
+
+@pytest.fixture
+def plain(world, tiny_folder):
+    """Give a world without prompts, with a causal model."""
+    world.settings["model"]["name"] = str(tiny_folder("gpt2"))
+    world.settings["extraction"]["rows"] = "templates"
+    world.settings["ablation"]["task"] = "choice"
+    world.write()
+    return world
+
+
+def test_which_concept_a_text_shows(cli, plain):
+    templates = ["{text}\nshe felt", "{text}. my friend was full of"]
+    plain.write(ablation={"templates": templates})
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert list(states(plain.out)) == WITHOUT_TUNING
+    assert not (plain.out / "prompts").exists()
+    assert manifest(plain.out)["stages"]["ablate"]["questions"] == 2 * 2 * len(CONCEPTS)
+    table = pd.read_parquet(plain.out / "ablation.parquet")
+    assert len(table) == 2 * MASKS * len(CONCEPTS)
+    assert table["replicate"].unique().tolist() == ["0", "1"]
+    assert (table["options"] == len(CONCEPTS)).all()
+    assert (table["total"] == 2).all()
+    for scoring in ("", "_token", "_character"):
+        assert (table[f"correct{scoring}"] <= table[f"top3{scoring}"]).all()
+    assert (np.stack(table["chosen"]).sum(axis=1) == 2).all()
+    scorings = ["raw", "token", "character"]
+    choice = pd.read_csv(plain.out / "tables" / "choice.csv")
+    assert choice["scoring"].unique().tolist() == scorings
+    unmasked = table[table["kind"] == "none"]
+    accuracy = choice[(choice["kind"] == "none") & (choice["scoring"] == "raw")]["accuracy"]
+    assert accuracy.tolist() == [(unmasked["correct"] / unmasked["total"]).mean()]
+    confusion = pd.read_csv(plain.out / "tables" / "confusion.csv")
+    assert set(confusion["answer"]) == set(CONCEPTS)
+    report = (plain.out / "report.html").read_text(encoding="utf-8")
+    assert "16, answered by one of 4 concepts" in report
+    assert "vectors each" not in report
+
+
+def test_which_concept_stage_by_stage(cli, plain):
+    for stage in WITHOUT_TUNING[:4]:
+        answer = cli(stage, plain.config, "--out", plain.out)
+        assert (answer.code, answer.err) == (0, "")
+    table = pd.read_parquet(plain.out / "ablation.parquet")
+    whole = plain.folder / "whole"
+    assert cli("run", plain.config, "--out", whole).code == 0
+    pd.testing.assert_frame_equal(table, pd.read_parquet(whole / "ablation.parquet"))
+
+
+@pytest.mark.parametrize("name", ["llama", "bert"])
+def test_two_words(cli, plain, tiny_folder, name):
+    plain.write(model={"name": str(tiny_folder(name))}, ablation={"task": "words", "words": ["negative", "positive"]})
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert list(states(plain.out)) == WITHOUT_TUNING
+    table = pd.read_parquet(plain.out / "ablation.parquet")
+    assert table["replicate"].unique().tolist() == ["1", "3"]
+    assert (table["options"] == 2).all()
+    assert (table["total"] == 4).all()
+    assert "top3" not in table
+
+
+def test_prompts_are_tuned_for_the_extraction_alone(cli, plain):
+    plain.write(extraction={"rows": "prompts"})
+    assert cli("ablate", plain.config, "--out", plain.out).problems == [
+        f"{plain.out}: ablate needs mask; run emoscale mask first, or emoscale run"
+    ]
+    assert cli("extract", plain.config, "--out", plain.out).problems == [
+        f"{plain.out}: extract needs tune; run emoscale tune first, or emoscale run"
+    ]
+    assert cli("tune", plain.config, "--out", plain.out).code == 0
+
+
+def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_folder):
+    def problems(**sections):
+        plain.write(**sections)
+        answer = cli("run", plain.config, "--out", plain.out)
+        assert answer.code == 2
+        assert not plain.out.exists()
+        return answer.problems
+
+    assert problems(ablation={"templates": ["she felt"]}, masks={"k": [1000]}) == [
+        "masks.k = 1000: the model has 48 neurons; give that many or fewer",
+        "ablation.templates 'she felt': has no field; it must have {text}, each once",
+    ]
+    assert problems(ablation={"task": "words", "words": ["negative", "surprise"]}) == [
+        "ablation.words 'surprise': 9 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"
+    ]
+    assert problems(ablation={"task": "words", "words": ["negative", " "]}) == [
+        "ablation.words ['negative', ' ']: one is empty; give two words"
+    ]
+    (told,) = problems(model={"name": str(tiny_folder("bert"))})
+    assert "does not continue a text (masked-lm)" in told
+    (told,) = problems(model={"name": str(tiny_folder("bert-encoder"))}, ablation={"task": "words"})
+    assert "predicts no words (encoder)" in told
+    (told,) = problems(ablation={"templates": ["{text}" + " loud" * 60]})
+    assert "64 positions" in told

@@ -1,0 +1,236 @@
+"""The likeliest of several names, against one text and one name at a time."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_models
+import torch
+from plain_models import engine_scores, log_probabilities, some_masks, zeroed
+
+from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.masked_forward import answer
+from emoscale.ablation.way import Way
+from emoscale.errors import InputError
+from emoscale.tasks import ChoiceTask
+from emoscale.tasks.choice import choice_questions, draw_single
+from emoscale.tasks.continuations import Continuations
+
+NAMES = ("joy", "sad alone", "surprise", "sad", "sad angry", "sad alone home", "remorseful")
+TEMPLATES = ("{text}\nThe writer feels", "She said: {text} He felt")
+
+
+def labelled(names=NAMES):
+    """Dev texts of one concept, two of each; one of two concepts, one of none, and one to learn from."""
+    texts = [f"{tiny_models.TEXTS[i % len(tiny_models.TEXTS)]}{' .' * i}" for i in range(2 * len(names))]
+    rows = [(text, (names[i % len(names)], "unasked"), "dev") for i, text in enumerate(texts)]
+    rows += [("loud", names[:2], "dev"), ("news", ("unasked",), "dev"), ("home", (names[0],), "train")]
+    return pd.DataFrame(rows, columns=["text", "labels", "split"])
+
+
+@pytest.fixture(scope="module", params=tiny_models.CAUSAL)
+def model(request, tiny_model):
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def questions(model):
+    return choice_questions(model.outline, labelled(), NAMES, TEMPLATES)
+
+
+def ways(task):
+    """The same task in its quick and in its general way."""
+    names = task._score.__self__
+    for way in (names.by_tree, names.by_stems):
+        task._score = way
+        yield task
+
+
+def plain_scores(model, off):
+    """(questions, masks, names): every sentence and name encoded whole, one row a pass, all logits."""
+    tokenizer, texts = model.outline.tokenizer, labelled()
+    sentences = [
+        template.format(text=text)
+        for template in TEMPLATES
+        for name in NAMES
+        for text, labels, split in texts.itertuples(index=False)
+        if split == "dev" and set(labels) & set(NAMES) == {name}
+    ]
+    result = torch.zeros(len(sentences), len(off), len(NAMES))
+    for m, mask in enumerate(off):
+        module = zeroed(model, mask)
+        for q, sentence in enumerate(sentences):
+            start = len(tokenizer(sentence)["input_ids"])
+            for n, name in enumerate(NAMES):
+                ids = tokenizer(f"{sentence} {name}")["input_ids"]
+                logs = log_probabilities(module, ids)
+                result[q, m, n] = sum(logs[at - 1, ids[at]] for at in range(start, len(ids)))
+    return result
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    return plain_scores(model, some_masks(model))
+
+
+def test_names_are_one_token_and_several(questions):
+    lengths = [len(tokens) for tokens in questions.continuations]
+    assert lengths[0] == 1
+    assert max(lengths) > 2
+    table = questions.table
+    assert table["label"].tolist() == [n for _ in TEMPLATES for n in range(len(NAMES)) for _ in range(2)]
+    assert table["replicate"].tolist() == ["0"] * 14 + ["1"] * 14
+    assert [NAMES[label] for label in table["label"]] == table["concept"].tolist()
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 150, 10**6])
+def test_scores_are_those_of_one_text_and_one_name_at_a_time(model, questions, expected, tokens_per_pass):
+    off = some_masks(model)
+    for task in ways(ChoiceTask(model, questions)):
+        found = engine_scores(model, task, off, tokens_per_pass)
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert (expected[:, 1:] - expected[:, :1]).abs().max() > 0.1  # masks make a difference
+
+
+def test_the_quick_way_is_taken(model, questions):
+    task = ChoiceTask(model, questions)
+    assert task._score.__name__ == "by_tree"
+    assert task.questions["tokens"].tolist() == [len(row) + task._score.__self__.nodes for row in questions.rows]
+
+
+def test_answers_are_counted_by_every_scoring(model, questions, expected):
+    off = some_masks(model)
+    task = ChoiceTask(model, questions)
+    assert list(task.divisors) == ["raw", "token", "character"]
+    found = answer(
+        model, task, np.arange(len(task.questions)), off, np.arange(len(off)), Way(RowEdit(), "exact"), lambda _: None
+    )
+    lengths = {
+        "raw": [1] * len(NAMES),
+        "token": [len(tokens) for tokens in questions.continuations],
+        "character": [3, 9, 8, 3, 9, 14, 10],
+    }
+    labels = questions.table["label"].to_numpy()
+    for row, divisor in enumerate(lengths.values()):
+        scaled = expected.numpy() / np.array(divisor)
+        assert found.correct[row].tolist() == (scaled.argmax(axis=2) == labels[:, None]).sum(axis=0).tolist()
+        above = scaled > np.take_along_axis(scaled, labels[:, None, None], axis=2)
+        assert found.top3[row].tolist() == (above.sum(axis=2) < 3).sum(axis=0).tolist()
+    chosen = expected.numpy().argmax(axis=2)
+    assert found.chosen.tolist() == [np.bincount(one, minlength=len(NAMES)).tolist() for one in chosen.T]
+
+
+def test_names_of_one_token_need_one_pass(model):
+    names = ("joy", "anger", "fear")
+    questions = choice_questions(model.outline, labelled(names), names)
+    task = ChoiceTask(model, questions)
+    passes = []
+    hook = model.module.register_forward_hook(lambda *_: passes.append(1))
+    found = task.scores(np.arange(len(task.questions)))
+    hook.remove()
+    assert len(passes) == 1
+    for row, scores in zip(questions.rows, found, strict=True):
+        last = log_probabilities(model.module, row)[-1]
+        tokens = [model.outline.tokenizer.encode(f" {name}", add_special_tokens=False)[0] for name in names]
+        assert torch.allclose(scores, last[tokens], atol=1e-4)
+
+
+def test_a_model_that_takes_no_tree_is_asked_name_by_name(model, questions, expected, monkeypatch):
+    def refused(*_):
+        raise ValueError("no such mask")
+
+    monkeypatch.setattr(Continuations, "by_tree", refused)
+    task = ChoiceTask(model, questions)
+    assert task._score.__name__ == "by_stems"
+    found = engine_scores(model, task, some_masks(model), 500)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_tree_that_answers_otherwise_is_not_taken(model, questions, monkeypatch):
+    by_stems = Continuations.by_stems
+    monkeypatch.setattr(Continuations, "by_tree", lambda self, *given: by_stems(self, *given) * 1.01)
+    assert ChoiceTask(model, questions)._score.__name__ == "by_stems"
+
+
+def test_the_opening_token_is_there_once(model):
+    tokenizer = model.outline.tokenizer
+    plain = choice_questions(model.outline, labelled(), NAMES, ["{text} she felt"])
+    assert plain.rows[0] == tokenizer(f"{tokenizer.decode(plain.rows[0], skip_special_tokens=True)}")["input_ids"]
+    opening = tokenizer.bos_token if tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else ""
+    spelled = choice_questions(model.outline, labelled(), NAMES, [f"{opening}{{text}} she felt"])
+    assert spelled.rows == plain.rows
+
+
+def test_texts_are_cut(model):
+    short = choice_questions(model.outline, labelled(), NAMES, ["{text} she felt"], max_tokens=2)
+    assert len({len(row) for row in short.rows}) <= 2
+    assert max(map(len, short.rows)) <= 2 + len(model.outline.tokenizer(" she felt")["input_ids"])
+
+
+def test_single_texts_are_drawn_with_a_seed():
+    texts = pd.concat([labelled()] * 5, ignore_index=True)
+    whole = draw_single(texts, NAMES)
+    assert [len(rows) for rows in whole] == [10] * len(NAMES)
+    few, again, other = (draw_single(texts, NAMES, 3, seed) for seed in (0, 0, 1))
+    for concept, rows in enumerate(few):
+        assert len(rows) == 3
+        assert set(rows) <= set(whole[concept])
+        assert (np.diff(rows) > 0).all()
+    assert all(map(np.array_equal, few, again))
+    assert not all(map(np.array_equal, few, other))
+    # What is drawn of one concept does not depend on the others, as long as its texts stay single.
+    assert np.array_equal(draw_single(texts, NAMES[2:], 3)[0], few[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "templates", "part"),
+    [
+        (NAMES, ["she felt"], "has no field; it must have {text}"),
+        (NAMES, ["{text} {concept}"], "has {text} and {concept}"),
+        (NAMES, ["{text} she felt "], "ends with a space"),
+        (NAMES, [], "there are none"),
+        (NAMES, ["{text} a", "{text} a"], "is there 2 times"),
+        (NAMES, ["{text} {"], "double a brace"),
+        (("joy", " "), ["{text} felt"], "no dev text shows ' '"),
+        (("joy", "pride"), ["{text} felt"], "no dev text shows 'pride'"),
+        (NAMES, ["{text}" + " loud" * tiny_models.POSITIONS], "positions; shorten"),
+    ],
+)
+def test_what_cannot_be_asked(tiny_outline, names, templates, part):
+    with pytest.raises(InputError) as caught:
+        choice_questions(tiny_outline("gpt2"), labelled(), names, templates)
+    assert part in str(caught.value)
+
+
+def test_a_name_without_letters(tiny_outline):
+    texts = labelled(("joy", " "))
+    with pytest.raises(InputError, match="has no name"):
+        choice_questions(tiny_outline("gpt2"), texts, ("joy", " "))
+
+
+def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
+    outline = tiny_outline("gpt2")
+
+    class Merging:
+        unk_token_id = None
+
+        def __call__(self, sentences, **options):
+            if isinstance(sentences, str):
+                return outline.tokenizer(sentences, **options)
+            encoded = dict(outline.tokenizer(sentences, **options))
+            encoded["input_ids"] = [
+                [*ids[:-2], 599] if sentence.endswith("felt joy") else ids
+                for sentence, ids in zip(sentences, encoded["input_ids"], strict=True)
+            ]
+            return encoded
+
+    merging = dataclasses.replace(outline, tokenizer=Merging())
+    with pytest.raises(InputError, match=r"felt' and 'joy' as tokens of both; end the template with a word"):
+        choice_questions(merging, labelled(), NAMES, ["{text} she felt"])
+
+
+@pytest.mark.parametrize("name", ["bert", "bert-encoder"])
+def test_a_model_that_continues_no_text(tiny_outline, name):
+    with pytest.raises(InputError, match="does not continue a text"):
+        choice_questions(tiny_outline(name), labelled(), NAMES)
