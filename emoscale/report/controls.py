@@ -11,7 +11,7 @@ _LABELS = {
 }
 
 _DRAWN = {
-    "uniform": "drawn at random from all neurons",
+    "uniform": "drawn at random, each as likely as any other",
     "layer-matched": "drawn at random so that every layer loses as many neurons as to the selective mask",
     "activation-matched": "drawn at random among neurons about as active as those of the selective mask",
 }

@@ -38,9 +38,11 @@ class Findings:
         One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
         Where no prompts were tuned, one row a concept and replicate.
     learned_prompts : bool
-        Whether the prompts were tuned.
+        Whether the concepts were inferred with tuned prompts.
     edit : str
         What is done to a neuron that is switched off: zero, mean, resample or scale.
+    disjoint : bool
+        Whether controls were drawn only from neurons outside the selective mask.
     accuracy, drop_overall, drop_by_attribute, drop_by_concept, drop_by_concept_attribute : DataFrame
     control_draws, unimodality, significant, tau_summary, overlap, inference, reliability : DataFrame
         As the analysis wrote them.
@@ -59,6 +61,7 @@ class Findings:
     prompts: pd.DataFrame
     learned_prompts: bool
     edit: str
+    disjoint: bool
     accuracy: pd.DataFrame
     drop_overall: pd.DataFrame
     drop_by_attribute: pd.DataFrame

@@ -28,14 +28,14 @@ EDITS = {
         "means at once may be a state that the model never reaches by itself; some of the harm can come from that.",
     ),
     "resample": Edit(
-        "were given activations that they had elsewhere",
-        "Switching a neuron off gives it an activation that it had elsewhere. Each value is one the neuron takes, but "
-        "not together with the others, and values taken from elsewhere can mislead the model rather than only be "
-        "missing.",
+        "were given the activations that they had for another input",
+        "Switching a neuron off gives it the activation that it had for another input. The neuron takes such values, "
+        "but not with the rest of the model as it is now, and what is true of another input can mislead the model, "
+        "which is more than to miss something.",
     ),
     "scale": Edit(
-        "were weakened (multiplied by a number below one)",
-        "Switching a neuron off only weakens it here. What is left of it may still serve, so that the losses say "
+        "were multiplied by a constant",
+        "Switching a neuron off only scales it here. What is left of it may still serve, so that the losses say "
         "nothing of what the model would lose without it altogether.",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,11 @@ def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
     StageError
         If the analysis is missing, or both the prompts and the ablation.
     """
+    ablation = _settings(folder, "ablation")
+    # Prompts may have been tuned for the activations alone.
+    learned = folder.prompt_table.is_file() and ablation.get("task", "prompts") == "prompts"
     files = [_file(folder, name) for name in _TABLES]
-    if not folder.prompt_table.is_file():
+    if not learned:
         files.append(folder.ablation_table)
     if missing := [path for path in files if not path.is_file()]:
         raise StageError([f"{path}: not there; run the stages before the report first" for path in missing])
@@ -61,9 +65,10 @@ def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
     store = open_store(folder.selectivity, SELECTIVITY)
     alpha = float(tables["tau_summary"]["alpha"].iloc[0])
     return Findings(
-        prompts=_prompts(folder),
-        learned_prompts=folder.prompt_table.is_file(),
-        edit=_edit(folder),
+        prompts=_prompts(folder, learned),
+        learned_prompts=learned,
+        edit=ablation.get("edit", "zero"),
+        disjoint=_settings(folder, "masks").get("disjoint", False),
         people=_people(folder),
         selectivity=store,
         selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
@@ -95,8 +100,8 @@ def shown_size(accuracy: pd.DataFrame, overall: pd.DataFrame) -> int:
     return max((k for k in ks if means[control][k] >= enough), default=min(ks))
 
 
-def _prompts(folder: RunFolder) -> pd.DataFrame:
-    if folder.prompt_table.is_file():
+def _prompts(folder: RunFolder, learned: bool) -> pd.DataFrame:
+    if learned:
         return pd.read_parquet(folder.prompt_table)
     table = pd.read_parquet(folder.ablation_table)
     table = table[table["kind"] == "none"].reset_index(drop=True)
@@ -104,10 +109,10 @@ def _prompts(folder: RunFolder) -> pd.DataFrame:
     return table[["concept", "replicate"]].assign(accuracy=accuracy, accuracy_last=np.nan, train=np.nan, dev=np.nan)
 
 
-def _edit(folder: RunFolder) -> str:
-    # A reproduction has no settings: the study multiplied by zero.
-    settings = yaml.safe_load(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {}
-    return str(((settings or {}).get("ablation") or {}).get("edit", "zero"))
+def _settings(folder: RunFolder, section: str) -> dict[str, Any]:
+    # A reproduction has no settings; the study's were what is the default in each section.
+    settings = yaml.safe_load(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else None
+    return (settings or {}).get(section) or {}
 
 
 def _people(folder: RunFolder) -> People | None:

@@ -269,7 +269,7 @@ def test_questions_without_tuned_prompts(tmp_path):
     right = (none["correct"] / none["total"]).mean()
     assert f"answered {right:.0%} of the questions about the concepts correctly (guessing: 4%)" in page.text
     assert "where guessing gives .04" in page.text
-    assert "the model was asked questions about each concept as they stand" in page.text
+    assert "the model was asked about each concept in plain words" in page.text
     assert "over sets of questions" in page.text
     for word in ("prompt", "held-out", "held out", "optimistic", "nan"):
         assert word not in page.text.lower()
@@ -278,13 +278,17 @@ def test_questions_without_tuned_prompts(tmp_path):
 
 def test_how_neurons_were_edited_is_told(tmp_path):
     folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
+    assert not read_findings(folder).disjoint
     configs = {
         "ablation:\n  edit: zero\n": ("were set to zero", "sets it to zero"),
-        "ablation:\n  edit: resample\n": ("were given activations", "an activation that it had elsewhere"),
-        "ablation:\n  edit: scale\n": ("were weakened", "only weakens it"),
+        "ablation:\n  edit: resample\n": ("were given the activations", "that it had for another input"),
+        "ablation:\n  edit: scale\n": ("were multiplied", "only scales it"),
         "ablation:\n  masks_per_unit: 3\n": ("were set to zero", "sets it to zero"),
         "": ("were set to zero", "sets it to zero"),
-        "ablation:\n  edit: mean\n": ("were held at their mean activation", "holds it at its mean"),
+        "masks:\n  disjoint: true\nablation:\n  edit: mean\n": (
+            "were held at their mean activation",
+            "holds it at its mean",
+        ),
     }
     for config, (done, limit) in configs.items():
         folder.config.write_text(config)
@@ -294,7 +298,18 @@ def test_how_neurons_were_edited_is_told(tmp_path):
     text = reported(folder)[1].text
     assert "All neurons of a mask were held at their mean activation while" in text
     assert "holds it at its mean" in text
+    assert "None of them is among the neurons of the selective mask" in text
     assert "to zero" not in text
+
+
+def test_prompts_that_the_task_did_not_use_are_not_told(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
+    assert read_findings(folder).learned_prompts
+    folder.config.write_text("ablation:\n  task: words\n")
+    findings = read_findings(folder)
+    none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    assert not findings.learned_prompts
+    np.testing.assert_allclose(findings.prompts["accuracy"], none["correct"] / none["total"])
 
 
 def test_one_size_has_no_figure_by_size(tmp_path):
