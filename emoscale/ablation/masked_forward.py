@@ -14,6 +14,7 @@ from emoscale.ablation.way import Way
 from emoscale.distributed import precision
 from emoscale.errors import StageError
 from emoscale.models import LanguageModel, masking
+from emoscale.models.packing import pack
 from emoscale.models.shortcuts import sharing
 from emoscale.tasks import Task
 
@@ -117,8 +118,7 @@ def passes(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pack rows (question, mask) into forward passes.
 
-    Questions come in order of length, all masks of a question together: rows of one pass are of like length, and what
-    is the same for all masks can be computed once.
+    All masks of a question stand together: what is the same for them can be computed once.
 
     Parameters
     ----------
@@ -126,23 +126,15 @@ def passes(
         Tokens of each question.
     masks : int
     tokens_per_pass : int
-        At least one row is in a pass, however long.
+        See `pack`.
 
     Yields
     ------
     question, mask : ndarray of int64, shape (rows,)
         Each pair of a question and a mask is in one pass.
     """
-    order = np.argsort(lengths, kind="stable")
-    question, mask = np.repeat(order, masks), np.tile(np.arange(masks), len(order))
-    long = np.asarray(lengths, np.int64)[question]
-    start = 0
-    while start < len(question):
-        most = max(tokens_per_pass // max(int(long[start]), 1), 1)
-        padded = np.arange(1, most + 1)[: len(long) - start] * long[start : start + most]
-        rows = max(int(np.searchsorted(padded, tokens_per_pass, side="right")), 1)
-        yield question[start : start + rows], mask[start : start + rows]
-        start += rows
+    for rows in pack(np.repeat(lengths, masks), tokens_per_pass):
+        yield rows // masks, rows % masks
 
 
 class _Tally:

@@ -106,6 +106,8 @@ def ablate(
             _save(folder, unit, task, answers)
     ranks.wait()
     if ranks.is_main:
+        for left in folder.ablation.glob(".*"):  # by a process that was killed while it wrote
+            left.unlink()
         answered = pd.concat([pd.read_parquet(_unit_file(folder, unit.number)) for unit in units], ignore_index=True)
         with replacing(folder.ablation_table) as unfinished:
             _for_every_mask(answered, table.assign(evaluated=first[mask_of])).to_parquet(unfinished, index=False)

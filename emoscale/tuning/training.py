@@ -21,11 +21,11 @@ from torch.nn.functional import cross_entropy
 from emoscale.distributed import precision
 from emoscale.errors import StageError
 from emoscale.models.hooks import attention_for_training
+from emoscale.models.packing import pack
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.progress import Progress
 from emoscale.stimuli.prompt_texts import PromptTexts
-from emoscale.tuning.passes import passes
 
 _CPU_TOKENS, _GPU_TOKENS = 1024, 8192
 """Of one pass. A CPU gains nothing from larger ones, and small ones hold less padding."""
@@ -43,7 +43,7 @@ class Schedule:
     learning_rate, weight_decay : float
         Of AdamW, constant.
     tokens_per_pass : int or None
-        The most tokens of one forward pass, see `passes`; a step of many prompts is several passes. None: what suits
+        The most tokens of one forward pass, see `pack`; a step of many prompts is several passes. None: what suits
         the device.
     precision : {"auto", "exact", "bfloat16"}
     patience : int or None
@@ -202,7 +202,7 @@ class GroupTrainer:
     def _passes(self, rows: _Rows) -> list[NDArray[np.int64]]:
         usual = _CPU_TOKENS if self._model.model.device.type == "cpu" else _GPU_TOKENS
         lengths = [self._model.row_tokens(self._tokens[text]) for text in rows.text]
-        return passes(lengths, self._schedule.tokens_per_pass or usual)
+        return pack(lengths, self._schedule.tokens_per_pass or usual)
 
     def _scores(self, rows: _Rows, part: NDArray[np.int64]) -> Tensor:
         used, which = np.unique(rows.prompt[part], return_inverse=True)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (*STAGES, "run", "inspect", "doctor")
 TABLES = (
     "accuracy",
+    "control_draws",
     "correlation_by_concept",
     "drop_by_attribute",
     "drop_by_concept",
@@ -30,10 +31,12 @@ TABLES = (
     "importance",
     "inference",
     "mean_drop_correlation",
+    "mixed_model",
     "overlap",
-    "random_draws",
     "reliability",
     "significant",
+    "specificity",
+    "specificity_summary",
     "tau_summary",
     "unimodality",
 )
