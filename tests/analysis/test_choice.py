@@ -22,7 +22,6 @@ def made(seed=0, total=8):
     for concept, replicate, (kind, attribute, k, draw) in itertools.product(CONCEPTS, ["0", "1"], MASKS):
         chosen = rng.multinomial(total, rng.dirichlet(np.ones(len(CONCEPTS))))
         correct = chosen[CONCEPTS.index(concept)]
-        others = rng.integers(0, total + 1, 2)
         top3 = rng.integers(correct, total + 1)
         by_token = sorted(rng.integers(0, total + 1, 2))
         rows.append((concept, replicate, kind, attribute, k, draw, correct, total, 4, top3, *by_token, chosen))
