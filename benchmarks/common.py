@@ -20,14 +20,17 @@ from rich.table import Table
 from emoscale.files import write_text
 
 
-def arguments(question: str, **numbers: float) -> argparse.Namespace:
-    """Read the command line every benchmark has, and numbers of this one with their defaults."""
+def arguments(question: str, **own: float | tuple[str, ...]) -> argparse.Namespace:
+    """Read the command line every benchmark has, and its own: numbers with their defaults, or words to choose from."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--repeats", type=int, default=5, help="take the median of so many runs (default: 5)")
-    for name, default in numbers.items():
-        kind = type(default)
-        parser.add_argument(f"--{name}", type=kind, default=default, help=f"(default: {default})")
+    for name, given in own.items():
+        default = given[0] if isinstance(given, tuple) else given
+        choices = given if isinstance(given, tuple) else None
+        parser.add_argument(
+            f"--{name}", type=type(default), choices=choices, default=default, help=f"(default: {default})"
+        )
     return parser.parse_args()
 
 

@@ -231,10 +231,16 @@ def forward_flop(model: LanguageModel, rows: int, tokens: int) -> int:
     return 2 * rows * tokens * (weights + products)
 
 
-def matmul_flops() -> float:
+def matmul_flops(device: str | torch.device = "cpu") -> float:
     """Measure operations a second of a product of large matrices."""
-    a, b = torch.rand(SQUARE, SQUARE), torch.rand(SQUARE, SQUARE)
-    return 2 * SQUARE**3 / min(seconds(lambda: a @ b) for _ in range(10))
+    a, b = (torch.rand(SQUARE, SQUARE, device=device) for _ in range(2))
+
+    def product() -> None:
+        _ = a @ b
+        if a.is_cuda:
+            torch.cuda.synchronize()
+
+    return 2 * SQUARE**3 / min(seconds(product) for _ in range(10))
 
 
 def main() -> None:

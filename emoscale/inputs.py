@@ -13,7 +13,7 @@ from emoscale.config import Settings
 from emoscale.distributed import Ranks
 from emoscale.errors import InputError
 from emoscale.extraction.reading import OF_CONCEPT
-from emoscale.masks import resolve_k
+from emoscale.masks import check_disjoint, resolve_k
 from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_model, outline_model
 from emoscale.models.loading import check_split, encode_texts, weights_sha256
 from emoscale.models.prompted import make_layout
@@ -225,9 +225,11 @@ class Inputs:
             _ = self.answer_words
 
     def _check_k(self) -> None:
-        neurons = self.outline.neurons
+        masks, neurons = self.settings.masks, self.outline.neurons
         try:
-            resolve_k(self.settings.masks.k, neurons)
+            k = resolve_k(masks.k, neurons)
+            if masks.disjoint:
+                check_disjoint(k, neurons)
         except InputError as error:
             raise InputError(f"masks.{problem}" for problem in error.problems) from error
 
@@ -268,6 +270,11 @@ class Inputs:
         if e.keep == "moments" and need_rows:
             raise InputError(
                 f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set "
+                "extraction.keep to activations"
+            )
+        if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
+            raise InputError(
+                "masks.controls activation-matched: needs every row's activations; leave it out, or set "
                 "extraction.keep to activations"
             )
         if e.rows == "templates":

@@ -36,7 +36,7 @@ _SUMMARIES = {
     "tune": "{prompts} prompts, mean held-out accuracy {accuracy:.3f} (chance 0.500)",
     "extract": "{rows:,} rows × {neurons:,} neurons",
     "select": "{neurons:,} neurons, {significant:,} of {tests:,} tests significant",
-    "mask": "{selective} selective and {random} random masks",
+    "mask": "{selective} selective masks, {controls} controls",
     "ablate": "{questions:,} questions × {masks} masks, {tokens_per_pass:,} tokens a pass",
     "analyze": "{tables} tables",
     "report": "{figures} figures",

@@ -195,9 +195,24 @@ MASKS = StoreSchema(
         ),
     ),
     coordinates=(
-        Array("kind", ("mask",), "str", "none, selective or random"),
-        Array("attribute", ("mask",), "str", "Attribute a selective mask belongs to; empty otherwise"),
+        Array(
+            "kind",
+            ("mask",),
+            "str",
+            "none, selective, or uniform, layer-matched or activation-matched",
+        ),
+        Array(
+            "attribute",
+            ("mask",),
+            "str",
+            "Attribute the mask belongs to; empty for none and for uniform controls that all attributes share",
+        ),
         Array("k", ("mask",), "int32", "Number of neurons switched off", "neurons"),
-        Array("draw", ("mask",), "int32", "Number of the random draw, from 0"),
+        Array(
+            "draw",
+            ("mask",),
+            "int32",
+            "Number of the draw of one kind, attribute and k, from 0",
+        ),
     ),
 )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from emoscale.ablation import ablate
 from emoscale.analysis import analyze
+from emoscale.config.settings import MaskSettings
 from emoscale.extraction import PromptRows, Rows, TemplateRows, TextRows, extract
 from emoscale.inputs import Inputs
 from emoscale.masks import make_masks
@@ -28,7 +29,9 @@ Counts = dict[str, Any]
 
 def _tune(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     t = inputs.settings.tuning
-    schedule = Schedule(t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.rows_per_pass, t.precision)
+    schedule = Schedule(
+        t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.tokens_per_pass, t.precision, t.patience
+    )
     return tune(
         folder,
         inputs.prompted,
@@ -99,7 +102,10 @@ def _select(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
 
 def _mask(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
     m = inputs.settings.masks
-    return make_masks(folder, k=m.k, draws=m.draws, seed=m.seed, progress=progress)
+    made = make_masks(
+        folder, k=m.k, controls=m.controls, disjoint=m.disjoint, draws=m.draws, seed=m.seed, progress=progress
+    )
+    return {**made, "controls": sum(made[kind] for kind in m.controls)}
 
 
 def _ablate(inputs: Inputs, folder: RunFolder, progress: Progress) -> Counts:
@@ -198,8 +204,14 @@ def _facts(inputs: Inputs) -> dict[str, str]:
         **_question_facts(inputs),
         "A concept is represented by": rows,
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
-        "Random controls": f"{s.masks.draws} for each k",
+        "Controls": _controls(s.masks),
     }
+
+
+def _controls(m: MaskSettings) -> str:
+    of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
+    kinds = [f"{kind} ({of_all if kind == 'uniform' and not m.disjoint else of_each})" for kind in m.controls]
+    return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
 
 
 STAGES: dict[str, Callable[[Inputs, RunFolder, Progress], Counts]] = {

@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from emoscale.analysis.significance import mean_tests, q_values
+from emoscale.analysis.manipulation import SIZE, mean_drops
+from emoscale.analysis.significance import correlation_interval, mean_tests, q_values
 
 _FEWEST = 3
 """Two points always correlate perfectly."""
@@ -54,10 +55,10 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
     Returns
     -------
     DataFrame
-        Columns ``k``, ``concept``, ``r`` (Pearson, over the attributes). NaN where fewer than 3 attributes have both
-        values or either does not vary.
+        Columns ``control``, ``k``, ``concept``, ``r`` (Pearson, over the attributes). NaN where fewer than 3 attributes
+        have both values or either does not vary.
     """
-    drops = -paired.pivot_table("d", ["k", "concept"], "attribute", observed=True)
+    drops = mean_drops(paired)
     r, _ = _correlations(drops, importances)
     return drops.index.to_frame(index=False).assign(r=r)
 
@@ -76,15 +77,18 @@ def mean_drop_correlation(paired: pd.DataFrame, importances: pd.DataFrame) -> pd
     Returns
     -------
     DataFrame
-        Columns ``k``, ``r`` (Pearson), ``p`` (two-sided), ``attributes``.
+        Columns ``control``, ``k``, ``r`` (Pearson), ``ci_low``, ``ci_high`` (95 %, by Fisher's z), ``p`` (two-sided),
+        ``attributes``.
     """
-    drops = -paired.pivot_table("d", ["k", "concept"], "attribute", observed=True).groupby("k").mean()
+    drops = mean_drops(paired).groupby(level=SIZE, observed=True).mean()
     r, n = _correlations(drops, importances)
     df = max(n - 2, 1)
     # (1 - r)(1 + r) is 0 for a perfect correlation, whose p is 0.
     with np.errstate(divide="ignore"):
         t = np.abs(r) * np.sqrt(df / ((1 - r) * (1 + r)))
-    return pd.DataFrame({"k": drops.index, "r": r, "p": np.asarray(2 * stats.t.sf(t, df)), "attributes": n})
+    low, high = correlation_interval(r, n)
+    p = np.asarray(2 * stats.t.sf(t, df))
+    return drops.index.to_frame(index=False).assign(r=r, ci_low=low, ci_high=high, p=p, attributes=n)
 
 
 def _correlations(drops: pd.DataFrame, importances: pd.DataFrame) -> tuple[NDArray[np.float64], int]:
@@ -103,7 +107,7 @@ def _correlations(drops: pd.DataFrame, importances: pd.DataFrame) -> tuple[NDArr
 
 
 def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
-    """Test the concepts' correlations with importance against 0, for each k.
+    """Test the concepts' correlations with importance against 0, for each control and k.
 
     Parameters
     ----------
@@ -113,22 +117,22 @@ def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Per ``k``: ``mean_r``, ``ci_low``, ``ci_high`` (mean of Fisher's z and its 95 % t interval, transformed back),
-        ``t``, ``df``, ``p`` (two-sided; the study's test, but see `mean_drop_correlation`) and ``concepts``, the number
-        that entered. Concepts whose r is undefined, or exactly 1 or -1 so that z is infinite, are left out.
+        Per ``control`` and ``k``: ``mean_r``, ``ci_low``, ``ci_high`` (mean of Fisher's z and its 95 % t interval,
+        transformed back), ``t``, ``df``, ``p`` (two-sided; the study's test, but see `mean_drop_correlation`) and
+        ``concepts``, the number that entered. Concepts whose r is undefined, or exactly 1 or -1 so that z is infinite,
+        are left out.
     """
     z = np.arctanh(correlations["r"].where(correlations["r"].abs() < 1))
-    groups = z.groupby(correlations["k"]).agg(["count", "mean", "std"]).reset_index()
+    sizes = [correlations[name] for name in SIZE]
+    groups = z.groupby(sizes, observed=True).agg(["count", "mean", "std"]).reset_index()
     test = mean_tests(groups["count"], groups["mean"], groups["std"])
-    return pd.DataFrame(
-        {
-            "k": groups["k"],
-            "mean_r": np.tanh(groups["mean"]),
-            "ci_low": np.tanh(test.ci_low),
-            "ci_high": np.tanh(test.ci_high),
-            "t": test.t,
-            "df": np.maximum(test.df, 0),
-            "p": test.p_two_sided,
-            "concepts": groups["count"],
-        }
+    table: pd.DataFrame = groups[SIZE].assign(
+        mean_r=np.tanh(groups["mean"]),
+        ci_low=np.tanh(test.ci_low),
+        ci_high=np.tanh(test.ci_high),
+        t=test.t,
+        df=np.maximum(test.df, 0),
+        p=test.p_two_sided,
+        concepts=groups["count"],
     )
+    return table

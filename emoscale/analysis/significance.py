@@ -1,4 +1,4 @@
-"""One-sample t-tests of many groups at once, and the correction for many tests."""
+"""One-sample t-tests of many groups at once, intervals of correlations, and the correction for many tests."""
 
 from __future__ import annotations
 
@@ -69,6 +69,31 @@ def mean_tests(n: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> MeanTest:
         ci_high=average + half,
         effect_size=average / spread,
     )
+
+
+def correlation_interval(r: ArrayLike, n: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute two-sided 95 % intervals of Pearson correlations: tanh(atanh(r) ± 1.96 / sqrt(n - 3)).
+
+    Parameters
+    ----------
+    r : array_like of float, shape (G,)
+    n : array_like of int
+        Observations of each.
+
+    Returns
+    -------
+    low, high : ndarray, float64, shape (G,)
+        NaN with fewer than 4 observations or where r is NaN, 1 or -1.
+
+    Notes
+    -----
+    Fisher (1921), *Metron* 1, 3-32.
+    """
+    values, size = np.broadcast_arrays(np.asarray(r, np.float64), np.asarray(n, np.int64))
+    known = (np.abs(values) < 1) & (size > 3)
+    z = np.arctanh(np.where(known, values, np.nan))
+    half = stats.norm.ppf(0.975) / np.sqrt(np.maximum(size - 3, 1))
+    return np.tanh(z - half), np.tanh(z + half)
 
 
 def q_values(p: ArrayLike) -> NDArray[np.float64]:

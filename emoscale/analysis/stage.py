@@ -10,11 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.analysis.choice import choice_tables
+from emoscale.analysis.dose_response import dose_response
 from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.participants import importance_intervals, noise_ceiling
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.specificity import specificity, specificity_summary
 from emoscale.analysis.unimodality import unimodality
 from emoscale.errors import StageError
 from emoscale.progress import Progress
@@ -28,8 +31,12 @@ HUMAN_TABLES = (
     "correlation_by_concept",
     "human_comparison",
     "mean_drop_correlation",
+    "mixed_model",
     "noise_ceiling",
 )
+
+SEVERAL_SIZES = "dose_response"
+"""The table that there is only with masks of two sizes or more."""
 
 
 def analyze(
@@ -49,7 +56,8 @@ def analyze(
     Parameters
     ----------
     folder : RunFolder
-        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store.
+        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store. Every
+        kind of mask in it but ``none`` and ``selective`` is a control, and is compared by itself.
     scores : ndarray, float, shape (C, A)
         Attribute scores of the concepts.
     concepts : sequence of str, length C
@@ -70,7 +78,8 @@ def analyze(
     Returns
     -------
     dict
-        ``tables`` (names), ``k`` (sizes compared), ``pairs`` (selective-random pairs) and ``human_data`` (bool).
+        ``tables`` (names), ``k`` (sizes compared), ``controls`` (their kinds), ``pairs`` (selective-control pairs) and
+        ``human_data`` (bool).
 
     Raises
     ------
@@ -81,10 +90,11 @@ def analyze(
     paired = paired_accuracies(accuracies)
     if paired.empty:
         raise StageError(
-            f"{folder.ablation_table}: no prompt has both selective and random masks of one size; "
+            f"{folder.ablation_table}: no prompt has both selective and control masks of one size; "
             "run mask and ablate again with --fresh"
         )
     ks = sorted({int(k) for k in paired["k"]})
+    populations = _population_tables(folder, attributes, ks, alpha)
     draws = random_draws(accuracies)
     tables = {
         "drop_overall": overall_drop(paired, draws),
@@ -92,23 +102,33 @@ def analyze(
         "drop_by_concept": drop_table(paired, ["concept"]),
         "drop_by_concept_attribute": drop_table(paired, ["concept", "attribute"]),
         "accuracy": accuracy_table(accuracies),
-        "random_draws": draws,
+        "control_draws": draws,
         "unimodality": unimodality(paired),
+        "specificity": specificity(paired, scores, concepts, attributes),
+        "specificity_summary": specificity_summary(paired, scores, concepts, attributes),
     }
+    if len(ks) > 1:
+        tables[SEVERAL_SIZES] = dose_response(paired)
     if dissimilarity is not None:
         rdms = decimal_distances(scores) if rdms is None else rdms
         tables |= _human_tables(paired, rdms, attributes, dissimilarity, participants)
-    tables |= _population_tables(folder, attributes, ks, alpha)
+    tables |= populations
     if "top3" in accuracies:
         tables |= choice_tables(accuracies, concepts)
 
-    for name in set(HUMAN_TABLES) - set(tables):
+    for name in {*HUMAN_TABLES, SEVERAL_SIZES} - set(tables):
         (folder.tables / f"{name}.csv").unlink(missing_ok=True)
     progress.start(len(tables), "tables")
     for name, table in tables.items():
         folder.write_table(name, table)
         progress.advance()
-    return {"tables": list(tables), "k": ks, "pairs": len(paired), "human_data": dissimilarity is not None}
+    return {
+        "tables": list(tables),
+        "k": ks,
+        "controls": [str(control) for control in paired["control"].unique()],
+        "pairs": len(paired),
+        "human_data": dissimilarity is not None,
+    }
 
 
 def _accuracies(folder: RunFolder, concepts: Sequence[str], attributes: Sequence[str]) -> pd.DataFrame:
@@ -153,6 +173,7 @@ def _human_tables(
         "correlation_by_concept": correlations,
         "human_comparison": human_comparison(correlations),
         "mean_drop_correlation": mean_drop_correlation(paired, importances),
+        "mixed_model": mixed_model(paired, importances),
     }
 
 

@@ -6,6 +6,8 @@ import diptest
 import numpy as np
 import pandas as pd
 
+from emoscale.analysis.manipulation import SIZE
+
 _FEWEST = 4
 """Hartigan's dip is not defined below."""
 
@@ -21,12 +23,14 @@ def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``k``, ``attribute``, ``dip``, ``p`` (small: more than one mode). NaN with fewer than 4 concepts.
+        Columns ``control``, ``k``, ``attribute``, ``dip`` (0 to .25, the distance from the nearest distribution with
+        one mode), ``p`` (small: more than one mode). NaN with fewer than 4 concepts.
     """
-    means = paired.groupby(["k", "attribute", "concept"], observed=True)["d"].mean()
+    keys = [*SIZE, "attribute"]
+    means = paired.groupby([*keys, "concept"], observed=True)["d"].mean()
     rows = []
-    for (k, attribute), values in means.groupby(["k", "attribute"], observed=True):
+    for names, values in means.groupby(keys, observed=True):
         enough = len(values) >= _FEWEST
         dip, p = diptest.diptest(values.to_numpy(np.float64)) if enough else (np.nan, np.nan)
-        rows.append({"k": k, "attribute": attribute, "dip": dip, "p": p})
-    return pd.DataFrame(rows, columns=["k", "attribute", "dip", "p"])
+        rows.append((*names, dip, p))
+    return pd.DataFrame(rows, columns=[*keys, "dip", "p"])

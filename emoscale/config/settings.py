@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +39,7 @@ def _bytes(value: object) -> int:
 Bytes = Annotated[StrictInt, BeforeValidator(_bytes), Field(ge=1)]
 
 
-def _each_once(values: list[int]) -> list[int]:
+def _each_once(values: list[Any]) -> list[Any]:
     if doubled := sorted({value for value in values if values.count(value) > 1}):
         raise ValueError(f"name each once, {', '.join(map(str, doubled))} is there several times")
     return values
@@ -121,13 +121,16 @@ class TuningSettings(Section):
     verbaliser: Annotated[list[str], Field(min_length=2, max_length=2)] = ["negative", "positive"]
     """Words for "does not show the concept" and "shows it", where the model predicts words."""
     epochs: Count = 2
+    patience: Count | None = None
+    """Epochs without a better result on the held-out texts (accuracy, then loss) after which a prompt is trained no
+    further; each takes all epochs, as published, when left out."""
     batch_size: Count = 16
     learning_rate: Rate = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     prompts_per_group: Count = 27
     """Prompts trained and saved together."""
-    rows_per_pass: Count = 108
-    """Rows of one forward pass."""
+    tokens_per_pass: Count | None = None
+    """The most tokens of one forward pass, padding included; 1,024 on CPUs and 8,192 on GPUs when left out."""
     precision: Precision = "auto"
 
 
@@ -188,9 +191,20 @@ class MaskSettings(Section):
 
     k: Annotated[list[StrictInt | StrictFloat], Field(min_length=1)] = PUBLISHED_K
     """How many neurons: numbers, or fractions of all."""
+    controls: Annotated[
+        list[Literal["uniform", "layer-matched", "activation-matched"]],
+        Field(min_length=1),
+        AfterValidator(_each_once),
+    ] = ["uniform"]
+    """What losing the selective neurons is compared with: as many drawn evenly from all; as many in every layer; or as
+    many of every level of mean absolute activation. Matched ones are drawn for each attribute."""
+    disjoint: StrictBool = False
+    """Draw controls only from neurons that are not selective for the attribute; uniform ones then for each attribute,
+    too."""
     draws: Count = 5
-    """Random controls for each k."""
+    """Controls of each kind for each k (and attribute)."""
     seed: Seed = 0
+    """Of the controls."""
 
 
 class AblationSettings(Section):

@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emoscale.errors import InputError
+from emoscale.masks.activation_level import level_bins
+from emoscale.masks.drawing import draw_evenly, draw_matched
+from emoscale.masks.request import Mask, Request
 
-
-@dataclass(frozen=True)
-class Request:
-    """What the masks are made from.
-
-    Parameters
-    ----------
-    rank : ndarray of float64, shape (N, A)
-        Rank of each neuron within each attribute, from 1, the most selective.
-    has_rank : ndarray of bool, shape (N, A)
-        False where a neuron has no selectivity for the attribute (it is constant) and so must not be chosen.
-    attributes : list of str
-        A names.
-    k : list of int
-        Numbers of neurons to switch off, ascending.
-    draws : int
-        Random masks of each k.
-    seed : int
-    """
-
-    rank: NDArray[np.float64]
-    has_rank: NDArray[np.bool_]
-    attributes: list[str]
-    k: list[int]
-    draws: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Mask:
-    """One mask: the indices of the neurons to switch off, and its coordinates (see `emoscale.schema.MASKS`)."""
-
-    neurons: NDArray[np.intp]
-    attribute: str = ""
-    draw: int = 0
+BINS = 20
+"""Of the neurons' mean absolute activation, as many neurons in each as ties allow."""
 
 
 def no_neurons(request: Request) -> Iterator[Mask]:
@@ -74,24 +42,35 @@ def most_selective(request: Request) -> Iterator[Mask]:
     ]
     if problems:
         raise InputError(problems)
-    order = np.argsort(np.where(request.has_rank, request.rank, np.inf), axis=0, kind="stable")
     for k in request.k:
         for column, attribute in enumerate(request.attributes):
-            yield Mask(order[:k, column], attribute=attribute)
+            yield Mask(request.best_first[:k, column], attribute=attribute)
 
 
-def drawn_at_random(request: Request) -> Iterator[Mask]:
-    """Yield k neurons drawn evenly from all without replacement, by k and then draw (Li, Su et al. 2024)."""
-    for k in request.k:
-        for draw in range(request.draws):
-            # A generator of its own: a mask must not depend on which others are asked for.
-            generator = np.random.default_rng([request.seed, k, draw])
-            yield Mask(generator.choice(len(request.rank), size=k, replace=False), draw=draw)
+def uniform(request: Request) -> Iterator[Mask]:
+    """Yield k neurons drawn evenly from all (Li, Su et al. 2024), or from all that are not selective."""
+    if request.disjoint:
+        everywhere = np.zeros(len(request.layer), dtype=np.intp)
+        return draw_matched(request, "uniform", everywhere, lambda _: "the model")
+    return draw_evenly(request)
+
+
+def layer_matched(request: Request) -> Iterator[Mask]:
+    """Yield k neurons, as many in every layer as the attribute's selective mask has there."""
+    return draw_matched(request, "layer-matched", request.layer, lambda layer: f"layer {layer}")
+
+
+def activation_matched(request: Request) -> Iterator[Mask]:
+    """Yield k neurons, as many in every bin of mean absolute activation as the attribute's selective mask has there."""
+    bins = level_bins(request.activation_level(), BINS)
+    return draw_matched(request, "activation-matched", bins, lambda b: f"bin {b + 1} of {BINS} (of mean |activation|)")
 
 
 KINDS: dict[str, Callable[[Request], Iterator[Mask]]] = {
     "none": no_neurons,
     "selective": most_selective,
-    "random": drawn_at_random,
+    "uniform": uniform,
+    "layer-matched": layer_matched,
+    "activation-matched": activation_matched,
 }
-"""Makers of masks by kind, in the order in which the store holds them."""
+"""Makers of masks by kind. The first two are always made; the others are controls, of which some are asked for."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emoscale.errors import InputError, StageError
-from emoscale.masks.kinds import KINDS, Request
+from emoscale.masks.activation_level import mean_absolute_activation
+from emoscale.masks.drawing import check_disjoint
+from emoscale.masks.kinds import KINDS
+from emoscale.masks.request import Mask, Request
 from emoscale.progress import Progress
 from emoscale.run_folder import RunFolder
 from emoscale.schema import MASKS, SELECTIVITY
@@ -58,34 +63,46 @@ def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
 
 
 def make_masks(
-    folder: RunFolder, *, k: Sequence[int | float], draws: int, seed: int, progress: Progress
+    folder: RunFolder,
+    *,
+    k: Sequence[int | float],
+    controls: Sequence[str],
+    disjoint: bool,
+    draws: int,
+    seed: int,
+    progress: Progress,
 ) -> dict[str, int]:
-    """Make the masks of every kind and write ``masks.zarr``.
+    """Make the masks and write ``masks.zarr``.
 
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished selectivity.
+        Holds the finished selectivity, and the activations if controls are matched by them.
     k : sequence of int or float
         Numbers or fractions of the neurons to switch off, as `resolve_k` reads them.
+    controls : sequence of str
+        Kinds of control, names in `KINDS`.
+    disjoint : bool
+        Whether a control holds none of the neurons that are selective for its attribute. Controls that are drawn evenly
+        then belong to an attribute each, as the matched ones always do.
     draws : int
-        Random masks of each k.
+        Controls of each kind and k, and of each attribute where they belong to one.
     seed : int
-        Not negative. The random mask of a given seed, k and draw is always the same.
+        Not negative. The control of a given seed, kind, attribute, k and draw is always the same.
     progress : Progress
 
     Returns
     -------
     dict of str to int
         Number of masks by kind, in the order of the store: first ``none``, then ``selective`` by k and attribute, then
-        ``random`` by k and draw.
+        the controls in the order given, by k, attribute and draw.
 
     Raises
     ------
     InputError
-        If k, draws or seed cannot be used; nothing has been written then.
+        If k, draws or seed cannot be used, or too few neurons are left for a control; nothing has been written then.
     StageError
-        If the selectivity is not there or not finished.
+        If the selectivity, or the activations if they are needed, are not there or not finished.
     """
     store = _finished_selectivity(folder)
     neurons = store.sizes["neuron"]
@@ -94,39 +111,71 @@ def make_masks(
     ]
     if problems:
         raise InputError(problems)
+    sizes = resolve_k(k, neurons)
+    if disjoint:
+        check_disjoint(sizes, neurons)
     request = Request(
         rank=store.read("rank"),
         has_rank=~np.isnan(store.read("tau")),
+        layer=store.read("layer"),
+        activation_level=lambda: mean_absolute_activation(folder, progress),
         attributes=[str(attribute) for attribute in store.read("attribute")],
-        k=resolve_k(k, neurons),
+        k=sizes,
         draws=draws,
+        disjoint=disjoint,
         seed=seed,
     )
-    masks = [(kind, mask) for kind, make in KINDS.items() for mask in make(request)]
-    progress.start(len(masks), "masks")
-    bits = np.empty((len(masks), -(-neurons // 8)), dtype=np.uint8)
-    for row, (_, mask) in enumerate(masks):
-        off = np.zeros(neurons, dtype=np.bool_)
-        off[mask.neurons] = True
-        bits[row] = np.packbits(off)
-        progress.advance()
+    made = _make(request, ["none", "selective"], progress) + _make(request, controls, progress)
     coordinates = {
-        "kind": np.array([kind for kind, _ in masks]),
-        "attribute": np.array([mask.attribute for _, mask in masks]),
-        "k": np.array([len(mask.neurons) for _, mask in masks]),
-        "draw": np.array([mask.draw for _, mask in masks]),
+        "kind": np.array([row.kind for row in made]),
+        "attribute": np.array([row.attribute for row in made]),
+        "k": np.array([row.k for row in made]),
+        "draw": np.array([row.draw for row in made]),
     }
     written = create_store(
         folder.masks,
         MASKS,
         coordinates,
         chunks={"mask": _MASKS_A_CHUNK},
-        sizes={"neuron_byte": bits.shape[1]},
-        attributes={"seed": seed, "draws": draws, "neurons": neurons},
+        sizes={"neuron_byte": made[0].bits.size},
+        attributes={"seed": seed, "draws": draws, "disjoint": disjoint, "neurons": neurons},
     )
-    written.write("bits", bits)
+    written.write("bits", np.stack([row.bits for row in made]))
     written.mark_complete()
-    return {kind: sum(made == kind for made, _ in masks) for kind in KINDS}
+    return {kind: sum(row.kind == kind for row in made) for kind in ("none", "selective", *controls)}
+
+
+class _Row(NamedTuple):
+    kind: str
+    attribute: str
+    k: int
+    draw: int
+    bits: NDArray[np.uint8]
+
+
+def _make(request: Request, kinds: Sequence[str], progress: Progress) -> list[_Row]:
+    """Make all masks of some kinds, or tell of every one of these kinds why it cannot be made."""
+    rows: list[_Row] = []
+    problems: list[str] = []
+    for kind in kinds:
+        try:
+            masks = KINDS[kind](request)
+            progress.start(None, f"{kind} masks")
+            for mask in masks:
+                # Packed at once: a neuron's index takes 64 times the memory of its bit.
+                rows.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
+                progress.advance()
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return rows
+
+
+def _pack(mask: Mask, neurons: int) -> NDArray[np.uint8]:
+    off = np.zeros(neurons, dtype=np.bool_)
+    off[mask.neurons] = True
+    return np.packbits(off)
 
 
 def _finished_selectivity(folder: RunFolder) -> Store:

@@ -23,9 +23,10 @@ class TunedPrompts:
     heads : Tensor
         Shape (prompts, 2, hidden + 1) where each has a label head, else (prompts, 0); float32.
     accuracy, accuracy_last, loss : Tensor
-        Shape (prompts,), float64: held-out accuracy of the epoch kept and of the last one; loss of the epoch kept.
-    epoch : Tensor
-        Shape (prompts,), int64: the epoch kept, from 1.
+        Shape (prompts,), float64: held-out accuracy of the epoch kept and of the last one trained; loss of the epoch
+        kept.
+    epoch, epochs : Tensor
+        Shape (prompts,), int64: the epoch kept, from 1; how many were trained.
     """
 
     vectors: Tensor
@@ -34,6 +35,7 @@ class TunedPrompts:
     accuracy_last: Tensor
     loss: Tensor
     epoch: Tensor
+    epochs: Tensor
 
     def save(self, file: Path) -> None:
         """Write to a safetensors file, whole or not at all."""

@@ -1,8 +1,9 @@
-"""What the report says of the evidence for selective neurons: each kind of inference, and how tau repeats."""
+"""What the report says of selective neurons: each kind of inference, how tau repeats, which sets overlap."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from emoscale.report.findings import Findings
 from emoscale.report.wording import count, listing, number, threshold
@@ -92,3 +93,32 @@ def evidence_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
         for row in merged.to_dict("records")
     ]
     return header, rows
+
+
+def overlap_verdict(rows: pd.DataFrame) -> str:
+    """Say whether the attributes' sets of neurons are separate.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The rows of ``overlap`` for one k.
+
+    Returns
+    -------
+    str
+        Two sentences; empty if there is only one attribute.
+    """
+    if rows.empty:
+        return ""
+    median = float(rows["ratio"].median())
+    most = rows.sort_values("ratio", kind="stable").iloc[-1]
+    k, shared = int(most["k"]), int(most["shared"])
+    # A tenth off chance is no more than the eye would call equal in a figure.
+    verb = "share more neurons than" if median > 1.1 else "share fewer neurons than" if median < 0.9 else "overlap like"
+    above = int((rows["ratio"] > 1).sum())
+    return (
+        f"The sets of the {k:,} most selective neurons of two attributes typically {verb} two sets drawn at random "
+        f"(median {median:.1f} times chance; above chance for {above} of {len(rows)} pairs). The pair with most in "
+        f"common is {most['attribute_1']} and {most['attribute_2']}, with {count(shared, 'neuron')} "
+        f"({shared / k:.0%} of each set)."
+    )

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from emoscale.progress import Progress
 from emoscale.report.ablation_figures import accuracy_by_concept, drop_by_attribute, drop_by_concept
+from emoscale.report.dose_figures import drop_by_size
 from emoscale.report.findings import Findings
 from emoscale.report.neuron_figures import counts_by_layer, overlap_matrix, rank_map, tau_map
 from emoscale.report.people_figures import correlation_by_size, drop_by_importance, importance_bars
+from emoscale.report.specificity_figures import specificity_matrix
 from emoscale.report.style import Drawing, house_style, save
 
 FIGURES: dict[str, Callable[[Findings], Drawing | None]] = {
@@ -27,6 +29,8 @@ FIGURES: dict[str, Callable[[Findings], Drawing | None]] = {
     "c3_drop_by_importance": drop_by_importance,
     "c4_correlation_by_size": correlation_by_size,
     "c5_drop_by_concept": drop_by_concept,
+    "c6_drop_by_size": drop_by_size,
+    "c7_specificity": specificity_matrix,
 }
 
 

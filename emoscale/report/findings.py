@@ -1,21 +1,12 @@
-"""What a run found, read from its folder for the figures and the text."""
+"""What a run found, for the figures and the text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from emoscale.errors import StageError
-from emoscale.run_folder import RunFolder
-from emoscale.schema import SELECTIVITY
-from emoscale.store import Store, open_store
-
-CHANCE = 0.5
-"""Accuracy of guessing: half of each concept's texts express it."""
-
-_NAMES = ("concept", "attribute", "attribute_1", "attribute_2", "kind")
+from emoscale.store import Store
 
 
 @dataclass(frozen=True)
@@ -26,18 +17,15 @@ class People:
     ----------
     importance : DataFrame
         attribute, tau, p, q; ci_low and ci_high where the judgements of single participants are known.
-    correlation_by_concept : DataFrame
-        k, concept, r.
-    comparison : DataFrame
-        k, mean_r, ci_low, ci_high, t, df, p, concepts.
-    mean_drop_correlation : DataFrame
-        k, r, p, attributes.
+    correlation_by_concept, comparison, mean_drop_correlation, mixed_model : DataFrame
+        One row a control and k (and concept), as the analysis wrote them.
     """
 
     importance: pd.DataFrame
     correlation_by_concept: pd.DataFrame
     comparison: pd.DataFrame
     mean_drop_correlation: pd.DataFrame
+    mixed_model: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -48,9 +36,16 @@ class Findings:
     ----------
     prompts : DataFrame
         One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
+        Where no prompts were tuned, one row a concept and replicate.
+    learned_prompts : bool
+        Whether the prompts were tuned.
+    edit : str
+        What is done to a neuron that is switched off: zero, mean, resample or scale.
     accuracy, drop_overall, drop_by_attribute, drop_by_concept, drop_by_concept_attribute : DataFrame
-    random_draws, unimodality, significant, tau_summary, overlap, inference, reliability : DataFrame
+    control_draws, unimodality, significant, tau_summary, overlap, inference, reliability : DataFrame
         As the analysis wrote them.
+    dose_response, specificity, specificity_summary : DataFrame
+        As the analysis wrote them; without rows where it could not.
     people : People or None
         None when the run has no human dissimilarities.
     selectivity : Store
@@ -58,22 +53,27 @@ class Findings:
     selective_neurons : int
         Neurons that are significant for at least one attribute.
     k : int
-        Size of the masks that the figures show (see `shown_size`).
+        Size of the masks that the figures show (see `emoscale.report.reading.shown_size`).
     """
 
     prompts: pd.DataFrame
+    learned_prompts: bool
+    edit: str
     accuracy: pd.DataFrame
     drop_overall: pd.DataFrame
     drop_by_attribute: pd.DataFrame
     drop_by_concept: pd.DataFrame
     drop_by_concept_attribute: pd.DataFrame
-    random_draws: pd.DataFrame
+    control_draws: pd.DataFrame
     unimodality: pd.DataFrame
     significant: pd.DataFrame
     tau_summary: pd.DataFrame
     overlap: pd.DataFrame
     inference: pd.DataFrame
     reliability: pd.DataFrame
+    dose_response: pd.DataFrame
+    specificity: pd.DataFrame
+    specificity_summary: pd.DataFrame
     people: People | None
     selectivity: Store
     selective_neurons: int
@@ -100,80 +100,36 @@ class Findings:
         """All neurons that were measured."""
         return int(self.tau_summary["neurons"].iloc[0])
 
+    @property
+    def controls(self) -> list[str]:
+        """Kinds of control that the selective masks were compared with, the one that is told in full first."""
+        return list(dict.fromkeys(self.drop_overall["control"]))
+
+    @property
+    def control(self) -> str:
+        """Kind of control that the figures and most sentences compare with."""
+        return self.controls[0]
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing, averaged over concepts."""
+        return chance_of(self.accuracy)
+
+    @property
+    def units(self) -> str:
+        """What a concept's replicates are, in the plural."""
+        return "prompts" if self.learned_prompts else "sets of questions"
+
+    def of_control(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table that belong to the control that is told in full."""
+        return table[table["control"] == self.control]
+
     def at_k(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table that belong to masks of the shown size."""
-        return table[table["k"] == self.k]
+        """Return the rows of a table that belong to masks of the shown size (and to the control told in full)."""
+        rows = table[table["k"] == self.k]
+        return self.of_control(rows) if "control" in rows else rows
 
 
-def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
-    """Read the tables that the earlier stages left.
-
-    Parameters
-    ----------
-    folder : RunFolder
-    k : int, optional
-        Size of the masks that the figures show; by default `shown_size` chooses.
-
-    Returns
-    -------
-    Findings
-
-    Raises
-    ------
-    StageError
-        If the prompts or the analysis are missing.
-    """
-    required = [name for name in Findings.__annotations__ if name.startswith(("accuracy", "drop_"))]
-    required += ["random_draws", "unimodality", "significant", "tau_summary", "overlap", "inference", "reliability"]
-    missing = [
-        path for path in (folder.prompt_table, *(_file(folder, name) for name in required)) if not path.is_file()
-    ]
-    if missing:
-        raise StageError([f"{path}: not there; run the stages before the report first" for path in missing])
-    tables = {name: _read(_file(folder, name)) for name in required}
-    store = open_store(folder.selectivity, SELECTIVITY)
-    alpha = float(tables["tau_summary"]["alpha"].iloc[0])
-    return Findings(
-        prompts=pd.read_parquet(folder.prompt_table),
-        people=_people(folder),
-        selectivity=store,
-        selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
-        k=shown_size(tables["accuracy"], tables["drop_overall"]["k"].tolist()) if k is None else k,
-        **tables,
-    )
-
-
-def shown_size(accuracy: pd.DataFrame, ks: list[int]) -> int:
-    """Choose the size of the masks that the figures show, without looking at what the selective masks did.
-
-    Parameters
-    ----------
-    accuracy : DataFrame
-        kind, k, concept, accuracy.
-    ks : list of int
-        Sizes that were compared.
-
-    Returns
-    -------
-    int
-        The largest size at which random masks leave at least half of the accuracy above chance: where even they
-        leave nothing, nothing more can be lost to the selective ones. The smallest size if there is none such.
-    """
-    means = accuracy.groupby(["kind", "k"])["accuracy"].mean()
-    enough = CHANCE + (means["none"].iloc[0] - CHANCE) / 2
-    return max((k for k in ks if means["random"][k] >= enough), default=min(ks))
-
-
-def _people(folder: RunFolder) -> People | None:
-    names = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
-    files = [_file(folder, name) for name in names]
-    return People(*(_read(file) for file in files)) if all(file.is_file() for file in files) else None
-
-
-def _file(folder: RunFolder, name: str) -> Path:
-    return folder.tables / f"{name}.csv"
-
-
-def _read(file: Path) -> pd.DataFrame:
-    # A concept may be called "1" or "None", an attribute "NA" (negative affect): names are text whatever they say.
-    return pd.read_csv(file, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
+def chance_of(accuracy: pd.DataFrame) -> float:
+    """Return the accuracy of guessing, averaged over the concepts of the table ``accuracy``."""
+    return float(accuracy[accuracy["kind"] == "none"]["chance"].mean())

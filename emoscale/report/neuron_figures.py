@@ -7,21 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.colors import Normalize, TwoSlopeNorm
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
-from emoscale.report.style import INK, WIDTH, Drawing, new_figure, row_height, sequential
+from emoscale.report.matrix import MOST_NUMBERS, colour_bar, diverging, name_both_sides, square_figure, write_cells
+from emoscale.report.style import Drawing, new_figure, row_height, sequential
 from emoscale.report.wording import count, listing, threshold
 
 _COLUMNS = 600
 """Most columns of a map over neurons; more would be narrower than a dot of the printed figure."""
-
-_MOST_NUMBERS = 18
-"""Most rows or columns of a matrix with numbers written in its cells."""
 
 
 def tau_map(findings: Findings) -> Drawing:
@@ -61,7 +56,7 @@ def tau_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0), its neurons side by side")
-    _colour_bar(figure, image, axes, "Kendall’s τ")
+    colour_bar(figure, image, axes, "Kendall’s τ")
 
     share = findings.selective_neurons / findings.neurons
     many = f"the strongest of up to {per_column} neighbours" if per_column > 1 else "one neuron"
@@ -88,12 +83,6 @@ def _column_starts(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.concatenate(starts)
 
 
-def _colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colorbar:
-    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
-    bar.outline.set_visible(False)
-    return bar
-
-
 def _label_layers(axes: Axes, layers: NDArray[np.integer], centres: NDArray[Any]) -> None:
     every = -(-len(layers) // 24)
     axes.set_xticks(centres[::every], layers[::every])
@@ -110,14 +99,14 @@ def counts_by_layer(findings: Findings) -> Drawing:
     image = axes.imshow(
         np.ma.masked_equal(cells, 0), aspect="auto", interpolation="nearest", cmap=sequential(), norm=Normalize(1, most)
     )
-    if len(layers) <= _MOST_NUMBERS:
-        _write_cells(axes, [[f"{value:,}" for value in row] for row in cells], cells > 0.36 * most)
+    if len(layers) <= MOST_NUMBERS:
+        write_cells(axes, [[f"{value:,}" for value in row] for row in cells], cells > 0.36 * most)
     _label_layers(axes, layers, np.arange(len(layers)))
     axes.set_yticks(range(len(counts)), counts.index)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0)")
-    _colour_bar(figure, image, axes, "Significant neurons")
+    colour_bar(figure, image, axes, "Significant neurons")
 
     busiest = f"Layer {layers[cells.sum(axis=0).argmax()]} has the most." if cells.any() else "There is none."
     return Drawing(
@@ -127,13 +116,6 @@ def counts_by_layer(findings: Findings) -> Drawing:
         f"can count for several attributes. {busiest}",
         f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
     )
-
-
-def _write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> None:
-    for row, line in enumerate(texts):
-        for column, text in enumerate(line):
-            colour = "white" if dark[row, column] else INK
-            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
 
 
 def rank_map(findings: Findings) -> Drawing:
@@ -165,9 +147,7 @@ def rank_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(f"The {k:,} best neurons of each attribute, best on the left")
-    figure.colorbar(
-        image, ax=axes, label="Share among the row’s best", shrink=0.85, pad=0.01, aspect=30
-    ).outline.set_visible(False)
+    colour_bar(figure, image, axes, "Share among the row’s best")
     return Drawing(
         figure,
         "Do attributes have neurons of their own?",
@@ -189,23 +169,17 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
     cells = ratio.to_numpy()
     cells = np.where(np.isnan(cells), cells.T, cells)
 
-    figure = new_figure(row_height(len(attributes), 0.3, 1.5), width=min(2.5 + 0.3 * max(len(attributes), 4), WIDTH))
+    figure = square_figure(len(attributes))
     axes = figure.subplots()
-    colours = LinearSegmentedColormap.from_list(
-        "chance", ["#8a4f08", "#dfb26b", "#f7f6f2", "#6fb1cf", "#1b3f73"]
-    ).with_extremes(bad="white")
     # Twice chance is as far from chance as half of it.
     log = np.log2(np.clip(cells, 1 / 16, None))
     reach = max(float(np.nanmax(np.abs(log))), 0.1)
-    image = axes.imshow(log, cmap=colours, norm=TwoSlopeNorm(0, -reach, reach), interpolation="nearest")
-    if len(attributes) <= _MOST_NUMBERS:
+    image = axes.imshow(log, cmap=diverging(), norm=TwoSlopeNorm(0, -reach, reach), interpolation="nearest")
+    if len(attributes) <= MOST_NUMBERS:
         texts = [["" if np.isnan(value) else f"{value:.1f}" for value in row] for row in cells]
-        _write_cells(axes, texts, np.abs(log) > 0.6 * reach)
-    axes.set_xticks(range(len(attributes)), attributes, rotation=45, ha="right")
-    axes.set_yticks(range(len(attributes)), attributes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    bar = _colour_bar(figure, image, axes, "Overlap against chance")
+        write_cells(axes, texts, np.abs(log) > 0.6 * reach)
+    name_both_sides(axes, attributes)
+    bar = colour_bar(figure, image, axes, "Overlap against chance")
     ticks = np.arange(-np.floor(reach), np.floor(reach) + 1)
     bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g} ×" for tick in ticks])
     return Drawing(

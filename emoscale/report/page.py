@@ -11,10 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoscale.files import write_text
 from emoscale.progress import Progress
-from emoscale.report import story
+from emoscale.report import story, tables
+from emoscale.report.controls import control_adjective, control_drawn, control_neurons
 from emoscale.report.evidence import evidence_table, reliability_told
 from emoscale.report.figures import make_figures
-from emoscale.report.findings import read_findings
+from emoscale.report.limits import EDITS, limits_told
+from emoscale.report.reading import read_findings
 from emoscale.run_folder import RunFolder
 
 _PIXELS_AN_INCH = 124
@@ -27,7 +29,7 @@ _PLACES = {
     "activations.zarr": "how active each neuron was for each prompt",
     "selectivity.zarr": "τ, p, q and rank of every neuron and attribute",
     "masks.zarr": "which neurons each mask switched off",
-    "ablation.parquet": "right answers for every prompt and mask",
+    "ablation.parquet": "right answers for every concept, replicate and mask",
     "config.yaml, manifest.json": "the settings as used; versions, machine and time",
 }
 
@@ -77,7 +79,7 @@ def write_report(
     opening : Opening, optional
         What stands before everything else.
     k : int, optional
-        Size of the masks that the figures show; by default see `emoscale.report.findings.shown_size`.
+        Size of the masks that the figures show; by default see `emoscale.report.reading.shown_size`.
     progress : Progress
 
     Returns
@@ -92,7 +94,8 @@ def write_report(
     """
     findings = read_findings(folder, k)
     figures = make_figures(findings, folder.figures, progress)
-    header, rows = story.sizes_table(findings)
+    sizes_header, sizes_rows = tables.sizes_table(findings)
+    controls_header, controls_rows = tables.controls_table(findings)
     evidence_header, evidence_rows = evidence_table(findings)
     page = _template().render(
         title=title,
@@ -108,9 +111,17 @@ def write_report(
         evidence_rows=evidence_rows,
         ablation=story.ablation_told(findings),
         people=story.people_told(findings),
-        limits=story.limits_told(findings),
-        sizes_header=header,
-        sizes_rows=rows,
+        limits=limits_told(findings),
+        edited=EDITS[findings.edit].done,
+        adjective=control_adjective(findings.control),
+        control_neurons=control_neurons(findings.control),
+        controls={f"{control_adjective(kind)} mask": control_drawn(kind) for kind in findings.controls},
+        sizes_header=sizes_header,
+        sizes_rows=sizes_rows,
+        sizes_shown=(findings.of_control(findings.drop_overall)["k"] == findings.k).tolist(),
+        controls_header=controls_header,
+        controls_rows=controls_rows,
+        controls_shown=(findings.drop_overall["k"] == findings.k).tolist(),
         figures=[
             {
                 "part": figure.name[0],

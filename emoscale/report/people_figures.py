@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from emoscale.report.controls import control_adjective, control_neurons
 from emoscale.report.findings import Findings
-from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, row_height
+from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, row_height, spread_out
 from emoscale.report.wording import count, interval, listing, number
 
 
@@ -72,7 +73,7 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     _names_above(axes, x, tau.index.tolist())
     axes.set_xlabel("Importance of the attribute in people (Kendall’s τ)")
-    axes.set_ylabel("Drop in accuracy\n(random − selective masks)")
+    axes.set_ylabel(f"Drop in accuracy\n({control_adjective(findings.control)} − selective masks)")
 
     comparison = findings.at_k(findings.people.comparison).iloc[0]
     rising = int((slope > 0).sum())
@@ -80,8 +81,8 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
         figure,
         "Does the model need what people need?",
         f"Each dot is an attribute: to the right if it matters to people, high up if the model loses more without its "
-        f"{findings.k:,} neurons than without random ones (mean over concepts). Each thin line is the trend within one "
-        f"concept, the thick one their mean. Lines that rise mean that model and people "
+        f"{findings.k:,} neurons than without {control_neurons(findings.control)} (mean over concepts). Each thin line "
+        f"is the trend within one concept, the thick one their mean. Lines that rise mean that model and people "
         f"agree; here {rising} of {len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
         f"{interval(comparison['ci_low'], comparison['ci_high'])}.",
         f"Scatter of {count(len(x), 'attribute')} with {count(len(slope), 'trend line')}, {rising} of them rising.",
@@ -92,10 +93,7 @@ def _names_above(axes: Axes, x: NDArray[np.float64], names: list[str]) -> None:
     # Many attributes matter about equally little; their names are moved apart and tied to their place by a thin line.
     low, high = axes.get_xlim()
     gap = 0.036 * (high - low)
-    places = x.copy()
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    places -= max(0.0, (places[-1] - x[-1]) / 2)
+    places = spread_out(x, gap)
     frame = axes.get_xaxis_transform()
     for value, place, name in zip(x, places, names, strict=True):
         axes.plot([value, place], [1.0, 1.05], color=FAINT, linewidth=0.6, transform=frame, clip_on=False)
@@ -107,7 +105,7 @@ def correlation_by_size(findings: Findings) -> Drawing | None:
     """Draw the correlation of drop and importance for each size of the masks."""
     if findings.people is None:
         return None
-    rows = findings.people.comparison.sort_values("k")
+    rows = findings.of_control(findings.people.comparison).sort_values("k")
     figure = new_figure(2.9, width=5.0)
     axes = figure.subplots()
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)

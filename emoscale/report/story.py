@@ -1,11 +1,14 @@
-"""The report's sentences that depend on the data, section by section."""
+"""The report's findings in sentences, section by section."""
 
 from __future__ import annotations
 
-from emoscale.report.evidence import criterion, inferences_told
-from emoscale.report.findings import CHANCE, Findings
-from emoscale.report.verdict import ablation_verdict, human_verdict, overlap_verdict, sizes_verdict
-from emoscale.report.wording import count, interval, listing, number
+from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
+from emoscale.report.dependence import controls_verdict, dose_verdict, sizes_verdict
+from emoscale.report.evidence import criterion, inferences_told, overlap_verdict
+from emoscale.report.findings import Findings
+from emoscale.report.specificity import specificity_elsewhere, specificity_verdict
+from emoscale.report.verdict import ablation_verdict
+from emoscale.report.wording import count, listing, number
 
 
 def prompts_told(findings: Findings) -> list[str]:
@@ -15,13 +18,16 @@ def prompts_told(findings: Findings) -> list[str]:
     replicates = prompts["replicate"].nunique()
     told = [f"{concept} ({number(value)})" for concept, value in means.items()]
     ends = min(3, len(told) // 2)
+    each = f"({count(len(means), 'concept')}, {count(replicates, 'replicate')} each)"
+    right = f"right in {number(prompts['accuracy'].mean())} of cases on average, where guessing gives"
     sentences = [
-        f"On texts that were held out of training, the {count(len(prompts), 'prompt')} "
-        f"({count(len(means), 'concept')}, {count(replicates, 'replicate')} each) are right in "
-        f"{number(prompts['accuracy'].mean())} of cases on average, where guessing gives {number(CHANCE)}.",
+        f"On texts that were held out of training, the {count(len(prompts), 'prompt')} {each} are {right} "
+        f"{number(findings.chance)}."
+        if findings.learned_prompts
+        else f"On the questions about the concepts {each}, the model is {right} {number(findings.chance)}.",
         f"The easiest: {listing(told[:ends])}; the hardest: {listing(told[: -ends - 1 : -1])}.",
     ]
-    if weak := means[means <= CHANCE + 0.05].index.tolist():
+    if weak := means[means <= findings.chance + 0.05].index.tolist():
         sentences.append(
             f"For {listing(weak)} the model is hardly better than guessing; what masks do to "
             f"{'it' if len(weak) == 1 else 'them'} says little."
@@ -59,10 +65,10 @@ def populations_told(findings: Findings) -> list[str]:
 
 
 def ablation_told(findings: Findings) -> list[list[str]]:
-    """Say what switching off selective neurons did, beyond random ones: a list of sentences for each paragraph."""
+    """Say what switching off selective neurons did, beyond control ones: a list of sentences for each paragraph."""
     overall = findings.at_k(findings.drop_overall).iloc[0]
-    draws = findings.at_k(findings.random_draws)
-    pooled, *details = ablation_verdict(overall, findings.at_k(findings.drop_by_attribute), draws)
+    draws = findings.at_k(findings.control_draws)
+    pooled, *details = ablation_verdict(overall, findings.at_k(findings.drop_by_attribute), draws, findings.units)
     dips = findings.at_k(findings.unimodality)
     if tested := int(dips["p"].notna().sum()):
         split = dips[dips["p"] < 0.05]["attribute"].tolist()
@@ -71,31 +77,44 @@ def ablation_told(findings: Findings) -> list[list[str]]:
             f"Hartigan’s dip test asks whether the concepts fall into two camps, those that need an attribute’s "
             f"neurons and those that do not: p < .05 for {found}."
         )
-    return [[pooled, sizes_verdict(findings.drop_overall, findings.k)], details]
+    sizes = [sizes_verdict(findings.of_control(findings.drop_overall), findings.k)]
+    sizes += dose_verdict(findings.of_control(findings.dose_response))
+    summary = findings.at_k(findings.specificity_summary)
+    specific = [specificity_verdict(row) for _, row in summary.iterrows()]
+    specific.append(specificity_elsewhere(findings.specificity_summary, findings.k, findings.control))
+    return [
+        paragraph for paragraph in ([pooled, *_controls_told(findings)], sizes, details, specific) if any(paragraph)
+    ]
+
+
+def _controls_told(findings: Findings) -> list[str]:
+    overall = findings.drop_overall
+    return [told] if (told := controls_verdict(overall[overall["k"] == findings.k])) else []
 
 
 def people_told(findings: Findings) -> list[str]:
     """Say how the model's losses compare with what matters to people."""
     if findings.people is None:
         return []
-    within = findings.at_k(findings.people.comparison).iloc[0]
-    over = findings.at_k(findings.people.mean_drop_correlation).iloc[0]
-    return [human_verdict(within, over)]
+    people = findings.people
+    within = findings.at_k(people.comparison).iloc[0]
+    over = findings.at_k(people.mean_drop_correlation).iloc[0]
+    models = [mixed_verdict(row) for _, row in findings.at_k(people.mixed_model).iterrows()]
+    comparison = people.comparison[people.comparison["k"] == findings.k]
+    return [human_verdict(within, over), *models, agreement_by_control(comparison)]
 
 
 def summary_told(findings: Findings) -> str:
     """Tell everything in one paragraph."""
-    people = people_told(findings) or ["How this compares with people was not asked, for want of their judgements."]
-    right = findings.prompts["accuracy"].mean()
-    return " ".join(
-        [
-            f"Asked whether a text expresses a concept, the model was right for {right:.0%} of the texts (guessing: "
-            f"{CHANCE:.0%}).",
-            _selective_told(findings),
-            ablation_told(findings)[0][0],
-            *people,
-        ]
+    people = people_told(findings)[:1] or ["How this compares with people was not asked, for want of their judgements."]
+    right, guessing = f"{findings.prompts['accuracy'].mean():.0%}", f"(guessing: {findings.chance:.0%})"
+    asked = (
+        f"Asked whether a text expresses a concept, the model was right for {right} of the texts {guessing}."
+        if findings.learned_prompts
+        else f"The model answered {right} of the questions about the concepts correctly {guessing}."
     )
+    pooled = ablation_told(findings)[0][0]
+    return " ".join([asked, _selective_told(findings), pooled, *_controls_told(findings), *people])
 
 
 def _selective_told(findings: Findings) -> str:
@@ -106,86 +125,3 @@ def _selective_told(findings: Findings) -> str:
         told = f"{by}{findings.selective_neurons / findings.neurons:.1%} of its neurons follow at least one"
     attributes = count(len(findings.attributes), "attribute")
     return f"{told[0].upper()}{told[1:]} of the {attributes} by which people describe these concepts."
-
-
-def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
-    """Tabulate accuracy, drop and agreement with people by size of the masks.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    header : list of str
-    rows : list of list of str
-    """
-    header = ["Neurons off", "Random", "Selective", "Drop", "95% interval", "d", "± draw"]
-    means = findings.accuracy.groupby(["kind", "k"])["accuracy"].mean()
-    rows = [
-        [
-            f"{row['k']:,} ({row['k'] / findings.neurons:.1%})",
-            number(means["random"][row["k"]]),
-            number(means["selective"][row["k"]]),
-            number(row["drop"], 3),
-            interval(row["ci_low"], row["ci_high"], 3),
-            number(row["d"]),
-            number(row["random_error"], 3),
-        ]
-        for row in findings.drop_overall.to_dict("records")
-    ]
-    if findings.people is not None:
-        header += ["r with people", "95% interval"]
-        comparison = findings.people.comparison.set_index("k")
-        for cells, k in zip(rows, findings.drop_overall["k"], strict=True):
-            r = comparison.loc[k]
-            cells += [number(r["mean_r"]), interval(r["ci_low"], r["ci_high"])]
-    return header, rows
-
-
-def limits_told(findings: Findings) -> list[str]:
-    """Say what the run does not show."""
-    prompts = findings.prompts
-    replicates, texts = prompts["replicate"].nunique(), prompts["dev"].median()
-    each = f"{count(replicates, 'replicate')} a concept"
-    if texts == texts:
-        each += f", about {count(int(texts), 'held-out text')} each"
-    chosen, last = prompts["accuracy"].mean(), prompts["accuracy_last"].mean()
-    against = f": {number(chosen)} on average, against {number(last)} after the last pass, which nothing chose"
-    draws = len(findings.at_k(findings.random_draws))
-    limits = [
-        _inference_limit(findings),
-        f"The held-out texts also chose each prompt’s best training pass, so the accuracies are somewhat optimistic"
-        f"{against if last == last else ''}.",
-        "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come from "
-        "that unusual state rather than from the loss of what the neuron stood for.",
-        f"The data are few: {each}. Intervals speak of other concepts or prompts like these, not of other models or "
-        f"kinds of text.",
-        f"The comparison is with {count(draws, 'random mask')} of each size, the same for all prompts, and with one "
-        f"selective mask an attribute. Intervals over prompts or concepts do not include what other draws would give.",
-        "Attributes are related to one another (what is pleasant is seldom unfair), so the neurons of one attribute "
-        "can stand for another. That a neuron follows an attribute is a correlation; only the masks are an "
-        "intervention, and they act on many neurons at once.",
-        "The attributes’ scores come from one group of people. Others may see these concepts otherwise.",
-    ]
-    if findings.people is not None:
-        limits.append(
-            "Agreement with people is a correlation over a handful of attributes. It does not show that the model "
-            "understands emotions as people do, nor that people use such neurons."
-        )
-    return limits
-
-
-def _inference_limit(findings: Findings) -> str:
-    if findings.permutations is None:
-        return (
-            "Neurons that follow an attribute are counted with p-values that treat all pairs of concepts as "
-            "independent. They are not: all pairs come from the same few concepts, so these p-values are too small and "
-            "some of the neurons called significant are not. The ranking of the neurons, and so the masks, does not "
-            "depend on it."
-        )
-    return (
-        f"Which neurons count as significant is found by permuting the concepts {findings.permutations:,} times; "
-        f"p-values too small to be counted so come from a curve fitted to each test’s permutations, which is an "
-        f"approximation. The masks hold the neurons that rank highest, significant or not."
-    )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from emoscale.files import replacing
 
@@ -22,7 +24,7 @@ INK, SOFT, FAINT = "#222222", "#767676", "#d9d9d9"
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """From Okabe and Ito's palette, told apart with any colour vision."""
 
-COLOURS = {"none": INK, "random": ORANGE, "selective": BLUE}
+COLOURS = {"none": INK, "control": ORANGE, "selective": BLUE}
 BLANK = "#f4f3f0"
 
 _SETTINGS: dict[Any, Any] = {
@@ -107,6 +109,27 @@ def sequential() -> Colormap:
     """Return the colours of amounts, pale to dark, the palest still apart from `BLANK` (nothing to show)."""
     stops = ["#a9d3de", "#5aa9c8", "#2b7bb0", "#23518c", "#1b2a5b"]
     return LinearSegmentedColormap.from_list("amounts", stops).with_extremes(bad=BLANK, under=BLANK)
+
+
+def spread_out(places: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+    """Move places apart so that their labels do not touch.
+
+    Parameters
+    ----------
+    places : ndarray, float
+        In ascending order.
+    gap : float
+        Least distance of two neighbours.
+
+    Returns
+    -------
+    ndarray, float
+        Moved upwards only as far as needed, then all back by half of what the last one moved.
+    """
+    apart = places.copy()
+    for i in range(1, len(apart)):
+        apart[i] = max(apart[i], apart[i - 1] + gap)
+    return apart - (apart[-1] - places[-1]) / 2 if len(apart) else apart
 
 
 def row_height(rows: int, each: float = 0.19, rest: float = 0.75) -> float:

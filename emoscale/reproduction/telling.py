@@ -140,8 +140,8 @@ def _dependence(folder: RunFolder) -> str:
 def _single_draws(folder: RunFolder) -> str:
     accuracies = pd.read_parquet(folder.ablation_table)
     k = _shown(accuracies)
-    draws = folder.table("random_draws").query("k == @k")["accuracy"]
-    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] != "random", ""))
+    draws = folder.table("control_draws").query("k == @k")["accuracy"]
+    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] != "uniform", ""))
     correlations = concept_correlations(paired_accuracies(pooled), folder.table("importance"))
     r = human_comparison(correlations).set_index("k")["mean_r"]
     own = folder.table("human_comparison").set_index("k")["mean_r"]

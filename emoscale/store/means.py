@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.store.store import Store
-
-_BLOCK_VALUES = 2**25
+from emoscale_kernels import empty_moments, update_moments
 
 
 def mean_activations(
-    store: Store, of: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    store: Store,
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+    advance: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """Average every neuron over the rows of an activations store, block by block.
+    """Average every neuron over the rows of an activations store, holding one chunk of them in memory.
 
     Parameters
     ----------
@@ -24,25 +24,26 @@ def mean_activations(
         Of activations (observation, neuron).
     of : callable, optional
         Applied to the values first, e.g. `numpy.abs`.
+    advance : callable, optional
+        Told the number of neurons of each block that is done.
 
     Returns
     -------
     ndarray of float64, shape (N,)
-        NaN (absent) values are left out; NaN for a neuron that is absent in every row.
+        In the model's own units, the same to the last bit for any chunks. Rows in which a neuron is absent (NaN) are
+        left out; 0 for a neuron that is absent from all. Infinite where an activation is.
     """
-    rows, neurons = store.sizes["observation"], store.sizes["neuron"]
-    chunk_rows, width = store.chunks("activations")
-    height = max(_BLOCK_VALUES // (width * chunk_rows), 1) * chunk_rows
-    total, count = np.zeros(neurons), np.zeros(neurons, np.int64)
-    for left in range(0, neurons, width):
-        block_neurons = slice(left, min(left + width, neurons))
-        for top in range(0, rows, height):
-            block: NDArray[Any] = store.read(
-                "activations", observation=slice(top, top + height), neuron=block_neurons
-            ).astype(np.float64)
-            values = block if of is None else of(block)
-            there = ~np.isnan(values)
-            total[block_neurons] += np.where(there, values, 0.0).sum(axis=0)
-            count[block_neurons] += there.sum(axis=0)
-    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(neurons, np.nan), where=count > 0)
+    (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
+    mean = np.empty(neurons)
+    for first in range(0, neurons, width):
+        block = slice(first, min(first + width, neurons))
+        moments = empty_moments(1, block.stop - first)
+        for start in range(0, rows, height):
+            values = store.read("activations", observation=slice(start, start + height), neuron=block)
+            values = values if of is None else of(values)
+            update_moments(moments, values, np.zeros(len(values), dtype=np.int64))
+        # Only an infinite value makes the mean of those that are there NaN.
+        mean[block] = np.where(np.isnan(moments.mean[0]), np.inf, moments.mean[0])
+        if advance is not None:
+            advance(block.stop - first)
     return mean

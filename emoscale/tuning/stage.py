@@ -29,6 +29,9 @@ def tune(
 ) -> dict[str, float]:
     """Train every prompt and write it to the run folder. Groups that are there already are kept.
 
+    The table of prompts tells of each its held-out accuracy and loss in the epoch that was kept, that epoch, how many
+    epochs were trained, and the accuracy after the last.
+
     Parameters
     ----------
     folder : RunFolder
@@ -65,6 +68,7 @@ def tune(
             "replicate": [str(p.seed) for p in prompts],
             "accuracy": tuned.accuracy.numpy(),
             "epoch": tuned.epoch.numpy(),
+            "epochs": tuned.epochs.numpy(),
             "accuracy_last": tuned.accuracy_last.numpy(),
             "loss": tuned.loss.numpy(),
             "train": [len(p.train) for p in prompts],

@@ -25,6 +25,10 @@ from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.progress import Progress
 from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.tuning.passes import passes
+
+_CPU_TOKENS, _GPU_TOKENS = 1024, 8192
+"""Of one pass. A CPU gains nothing from larger ones, and small ones hold less padding."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,22 @@ class Schedule:
         Texts a prompt sees in one step.
     learning_rate, weight_decay : float
         Of AdamW, constant.
-    rows_per_pass : int
-        Rows of one forward pass; a step of many prompts is several passes.
+    tokens_per_pass : int or None
+        The most tokens of one forward pass, see `passes`; a step of many prompts is several passes. None: what suits
+        the device.
     precision : {"auto", "exact", "bfloat16"}
+    patience : int or None
+        Epochs without a better result on the held-out texts after which a prompt is trained no further. None: all
+        epochs.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
-    rows_per_pass: int
+    tokens_per_pass: int | None
     precision: str
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class GroupTrainer:
         device = model.model.device
         self._vectors = [Parameter(model.initial_prompt().to(device)) for _ in prompts]
         self._heads = [Parameter(model.readout.new_head().to(device)) for _ in prompts]
+        self._active = np.ones(len(prompts), dtype=bool)
         self._optimizer = torch.optim.AdamW(
             [*self._vectors, *(head for head in self._heads if head.numel())],
             lr=schedule.learning_rate,
@@ -91,30 +101,28 @@ class GroupTrainer:
         )
 
     def train(self, progress: Progress) -> TunedPrompts:
-        """Train all epochs and keep each prompt's best on its held-out texts (accuracy, then loss).
+        """Train, and keep each prompt's best epoch on its held-out texts (accuracy, then loss).
+
+        Parameters
+        ----------
+        progress : Progress
+            Counts the texts of all epochs; those a stopped prompt goes without count as done when it stops.
 
         Raises
         ------
         StageError
             If a prompt's loss is not finite from the first epoch on.
         """
-        rows = [row for prompt in self._prompts for row in prompt.train.rows]
-        longest = max(self._model.row_tokens(self._tokens[row]) for row in rows)
-        with attention_for_training(self._model.model.module, self._model.model.device, longest):
-            return self._train(progress)
-
-    def _train(self, progress: Progress) -> TunedPrompts:
         best: TunedPrompts | None = None
         for epoch in range(1, self._schedule.epochs + 1):
             for rows in self._steps(epoch):
                 self._step(rows)
                 progress.advance(len(rows.text))
-            accuracy, loss = self._judge()
-            progress.advance(sum(len(p.dev) for p in self._prompts))
-            number = torch.full_like(accuracy, epoch).long()
-            last = accuracy.clone()  # safetensors refuses two names for one tensor
-            now = TunedPrompts(_stacked(self._vectors), _stacked(self._heads), accuracy, last, loss, number)
-            best = now if best is None else _better(best, now)
+            best = self._judged(epoch, best)
+            progress.advance(sum(len(p.dev) for p in self._active_prompts()))
+            self._stop(epoch, best, progress)
+            if not self._active.any():
+                break
         if best is None:
             raise ValueError("prompts need at least one epoch")
         for prompt, loss in zip(self._prompts, best.loss.tolist(), strict=True):
@@ -125,12 +133,38 @@ class GroupTrainer:
                 )
         return best
 
+    def _active_prompts(self) -> list[PromptTexts]:
+        return [self._prompts[number] for number in np.flatnonzero(self._active).tolist()]
+
+    def _judged(self, epoch: int, best: TunedPrompts | None) -> TunedPrompts:
+        """Judge the prompts that are still trained; return every prompt's best epoch."""
+        accuracy, loss = self._judge()
+        number = torch.full_like(accuracy, epoch).long()
+        # safetensors refuses two names for one tensor.
+        now = TunedPrompts(
+            _stacked(self._vectors), _stacked(self._heads), accuracy, accuracy.clone(), loss, number, number.clone()
+        )
+        return now if best is None else _better(best, now, torch.from_numpy(self._active))
+
+    def _stop(self, epoch: int, best: TunedPrompts, progress: Progress) -> None:
+        """Take prompts that have not got better for long out of the group: they have no rows, and no gradient."""
+        if self._schedule.patience is None:
+            return
+        stopping = self._active & (epoch - best.epoch.numpy() >= self._schedule.patience)
+        self._active &= ~stopping
+        left = self._schedule.epochs - epoch
+        progress.advance(
+            left * sum(len(p.train) + len(p.dev) for p, s in zip(self._prompts, stopping, strict=True) if s)
+        )
+
     def _steps(self, epoch: int) -> Iterator[_Rows]:
         size = self._schedule.batch_size
-        orders = [_order(p, epoch) for p in self._prompts]
-        for start in range(0, max(map(len, orders)), size):
+        orders = {
+            number: training_order(self._prompts[number], epoch) for number in np.flatnonzero(self._active).tolist()
+        }
+        for start in range(0, max(map(len, orders.values())), size):
             parts = []
-            for number, order in enumerate(orders):
+            for number, order in orders.items():
                 # A prompt whose epoch is over sits out: it has no gradient, and AdamW leaves it alone.
                 if len(chosen := order[start : start + size]):
                     train, weight = self._prompts[number].train, np.full(len(chosen), 1 / len(chosen), np.float32)
@@ -147,13 +181,14 @@ class GroupTrainer:
 
     @torch.no_grad()
     def _judge(self) -> tuple[Tensor, Tensor]:
-        """Return held-out accuracy and mean loss, each (prompts,) float64."""
-        counts = [len(p.dev) for p in self._prompts]
+        """Return held-out accuracy and mean loss, each (prompts,) float64; NaN for those that are not trained."""
+        active = self._active_prompts()
+        counts = np.where(self._active, [len(p.dev) for p in self._prompts], 0)
         rows = _Rows(
             np.repeat(np.arange(len(counts)), counts),
-            np.concatenate([p.dev.rows for p in self._prompts]),
-            np.concatenate([p.dev.labels for p in self._prompts]),
-            np.ones(sum(counts), np.float32),
+            np.concatenate([p.dev.rows for p in active]),
+            np.concatenate([p.dev.labels for p in active]),
+            np.ones(counts.sum(), np.float32),
         )
         correct, loss = torch.zeros(len(counts), dtype=torch.float64), torch.zeros(len(counts), dtype=torch.float64)
         for part in self._passes(rows):
@@ -161,27 +196,28 @@ class GroupTrainer:
             scores = self._scores(rows, part).cpu()
             correct.index_add_(0, prompt, (scores.argmax(dim=1) == label).double())
             loss.index_add_(0, prompt, cross_entropy(scores, label, reduction="none").double())
-        total = torch.tensor(counts, dtype=torch.float64)
+        total = torch.from_numpy(counts).double()
         return correct / total, loss / total
 
     def _passes(self, rows: _Rows) -> list[NDArray[np.int64]]:
-        """Cut rows into passes of texts of like length, so that little is padded."""
-        order = np.argsort([len(self._tokens[text]) for text in rows.text], kind="stable")
-        size = self._schedule.rows_per_pass
-        return [order[start : start + size] for start in range(0, len(order), size)]
+        usual = _CPU_TOKENS if self._model.model.device.type == "cpu" else _GPU_TOKENS
+        lengths = [self._model.row_tokens(self._tokens[text]) for text in rows.text]
+        return passes(lengths, self._schedule.tokens_per_pass or usual)
 
     def _scores(self, rows: _Rows, part: NDArray[np.int64]) -> Tensor:
         used, which = np.unique(rows.prompt[part], return_inverse=True)
         batch = self._model.batch([self._tokens[text] for text in rows.text[part]])
-        with precision(self._schedule.precision, self._model.model.device):
+        module, device = self._model.model.module, self._model.model.device
+        # Chosen by the pass: one long text would have every short one computed as long ones are.
+        with attention_for_training(module, device, batch.ids.shape[1]), precision(self._schedule.precision, device):
             # index_select, not indexing: its backward pass adds in a fixed order, so that a run can be repeated.
-            rows_of = torch.from_numpy(which).to(self._model.model.device)
+            rows_of = torch.from_numpy(which).to(device)
             vectors = torch.stack([self._vectors[n] for n in used]).index_select(0, rows_of)
             heads = torch.stack([self._heads[n] for n in used]).index_select(0, rows_of)
             return self._model.scores(batch, vectors, heads).float()
 
 
-def _order(prompt: PromptTexts, epoch: int) -> NDArray[np.int64]:
+def training_order(prompt: PromptTexts, epoch: int) -> NDArray[np.int64]:
     """Return the order of a prompt's training texts, its own whatever group it is in."""
     return np.random.default_rng([prompt.seed, zlib.crc32(prompt.concept.encode()), epoch]).permutation(
         len(prompt.train)
@@ -192,13 +228,13 @@ def _stacked(parameters: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parameters)).detach().cpu()
 
 
-def _better(old: TunedPrompts, new: TunedPrompts) -> TunedPrompts:
+def _better(old: TunedPrompts, new: TunedPrompts, active: Tensor) -> TunedPrompts:
     better = (new.accuracy > old.accuracy) | ((new.accuracy == old.accuracy) & (new.loss < old.loss))
-    wins = better & new.loss.isfinite()
+    wins = better & new.loss.isfinite() & active
 
-    def pick(name: str) -> Tensor:
+    def pick(name: str, takes_new: Tensor) -> Tensor:
         a, b = getattr(new, name), getattr(old, name)
-        return torch.where(wins.reshape(-1, *[1] * (a.dim() - 1)), a, b)
+        return torch.where(takes_new.reshape(-1, *[1] * (a.dim() - 1)), a, b)
 
-    kept = {name: pick(name) for name in ("vectors", "heads", "accuracy", "loss", "epoch")}
-    return TunedPrompts(**kept, accuracy_last=new.accuracy)
+    kept = {name: pick(name, wins) for name in ("vectors", "heads", "accuracy", "loss", "epoch")}
+    return TunedPrompts(**kept, **{name: pick(name, active) for name in ("accuracy_last", "epochs")})

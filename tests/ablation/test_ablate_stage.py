@@ -77,6 +77,7 @@ class Study:
             blank,
             blank,
             blank.long(),
+            blank.long(),
         )
         self.task = PromptTask(self.model, self.tokens, self.prompts, self.tuned)
 

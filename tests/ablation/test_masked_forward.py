@@ -70,7 +70,7 @@ class Setting:
         self.right = (lead > 0).long() == self.labels
         blank = torch.zeros(1, dtype=torch.float64)
         sample = Sample(np.arange(len(TEXTS)), self.labels.numpy())
-        tuned = TunedPrompts(self.prompt[None], self.head[None], blank, blank, blank, blank.long())
+        tuned = TunedPrompts(self.prompt[None], self.head[None], blank, blank, blank, blank.long(), blank.long())
         self.task = PromptTask(self.model, self.texts, [PromptTexts("joy", 1, sample, sample)], tuned)
 
     def way(self, tokens_per_pass=100, precision="exact", edit="zero", shared=True):

@@ -14,7 +14,23 @@ from emoscale.store import create_store
 CONCEPTS, ATTRIBUTES = ["joy", "fear", "anger", "grief"], ["valence", "arousal", "control"]
 SCORES = np.random.default_rng(5).random((4, 3))
 DISSIMILARITY = np.random.default_rng(6).random(6)
-HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation"}
+CONTROLS = ["uniform", "layer-matched"]
+COMPARING = {
+    "drop_overall",
+    "drop_by_attribute",
+    "drop_by_concept",
+    "drop_by_concept_attribute",
+    "control_draws",
+    "unimodality",
+    "correlation_by_concept",
+    "human_comparison",
+    "mean_drop_correlation",
+    "mixed_model",
+    "dose_response",
+    "specificity",
+    "specificity_summary",
+}
+HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model"}
 
 
 class Counting(Silent):
@@ -44,7 +60,8 @@ def folder(tmp_path):
     store.mark_complete()
     masks = [("none", "", 0, 0)]
     masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, (2, 4))]
-    masks += [("random", "", k, draw) for k, draw in itertools.product((2, 4), range(7))]
+    masks += [("uniform", "", k, draw) for k, draw in itertools.product((2, 4), range(7))]
+    masks += [("layer-matched", a, k, draw) for a, k, draw in itertools.product(ATTRIBUTES, (2, 4), range(3))]
     rows = [
         (c, r, number, *mask, int(rng.integers(5, 19)), 19)
         for c, r, (number, mask) in itertools.product(CONCEPTS, ("1", "3"), enumerate(masks))
@@ -66,27 +83,52 @@ def test_every_table_is_written_and_told(folder):
     progress = Counting()
     told = analyzed(folder, progress=progress)
     assert set(told["tables"]) == set(written(folder)) > HUMAN
-    assert (told["k"], told["pairs"], told["human_data"]) == ([2, 4], 4 * 2 * 3 * 2, True)
+    assert (told["k"], told["pairs"], told["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
+    assert told["controls"] == CONTROLS
     assert progress.done == progress.total == len(told["tables"])
 
 
 def test_tables_follow_the_given_order(folder):
     analyzed(folder)
-    assert folder.table("drop_by_concept")["concept"].tolist() == CONCEPTS * 2
-    assert folder.table("drop_by_attribute")["attribute"].tolist() == ATTRIBUTES * 2
+    assert folder.table("drop_by_concept")["concept"].tolist() == CONCEPTS * 4
+    assert folder.table("drop_by_attribute")["attribute"].tolist() == ATTRIBUTES * 4
     assert folder.table("importance")["attribute"].tolist() == ATTRIBUTES
+
+
+def test_every_table_that_compares_has_every_control_in_the_order_of_the_masks(folder):
+    analyzed(folder)
+    comparing = [name for name in written(folder) if "control" in folder.table(name)]
+    assert set(comparing) == COMPARING
+    for name in comparing:
+        table = folder.table(name)
+        assert table.columns[0] == "control"
+        assert table["control"].unique().tolist() == CONTROLS
+
+
+def test_a_kind_of_control_more_changes_nothing_for_the_others(folder):
+    analyzed(folder)
+    both = {name: folder.table(name) for name in COMPARING}
+    table = pd.read_parquet(folder.ablation_table)
+    table[table["kind"] != "layer-matched"].to_parquet(folder.ablation_table)
+    analyzed(folder)
+    for name, before in both.items():
+        pd.testing.assert_frame_equal(folder.table(name), before[before["control"] == "uniform"], check_dtype=False)
 
 
 def test_the_drop_is_what_the_counts_say(folder):
     analyzed(folder)
     counts = pd.read_parquet(folder.ablation_table).assign(accuracy=lambda t: t["correct"] / t["total"])
     at_2 = counts[counts["k"] == 2]
-    random = at_2[at_2["kind"] == "random"]["accuracy"].mean()
-    selective = at_2[at_2["attribute"] == "arousal"]["accuracy"].mean()
-    drops = folder.table("drop_by_attribute")
-    row = drops[(drops["k"] == 2) & (drops["attribute"] == "arousal")].iloc[0]
-    assert row["drop"] == pytest.approx(random - selective)
-    assert row["n"] == 8
+    arousal = at_2[at_2["attribute"] == "arousal"]
+    selective = arousal[arousal["kind"] == "selective"]["accuracy"].mean()
+    after = {
+        "uniform": at_2[at_2["kind"] == "uniform"]["accuracy"].mean(),
+        "layer-matched": arousal[arousal["kind"] == "layer-matched"]["accuracy"].mean(),
+    }
+    drops = folder.table("drop_by_attribute").set_index(["control", "k", "attribute"])
+    for control, accuracy in after.items():
+        assert drops.loc[(control, 2, "arousal"), "drop"] == pytest.approx(accuracy - selective)
+        assert drops.loc[(control, 2, "arousal"), "n"] == 8
 
 
 def test_alpha_decides_what_is_significant(folder):
@@ -114,6 +156,24 @@ def test_without_human_data_no_human_table_stays(folder):
     assert "drop_overall" in written(folder)
 
 
+def test_with_one_size_there_is_no_dose_response(folder):
+    analyzed(folder)
+    table = pd.read_parquet(folder.ablation_table)
+    table[table["k"] != 4].to_parquet(folder.ablation_table)
+    told = analyzed(folder)
+    assert told["k"] == [2]
+    assert "dose_response" not in written(folder)
+    assert set(told["tables"]) == set(written(folder))
+
+
+def test_chance_is_that_of_the_ablation_table(folder):
+    analyzed(folder)
+    assert (folder.table("accuracy")["chance"] == 0.5).all()
+    pd.read_parquet(folder.ablation_table).assign(options=4).to_parquet(folder.ablation_table)
+    analyzed(folder)
+    assert (folder.table("accuracy")["chance"] == 0.25).all()
+
+
 def test_one_replicate_and_no_spread_leave_empty_cells(folder):
     table = pd.read_parquet(folder.ablation_table).query("replicate == '1'")
     table.assign(correct=10).to_parquet(folder.ablation_table)
@@ -134,10 +194,10 @@ def test_ablation_of_other_concepts_and_attributes(folder):
     assert not folder.tables.exists()
 
 
-@pytest.mark.parametrize("kind", ["selective", "random"])
-def test_nothing_to_compare(folder, kind):
+@pytest.mark.parametrize("kinds", [["selective"], ["uniform", "layer-matched"]])
+def test_nothing_to_compare(folder, kinds):
     table = pd.read_parquet(folder.ablation_table)
-    table[table["kind"] != kind].to_parquet(folder.ablation_table)
+    table[~table["kind"].isin(kinds)].to_parquet(folder.ablation_table)
     with pytest.raises(StageError, match="run mask and ablate again"):
         analyzed(folder)
 

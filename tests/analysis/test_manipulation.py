@@ -11,11 +11,13 @@ from emoscale.analysis import accuracy_table, drop_table, overall_drop, paired_a
 CONCEPTS, REPLICATES, ATTRIBUTES, KS = ["joy", "fear", "grief"], ["1", "3"], ["arousal", "valence"], [10, 20]
 
 
-def made_accuracies(random_attributes=("",), draws=2, seed=0):
+def made_accuracies(control_attributes=("",), draws=2, seed=0, **more):
+    """Accuracies with one kind of control, ``uniform``, or more: name to the attributes its masks carry."""
     rng = np.random.default_rng(seed)
     masks = [("none", "", 0, 0)]
     masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, KS)]
-    masks += [("random", a, k, draw) for a, k, draw in itertools.product(random_attributes, KS, range(draws))]
+    for kind, attributes in {"uniform": control_attributes, **more}.items():
+        masks += [(kind, a, k, draw) for a, k, draw in itertools.product(attributes, KS, range(draws))]
     rows = [
         (c, r, kind, a, k, draw, rng.random())
         for c, r, (kind, a, k, draw) in itertools.product(CONCEPTS, REPLICATES, masks)
@@ -23,12 +25,12 @@ def made_accuracies(random_attributes=("",), draws=2, seed=0):
     return pd.DataFrame(rows, columns=["concept", "replicate", "kind", "attribute", "k", "draw", "accuracy"])
 
 
-def plain_random(table, concept, replicate, k, attribute=None):
+def plain_control(table, control, concept, replicate, k, attribute=None):
     return np.mean(
         [
             row.accuracy
             for row in table.itertuples()
-            if (row.kind, row.concept, row.replicate, row.k) == ("random", concept, replicate, k)
+            if (row.kind, row.concept, row.replicate, row.k) == (control, concept, replicate, k)
             and (attribute is None or row.attribute == attribute)
         ]
     )
@@ -40,9 +42,29 @@ def test_pairs_take_the_mean_over_the_draws_that_belong_to_them(per_attribute):
     paired = paired_accuracies(table)
     assert len(paired) == len(CONCEPTS) * len(REPLICATES) * len(ATTRIBUTES) * len(KS)
     for row in paired.itertuples():
-        expected = plain_random(table, row.concept, row.replicate, row.k, row.attribute if per_attribute else None)
-        assert row.random == pytest.approx(expected)
-        assert row.d == pytest.approx(row.selective - row.random)
+        own = row.attribute if per_attribute else None
+        expected = plain_control(table, "uniform", row.concept, row.replicate, row.k, own)
+        assert row.control_accuracy == pytest.approx(expected)
+        assert row.d == pytest.approx(row.selective_accuracy - row.control_accuracy)
+
+
+def test_each_kind_of_control_is_paired_by_itself_and_in_order_of_appearance():
+    table = made_accuracies(**{"layer-matched": ATTRIBUTES, "activation-matched": ("",)})
+    order = ["uniform", "layer-matched", "activation-matched"]
+    paired = paired_accuracies(table)
+    assert list(paired["control"].unique()) == order
+    for control in order:
+        alone = paired_accuracies(table[table["kind"].isin(["none", "selective", control])])
+        own = paired[paired["control"] == control].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own.assign(control=control), alone.assign(control=control))
+    assert drop_table(paired, ["attribute"])["control"].unique().tolist() == order
+    assert accuracy_table(table)["kind"].unique().tolist() == ["none", "selective", *order]
+
+
+def test_nothing_to_pair():
+    table = made_accuracies()
+    assert paired_accuracies(table[table["kind"] != "uniform"]).empty
+    assert paired_accuracies(table[table["kind"] != "selective"]).empty
 
 
 def test_sizes_without_a_partner_are_left_out():
@@ -53,21 +75,23 @@ def test_sizes_without_a_partner_are_left_out():
 
 @pytest.mark.parametrize("by", [["attribute"], ["concept"], ["concept", "attribute"]])
 def test_drops_agree_with_a_paired_t_test(by):
-    paired = paired_accuracies(made_accuracies())
+    paired = paired_accuracies(made_accuracies(**{"layer-matched": ATTRIBUTES}))
     table = drop_table(paired, by)
-    assert len(table) == len(paired[["k", *by]].drop_duplicates())
+    keys = ["control", "k", *by]
+    assert list(table)[: len(keys)] == keys
+    assert len(table) == len(paired[keys].drop_duplicates())
     for row in table.to_dict("records"):
-        group = paired[np.logical_and.reduce([paired[name] == row[name] for name in ["k", *by]])]
-        test = stats.ttest_rel(group["selective"], group["random"], alternative="less")
-        interval = stats.ttest_rel(group["random"], group["selective"]).confidence_interval(0.95)
+        group = paired[np.logical_and.reduce([paired[name] == row[name] for name in keys])]
+        test = stats.ttest_rel(group["selective_accuracy"], group["control_accuracy"], alternative="less")
+        interval = stats.ttest_rel(group["control_accuracy"], group["selective_accuracy"]).confidence_interval(0.95)
         assert row["n"] == len(group)
-        assert row["drop"] == pytest.approx((group["random"] - group["selective"]).mean())
+        assert row["drop"] == pytest.approx(-group["d"].mean())
         assert (row["t"], row["df"], row["p"]) == pytest.approx((test.statistic, len(group) - 1, test.pvalue))
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high))
         assert row["d"] == pytest.approx(row["drop"] / group["d"].std())
         assert np.sign(row["t"]) == -np.sign(row["drop"])
-        rows_of_k = table[table["k"] == row["k"]]
-        assert row["q"] == pytest.approx(row["p"] * len(rows_of_k) / (rows_of_k["p"] <= row["p"]).sum())
+        family = table[(table["control"] == row["control"]) & (table["k"] == row["k"])]
+        assert row["q"] == pytest.approx(row["p"] * len(family) / (family["p"] <= row["p"]).sum())
 
 
 def test_a_single_pair_and_equal_pairs_have_no_test():
@@ -97,11 +121,28 @@ def test_the_overall_drop_takes_a_concept_as_one_observation():
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(masks))
 
 
+def test_the_error_of_controls_of_attributes_is_over_draws_of_all_of_them():
+    draws, attributes = 4, len(ATTRIBUTES)
+    table = made_accuracies(ATTRIBUTES, draws=draws)
+    # Attributes differ by much more than draws do; the same attributes enter every draw.
+    table["accuracy"] += 5.0 * (table["attribute"] == ATTRIBUTES[0])
+    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    for row in overall.to_dict("records"):
+        controls = table[(table["kind"] == "uniform") & (table["k"] == row["k"])]
+        means = [controls[controls["draw"] == draw]["accuracy"].mean() for draw in range(draws)]
+        assert row["random_masks"] == draws * attributes
+        assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, draws - 1) * stats.sem(means))
+    table = made_accuracies(ATTRIBUTES, draws=1)
+    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    assert overall["random_masks"].tolist() == [attributes] * len(KS)
+    assert overall["random_error"].isna().all()
+
+
 def test_one_random_mask_has_no_error_and_equal_ones_an_error_of_zero():
     table = made_accuracies(draws=1)
     assert overall_drop(paired_accuracies(table), random_draws(table))["random_error"].isna().all()
     table = made_accuracies(draws=3)
-    table.loc[table["kind"] == "random", "accuracy"] = 0.6
+    table.loc[table["kind"] == "uniform", "accuracy"] = 0.6
     assert (overall_drop(paired_accuracies(table), random_draws(table))["random_error"] == 0).all()
 
 
@@ -114,9 +155,16 @@ def test_accuracies_are_averaged_by_kind_size_and_concept():
         assert value == pytest.approx(rows["accuracy"].mean())
 
 
-def test_each_random_mask_is_averaged_over_prompts():
+def test_chance_is_one_of_the_possible_answers():
+    table = made_accuracies()
+    assert (accuracy_table(table)["chance"] == 0.5).all()
+    assert (accuracy_table(table.assign(options=4))["chance"] == 0.25).all()
+
+
+def test_each_control_mask_is_averaged_over_prompts():
     table = made_accuracies(draws=2)
     draws = random_draws(table)
+    assert list(draws) == ["control", "k", "attribute", "draw", "accuracy"]
     assert len(draws) == 4
-    first = table[(table["kind"] == "random") & (table["k"] == 10) & (table["draw"] == 1)]["accuracy"].mean()
+    first = table[(table["kind"] == "uniform") & (table["k"] == 10) & (table["draw"] == 1)]["accuracy"].mean()
     assert draws.query("k == 10 and draw == 1")["accuracy"].item() == pytest.approx(first)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscale.analysis.significance import mean_tests, q_values
+from emoscale.analysis.significance import correlation_interval, mean_tests, q_values
 
 
 def _tests_of(groups):
@@ -51,3 +51,21 @@ def test_q_is_p_times_tests_over_rank(p):
         for value in p
     ]
     np.testing.assert_allclose(q_values(p), expected)
+
+
+def test_intervals_of_correlations_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(size=n), rng.normal(size=n)) for n in (4, 5, 14, 100)]
+    tests = [stats.pearsonr(x, y) for x, y in samples]
+    low, high = correlation_interval([test.statistic for test in tests], [len(x) for x, _ in samples])
+    for i, test in enumerate(tests):
+        interval = test.confidence_interval(0.95)
+        assert (low[i], high[i]) == pytest.approx((interval.low, interval.high))
+
+
+def test_correlations_without_an_interval():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        low, high = correlation_interval([0.5, 1.0, -1.0, np.nan, 0.5], [3, 10, 10, 10, 0])
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()

@@ -130,7 +130,7 @@ def test_sizes_in_bytes(load, text, size):
     [
         ("tuning: {epoch: 3}", "tuning.epoch: no such key; did you mean 'epochs'?"),
         ("tunning: {epochs: 3}", "tunning: no such key; did you mean 'tuning'?"),
-        ("masks: {wherefore: 3}", "masks.wherefore: no such key; known keys: k, draws, seed"),
+        ("masks: {wherefore: 3}", "masks.wherefore: no such key; known keys: k, controls, disjoint, draws, seed"),
         ("tuning: {epochs: many}", "tuning.epochs: 'many' cannot be used; input should be a valid integer"),
         ("tuning: {epochs: 2.5}", "tuning.epochs: 2.5 cannot be used; input should be a valid integer"),
         ("tuning: {epochs: true}", "tuning.epochs: True cannot be used; input should be a valid integer"),
@@ -146,9 +146,23 @@ def test_sizes_in_bytes(load, text, size):
         ("tuning: {seeds: [1, -2]}", "tuning.seeds.1: -2 cannot be used; input should be greater than or equal to 0"),
         ("stimuli: {seed: -1}", "stimuli.seed: -1 cannot be used; input should be greater than or equal to 0"),
         ("masks: {k: [many]}", "masks.k.0: 'many' cannot be used; input should be a valid number"),
+        ("masks: {controls: []}", "masks.controls: [] cannot be used; list should have at least 1 item, not 0"),
+        (
+            "masks: {controls: [uniform, uniform]}",
+            "masks.controls: ['uniform', 'uniform'] cannot be used; name each once, uniform is there several times",
+        ),
+        (
+            "masks: {controls: [random]}",
+            "masks.controls.0: 'random' cannot be used; "
+            "input should be 'uniform', 'layer-matched' or 'activation-matched'",
+        ),
+        ("masks: {disjoint: 1}", "masks.disjoint: 1 cannot be used; input should be a valid boolean"),
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),
-        ("masks: 3", "masks: 3 cannot be used; write a section with keys k, draws, seed, or leave it out"),
-        ("masks:", "masks: is empty; write a section with keys k, draws, seed, or leave it out"),
+        (
+            "masks: 3",
+            "masks: 3 cannot be used; write a section with keys k, controls, disjoint, draws, seed, or leave it out",
+        ),
+        ("masks:", "masks: is empty; write a section with keys k, controls, disjoint, draws, seed, or leave it out"),
         ("title: [1]", "title: [1] cannot be used; input should be a valid string"),
         ("stimuli: {dev_fraction: 1}", "stimuli.dev_fraction: 1 cannot be used; input should be less than 1"),
         ("3: x", "3: 3 cannot be used; keys should be strings"),

@@ -66,7 +66,7 @@ def correct_answers(folder, model, ranks):
     ]
     blank = torch.zeros(2, dtype=torch.float64)
     vectors = torch.randn(2, LENGTH, model.outline.config.hidden_size, generator=torch.Generator().manual_seed(2))
-    tuned = TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long())
+    tuned = TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long(), blank.long())
     ablate(
         RunFolder(folder),
         model,

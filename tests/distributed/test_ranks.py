@@ -196,6 +196,20 @@ def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     assert not RunFolder(runs / stage).commits(RunFolder(runs / stage).activations).exists()
 
 
+def test_two_processes_share_the_prompts_out(runs, config):
+    """With as many threads in each: backward sums in another order on more, which shows in the last bits."""
+    threads = ["--set", "machine.threads=1"]
+    usual = torch.get_num_threads()
+    run(load_settings(config, threads[1:]), RunFolder(runs / "tuned-1"), Console(quiet=True), only="tune")
+    torch.set_num_threads(usual)
+    said = torchrun("tune", config, runs / "tuned-2", *threads)
+    assert said.count("tune ") == 1
+    assert len(files_of(runs / "tuned-1" / "prompts")) == 3
+    for result in ("prompts", "prompts.parquet"):
+        assert files_of(runs / "tuned-2" / result) == files_of(runs / "tuned-1" / result)
+    assert RunFolder(runs / "tuned-2").manifest()["hardware"]["ranks"] == 2
+
+
 ROWS = {
     "texts": ["extraction.rows=texts", "extraction.split=all", "extraction.dtype=float16"],
     "tokens": ["extraction.rows=tokens", "extraction.block_rows=7", "extraction.dtype=bfloat16"],
@@ -209,11 +223,16 @@ ROWS = {
     [("texts", 3), ("tokens", 2), ("tokens", 3), ("templates", 3), ("moments", 2), ("moments", 3)],
 )
 def test_any_number_of_processes_leave_the_same_stores(runs, config, kind, processes):
-    chosen = [word for setting in ROWS[kind] for word in ("--set", setting)]
+    chosen = [word for setting in (*ROWS[kind], "machine.threads=1") for word in ("--set", setting)]
     alone, together = runs / f"{kind}-1", runs / f"{kind}-{processes}"
     usual = torch.get_num_threads()
     if not alone.exists():
-        run(load_settings(config, ROWS[kind]), RunFolder(alone), Console(quiet=True), only="extract")
+        run(
+            load_settings(config, [*ROWS[kind], "machine.threads=1"]),
+            RunFolder(alone),
+            Console(quiet=True),
+            only="extract",
+        )
     torch.set_num_threads(usual)
     torchrun("extract", config, together, *chosen, processes=processes)
     stores = ["inputs.zarr", "moments.zarr" if kind == "moments" else "activations.zarr"]

@@ -230,6 +230,14 @@ def test_k_that_cannot_be(refused):
     ]
 
 
+def test_disjoint_controls_that_do_not_fit(refused):
+    (told,) = refused(masks={"k": [24, 0.6], "disjoint": True})
+    assert told == (
+        "masks.k = 29: the model has 48 neurons, so 19 are left for a disjoint control of 29; "
+        "give 24 or fewer, or set masks.disjoint to false"
+    )
+
+
 def test_layout_that_the_model_cannot_read(refused, tiny_folder):
     (told,) = refused(model={"name": str(tiny_folder("gpt2"))}, tuning={"layout": "mask-first"})
     assert told.startswith("tuning.layout 'mask-first': ")
@@ -331,6 +339,11 @@ def test_rows_that_cannot_be_read_so(refused, extraction, said):
 def test_measures_that_moments_do_not_give(refused):
     (told,) = refused(extraction={"keep": "moments"}, selectivity={"row_measures": ["mean", "auroc"]})
     assert told.startswith("selectivity.row_measures auroc: need every row; leave them out")
+
+
+def test_controls_that_moments_do_not_give(refused):
+    (told,) = refused(extraction={"keep": "moments"}, masks={"controls": ["uniform", "activation-matched"]})
+    assert told.startswith("masks.controls activation-matched: needs every row's activations; leave it out")
 
 
 def test_texts_longer_than_the_model_reads(refused, world):

@@ -155,3 +155,16 @@ def test_a_run_without_human_data_has_no_human_tables(cli, world):
     assert cli("run", world.config, "--out", world.out).code == 0
     assert not (world.out / "tables" / "importance.csv").exists()
     assert (world.out / "report.html").is_file()
+
+
+def test_every_kind_of_control_in_a_run(cli, world):
+    """Each stage finds what controls are matched by: layers with the selectivity, levels with the activations."""
+    world.write(masks={"k": [5, 0.25], "draws": 2, "controls": ["layer-matched", "activation-matched", "uniform"]})
+    for stage in ("tune", "extract", "select"):
+        assert cli(stage, world.config, "--out", world.out).code == 0
+    answer = cli("mask", world.config, "--out", world.out)
+    assert answer.out.startswith("mask     6 selective masks, 28 controls  [")
+    counts = {"none": 1, "selective": 6, "layer-matched": 12, "activation-matched": 12, "uniform": 4}
+    assert counts.items() <= manifest(world.out)["stages"]["mask"].items()
+    kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
+    assert kinds == [kind for kind, count in counts.items() for _ in range(count)]

@@ -22,6 +22,7 @@ def make_run(
     *,
     replicates: int = 2,
     ks: tuple[int, ...] = (20, 60),
+    controls: tuple[str, ...] = ("uniform",),
     draws: int = 3,
     layers: int = 3,
     width: int = 100,
@@ -29,6 +30,8 @@ def make_run(
     human: bool = True,
     permuted: bool = True,
     halves: bool = True,
+    tuned: bool = True,
+    options: int = 2,
     seed: int = 0,
 ) -> RunFolder:
     folder = RunFolder(path)
@@ -40,8 +43,11 @@ def make_run(
     rdms = np.abs(scores[first] - scores[second])
     dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
     _write_selectivity(folder, attributes, layers, width, rng, permuted, halves)
-    prompts = _write_prompts(folder, concepts, replicates, rng)
-    _write_ablation(folder, prompts, attributes, weights, ks, draws, effect, rng)
+    prompts = _prompts(concepts, replicates, rng)
+    if tuned:
+        prompts.to_parquet(folder.prompt_table)
+    masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
+    _write_ablation(folder, prompts, masks, options, rng)
     analyze(folder, scores, concepts, attributes, dissimilarity, progress=Silent())
     return folder
 
@@ -83,7 +89,7 @@ def _write_selectivity(
     store.mark_complete()
 
 
-def _write_prompts(folder: RunFolder, concepts: list[str], replicates: int, rng: np.random.Generator) -> pd.DataFrame:
+def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator) -> pd.DataFrame:
     rows = [
         {
             "concept": concept,
@@ -97,27 +103,36 @@ def _write_prompts(folder: RunFolder, concepts: list[str], replicates: int, rng:
         for concept in concepts
         for replicate in range(replicates)
     ]
-    table = pd.DataFrame(rows)
-    table.to_parquet(folder.prompt_table)
-    return table
+    return pd.DataFrame(rows)
 
 
-def _write_ablation(
-    folder: RunFolder,
-    prompts: pd.DataFrame,
+Mask = tuple[str, str, int, int, float]
+"""Kind, attribute, k, draw and the accuracy lost to it."""
+
+
+def _masks(
     attributes: list[str],
     weights: np.ndarray,
     ks: tuple[int, ...],
+    controls: tuple[str, ...],
     draws: int,
     effect: float,
     rng: np.random.Generator,
-) -> None:
-    masks = [("none", "", 0, 0, 0.0)]
+) -> list[Mask]:
+    masks: list[Mask] = [("none", "", 0, 0, 0.0)]
     for level, k in enumerate(ks, start=1):
         loss = 0.05 * level
         for attribute, weight in zip(attributes, weights, strict=True):
             masks.append(("selective", attribute, k, 0, loss + level * effect * (weight - 0.2)))
-        masks += [("random", "", k, draw, loss + rng.normal(0, 0.02)) for draw in range(draws)]
+        for kind in controls:
+            owners = [""] if kind == "uniform" else attributes
+            masks += [(kind, name, k, draw, loss + rng.normal(0, 0.02)) for name in owners for draw in range(draws)]
+    return masks
+
+
+def _write_ablation(
+    folder: RunFolder, prompts: pd.DataFrame, masks: list[Mask], options: int, rng: np.random.Generator
+) -> None:
     total = 400
     rows = [
         {
@@ -130,6 +145,7 @@ def _write_ablation(
             "draw": draw,
             "correct": int(np.clip(round(total * (prompt.accuracy - lost + rng.normal(0, 0.02))), 0, total)),
             "total": total,
+            "options": options,
         }
         for prompt in prompts.itertuples()
         for number, (kind, attribute, k, draw, lost) in enumerate(masks)

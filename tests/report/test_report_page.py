@@ -13,13 +13,15 @@ from emoscale.analysis import analyze
 from emoscale.errors import StageError
 from emoscale.progress import Silent
 from emoscale.report import FIGURES, write_report
-from emoscale.report.findings import shown_size
+from emoscale.report.limits import EDITS, limits_told
+from emoscale.report.reading import read_findings, shown_size
 from emoscale.run_folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 
 CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
+LEAST = {"ks": (7,), "layers": 1}
 FACTS = {"Model": "a small one", "Texts": "few"}
 HUMAN_FIGURES = {"b1_importance", "c3_drop_by_importance", "c4_correlation_by_size"}
 
@@ -53,7 +55,9 @@ def files(folder):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Return a whole run and its report; tests only read it."""
-    folder = make_run(tmp_path_factory.mktemp("run"), CONCEPTS, ATTRIBUTES)
+    folder = make_run(
+        tmp_path_factory.mktemp("run"), CONCEPTS, ATTRIBUTES, ks=(20, 40, 80), controls=("uniform", "layer-matched")
+    )
     folder.write_manifest(
         {
             "versions": {"emoscale": "9.9", "numpy": "2"},
@@ -114,7 +118,7 @@ def test_facts_and_manifest_are_told(run):
 
 def test_numbers_are_those_of_the_tables(run):
     folder, told, page = run
-    overall = folder.table("drop_overall").set_index("k").loc[told["k"]]
+    overall = folder.table("drop_overall").query("control == 'uniform'").set_index("k").loc[told["k"]]
     drop, low, high = (f"{overall[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
     assert overall["drop"] > 0
     assert f"accuracy fell {drop} further" in page.text
@@ -146,9 +150,11 @@ def test_svg_text_is_text_without_a_date(run):
 
 def test_names_and_title_are_escaped(tmp_path):
     hostile = ["<script>alert(1)</script>", 'a"b & $x_{1}$', "NA"]
-    folder = make_run(tmp_path, hostile, ["<b>bold", "None", "5"], ks=(20,))
+    folder = make_run(tmp_path, hostile, ["<b>bold", "None", "5"], ks=(20, 40))
     told, page = reported(folder, "<script>title</script>", {"<i>fact": "<u>text"})
     assert set(told["figures"]) == set(FIGURES)
+    for name in ("c6_drop_by_size", "c7_specificity"):
+        assert f">{escape('<b>bold')}</text>" in files(folder)[f"{name}.svg"].decode()
     assert not {"script", "b>bold", "u"} & {tag for tag, _ in page.tags}
     for text in ("<script>title</script>", hostile[0], "<b>bold", "None", "<i>fact", "<u>text"):
         assert text in page.text
@@ -160,7 +166,7 @@ def test_names_and_title_are_escaped(tmp_path):
 
 @pytest.mark.parametrize("human", [True, False])
 def test_the_least_run(tmp_path, human):
-    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], replicates=1, ks=(7,), draws=1, layers=1, human=human)
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], replicates=1, draws=1, human=human, **LEAST)
     told, page = reported(folder)
     assert told["k"] == 7
     assert HUMAN_FIGURES.isdisjoint(told["figures"]) != human
@@ -201,6 +207,100 @@ def test_no_neuron_is_significant(tmp_path):
     assert "None of the model’s 300 neurons follows an attribute" in page.text
     assert "None of its neurons could be shown to follow any of the 4 attributes" in page.text
     assert "There is none." in page.text
+
+
+def row_of(folder, name, k, control):
+    return folder.table(name).query("k == @k and control == @control").iloc[0]
+
+
+def test_the_figures_and_sentences_compare_with_the_first_control(run):
+    folder, told, page = run
+    k = told["k"]
+    assert "most selective for an attribute hurt the model more than switching off as many random neurons:" in page.text
+    mixed, dose = row_of(folder, "mixed_model", k, "uniform"), folder.table("dose_response").fillna({"attribute": ""})
+    assert f"costs {mixed['slope']:.3f}".replace("0.", ".") in page.text
+    dose = dose.query("control == 'uniform' and attribute == ''").iloc[0]
+    assert f"made the drop {dose['slope']:.3f}".replace("0.", ".") in page.text
+    specific = row_of(folder, "specificity_summary", k, "uniform")
+    assert f"whose neurons are off with r = {specific['own']:.2f}".replace("-", "−").replace("0.", ".") in page.text
+
+
+def test_every_control_and_size_has_its_row(run):
+    folder, _, page = run
+    source = (
+        folder.report.read_text(encoding="utf-8").split("Against each kind of control</h3>")[1].split("</table>")[0]
+    )
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr.*?</tr>", source, re.S)[1:]]
+    overall = folder.table("drop_overall")
+    assert len(rows) == len(overall) == 6
+    labels = {"uniform": "random neurons", "layer-matched": "random neurons of the same layers"}
+    for cells, expected in zip(rows, overall.to_dict("records"), strict=True):
+        mixed = row_of(folder, "mixed_model", expected["k"], expected["control"])
+        assert cells[:2] == [labels[expected["control"]], f"{expected['k']} ({expected['k'] / 300:.1%})"]
+        assert cells[2] == f"{expected['drop']:.3f}".replace("0.", ".").replace("-", "−")
+        assert cells[-2] == f"{mixed['slope']:.3f}".replace("0.", ".").replace("-", "−")
+    assert source.count('class="shown"') == 2
+    assert "kind of control: losing selective neurons" in page.text
+    assert "The conclusion about people" in page.text
+
+
+def test_one_matched_control(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(20, 40), controls=("activation-matched",))
+    _, page = reported(folder)
+    assert "kind of control" not in page.text
+    assert "as many random neurons that are as active" in page.text
+    assert "3 activation-matched masks of each size for each attribute" in page.text
+    assert "drawn at random among neurons about as active" in page.text
+    assert "random masks" not in page.text
+    figure = files(folder)["c1_accuracy_by_concept.svg"].decode()
+    assert ">random neurons as active off</text>" in figure
+    assert (
+        ">Drop in accuracy: activation-matched − selective masks</text>"
+        in files(folder)["c5_drop_by_concept.svg"].decode()
+    )
+
+
+def test_questions_without_tuned_prompts(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False, options=25)
+    assert not folder.prompt_table.exists()
+    told, page = reported(folder)
+    assert told["figures"] == list(FIGURES)
+    none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    right = (none["correct"] / none["total"]).mean()
+    assert f"answered {right:.0%} of the questions about the concepts correctly (guessing: 4%)" in page.text
+    assert "where guessing gives .04" in page.text
+    assert "the model was asked questions about each concept as they stand" in page.text
+    assert "over sets of questions" in page.text
+    for word in ("prompt", "held-out", "held out", "optimistic", "nan"):
+        assert word not in page.text.lower()
+    assert "held-out" not in files(folder)["c1_accuracy_by_concept.svg"].decode()
+
+
+def test_how_neurons_were_edited_is_told(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
+    configs = {
+        "ablation:\n  edit: zero\n": ("were set to zero", "sets it to zero"),
+        "ablation:\n  edit: resample\n": ("were given activations", "an activation that it had elsewhere"),
+        "ablation:\n  edit: scale\n": ("were weakened", "only weakens it"),
+        "ablation:\n  masks_per_unit: 3\n": ("were set to zero", "sets it to zero"),
+        "": ("were set to zero", "sets it to zero"),
+        "ablation:\n  edit: mean\n": ("were held at their mean activation", "holds it at its mean"),
+    }
+    for config, (done, limit) in configs.items():
+        folder.config.write_text(config)
+        findings = read_findings(folder)
+        assert done in EDITS[findings.edit].done
+        assert any(limit in told for told in limits_told(findings))
+    text = reported(folder)[1].text
+    assert "All neurons of a mask were held at their mean activation while" in text
+    assert "holds it at its mean" in text
+    assert "to zero" not in text
+
+
+def test_one_size_has_no_figure_by_size(tmp_path):
+    told, page = reported(make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(20,)))
+    assert "c6_drop_by_size" not in told["figures"]
+    assert "doubling" not in page.text
 
 
 def test_without_human_data_the_report_says_so_and_old_figures_go(tmp_path):
@@ -252,13 +352,22 @@ def test_missing_tables_are_all_named(tmp_path):
     with pytest.raises(StageError) as error:
         write_report(RunFolder(tmp_path), "t", {}, progress=Silent())
     assert len(error.value.problems) == 13
-    assert any("prompts.parquet" in line for line in error.value.problems)
+    assert any("ablation.parquet" in line for line in error.value.problems)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_shown_size_leaves_something_to_lose():
-    rows = [("none", 0, 0.9), ("random", 10, 0.85), ("random", 20, 0.72), ("random", 30, 0.60), ("selective", 30, 0.9)]
+    rows = [("none", 0, 0.9), ("selective", 30, 0.9)]
+    rows += [("uniform", 10, 0.85), ("uniform", 20, 0.72), ("uniform", 30, 0.60), ("layer-matched", 30, 0.9)]
     accuracy = pd.DataFrame(rows, columns=["kind", "k", "accuracy"])
-    assert shown_size(accuracy, [10, 20, 30]) == 20
-    assert shown_size(accuracy, [10]) == 10
-    assert shown_size(accuracy, [30]) == 30
+
+    def size(ks, chance=0.5, control="uniform"):
+        overall = pd.DataFrame({"control": control, "k": ks})
+        other = pd.DataFrame({"control": ["other"], "k": [1000]})
+        return shown_size(accuracy.assign(chance=chance), pd.concat([overall, other]))
+
+    assert size([10, 20, 30]) == 20
+    assert size([10]) == 10
+    assert size([30]) == 30
+    assert size([10, 20, 30], chance=0.04) == 30
+    assert size([30], control="layer-matched") == 30

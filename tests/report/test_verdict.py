@@ -1,16 +1,14 @@
-import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.report import ablation_verdict, human_verdict
-from emoscale.report.verdict import overlap_verdict, sizes_verdict
+from emoscale.report import ablation_verdict
 
 NAN = float("nan")
 
 
-def overall(drop, low, high, error=0.005, k=4000, masks=5):
-    keys = ["k", "n", "drop", "ci_low", "ci_high", "d", "random_masks", "random_error"]
-    return pd.Series([k, 27, drop, low, high, 0.5, masks, error], keys)
+def overall(drop, low, high, error=0.005, masks=5, control="uniform"):
+    keys = ["control", "k", "n", "drop", "ci_low", "ci_high", "d", "random_masks", "random_error"]
+    return pd.Series([control, 4000, 27, drop, low, high, 0.5, masks, error], keys)
 
 
 def attributes(*intervals):
@@ -18,8 +16,8 @@ def attributes(*intervals):
     return pd.DataFrame(rows, columns=["attribute", "drop", "ci_low", "ci_high"])
 
 
-def draws(*accuracies):
-    return pd.DataFrame({"accuracy": accuracies})
+def draws(*accuracies, control="uniform", attribute=""):
+    return pd.DataFrame({"control": control, "attribute": attribute, "accuracy": accuracies})
 
 
 def verdict(row, rows=None, masks=(0.70, 0.71)):
@@ -60,7 +58,9 @@ def test_a_difference_within_the_draw_of_the_random_masks_is_not_claimed(drop, l
         assert f"accuracy was .030 {word}" in first
         assert "hurt" not in first
     assert "the 5 random masks differ so much among themselves that their mean is known only to within .050" in several
-    assert "only one random mask of this size was drawn" in single
+    assert "only one random mask of this size was drawn, so" in single
+    own = verdict(overall(drop, low, high, error=NAN, masks=14))[0]
+    assert "only one random mask of this size was drawn for each attribute, so" in own
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.02])
@@ -82,91 +82,44 @@ def test_attributes_one_by_one():
 def test_random_masks_for_scale():
     rows = attributes((0.02, 0.04), (0.05, 0.07))
     assert (
-        "between .650 and .730, up to .045 from their mean; 1 of 2 attributes lie"
+        "between .650 and .730, up to .045 from their mean; the drop is larger than that for 1 of 2 attributes."
         in verdict(overall(0, -1, 1), rows, (0.65, 0.73, 0.705))[2]
     )
     assert len(verdict(overall(0, -1, 1), rows, (0.65,))) == 2
 
 
-def test_the_other_sizes():
-    rows = [
-        overall(0.03, 0.02, 0.04, k=100),
-        overall(0.03, 0.02, 0.04, k=200),
-        overall(0.0, -0.1, 0.1, k=300),
-        overall(-0.03, -0.04, -0.02, k=400),
-        overall(0.03, 0.02, 0.04, k=500, error=0.1),
-        overall(0.0, NAN, NAN, k=1600),
-    ]
-    assert sizes_verdict(pd.DataFrame(rows[:1]), 100) == ""
-    assert sizes_verdict(pd.DataFrame(rows[:2]), 100) == "The other sizes of masks tell the same."
-    assert sizes_verdict(pd.DataFrame(rows), 200) == (
-        "The sizes do not all agree: the selective masks hurt more at 100, hurt less at 400, were no different at 300, "
-        "were not clearly different at 500 and could not be compared at 1,600 neurons."
-    )
+def test_masks_of_an_attribute_are_compared_with_those_of_the_same_attribute():
+    owned = pd.concat([draws(0.60, 0.62, attribute="x"), draws(0.80, 0.86, attribute="y")])
+    told = ablation_verdict(overall(0, -1, 1), attributes((0.03, 0.05), (0.01, 0.03)), owned)[2]
+    assert "up to .030 from the mean of those drawn for the same attribute" in told
+    assert "for 1 of 2 attributes" in told
 
 
-def within(r, low, high):
-    return pd.Series({"mean_r": r, "ci_low": low, "ci_high": high, "t": 16.918, "df": 26, "p": 1e-15, "concepts": 27})
-
-
-OVER = pd.Series({"r": 0.53, "p": 0.01, "attributes": 14})
-
-
-def test_agreement_with_people():
-    told = human_verdict(within(0.4736, 0.42, 0.52), OVER)
-    assert told.startswith(
-        "The more an attribute matters in people’s own space of these concepts, the more the model lost"
-    )
-    assert "r = .47, 95% interval [.42, .52], t(26) = 16.92, p < .001" in told
-    assert "the 14 attributes’ mean drops are the stricter test: they agree (r = .53, p = .010)" in told
-
-
-def test_agreement_that_the_attributes_alone_leave_open():
-    for p in (0.2, NAN):
-        told = human_verdict(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
-        assert "they leave it open" in told
-        assert "can be chance" in told
-
-
-def test_no_agreement_with_people():
-    told = human_verdict(within(0.05, -0.1, 0.2), OVER)
-    assert "did not predict" in told
-    assert "nor do they rule it out" in told
-
-
-def test_the_opposite_of_agreement_with_people():
-    told = human_verdict(within(-0.3, -0.4, -0.2), OVER)
-    assert "the less the model lost" in told
-    assert "opposite of agreement" in told
-
-
-def test_agreement_that_cannot_be_tested():
-    told = human_verdict(within(NAN, NAN, NAN).replace({27: 0}), OVER)
-    assert "could not be tested" in told
-    assert "0 concepts" in told
+def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_does():
+    for control, there in (("uniform", True), ("layer-matched", False)):
+        owned = pd.concat([draws(0.6, attribute="x", control=control), draws(0.8, attribute="y", control=control)])
+        told = ablation_verdict(overall(0, -1, 1, control=control), attributes((0.03, 0.05)), owned)
+        assert (len(told) == 3) == there
+        assert there == ("up to .100 from" in told[-1])
 
 
 @pytest.mark.parametrize(
-    ("ratios", "words"),
+    ("control", "neurons", "masks"),
     [
-        ((3.0, 2.0, 0.5), "share more neurons than"),
-        ((1.0, 1.05, 0.95), "overlap like"),
-        ((0.2, 0.3, 0.1), "share fewer neurons than"),
+        ("uniform", "as many random neurons: accuracy fell", "random masks"),
+        ("layer-matched", "as many random neurons of the same layers: accuracy fell", "layer-matched masks"),
+        ("activation-matched", "as many random neurons that are as active: accuracy fell", "activation-matched masks"),
+        ("other", "as many other neurons: accuracy fell", "other masks"),
     ],
 )
-def test_overlap(ratios, words):
-    rows = pd.DataFrame(
-        {
-            "k": 100,
-            "attribute_1": ["x", "x", "y"],
-            "attribute_2": ["y", "z", "z"],
-            "shared": np.array(ratios) * 20,
-            "ratio": ratios,
-        }
+def test_the_kind_of_control_is_named(control, neurons, masks):
+    told = ablation_verdict(
+        overall(0.03, 0.02, 0.04, control=control),
+        attributes((0.01, 0.03)),
+        draws(0.7, 0.8, control=control),
+        "answers",
     )
-    told = overlap_verdict(rows)
-    top = int(np.argmax(ratios))
-    assert words in told
-    assert f"above chance for {sum(r > 1 for r in ratios)} of 3 pairs" in told
-    assert f"{rows['attribute_1'][top]} and {rows['attribute_2'][top]}" in told
-    assert overlap_verdict(rows.iloc[:0]) == ""
+    assert neurons in told[0]
+    assert f"below that after {masks} for 1 of 1" in told[1]
+    assert "by more than answers differ" in told[1]
+    assert f"single {masks} of this size" in told[2]

@@ -47,16 +47,17 @@ def test_tables_have_their_columns(done):
     columns = {
         "scores": ["concept", *ATTRIBUTES],
         "importance": ["attribute", "tau", "ci_low", "ci_high", "p", "q"],
-        "drop_by_attribute": ["k", "attribute", "drop", "t", "df", "p", "q", "ci_low", "ci_high"],
-        "drop_by_concept": ["k", "concept", "drop"],
-        "drop_by_concept_attribute": ["k", "concept", "attribute", "drop"],
-        "human_comparison": ["k", "mean_r", "t", "df", "p", "ci_low", "ci_high"],
-        "unimodality": ["k", "attribute", "dip", "p"],
+        "drop_by_attribute": ["control", "k", "attribute", "drop", "t", "df", "p", "q", "ci_low", "ci_high"],
+        "drop_by_concept": ["control", "k", "concept", "drop"],
+        "drop_by_concept_attribute": ["control", "k", "concept", "attribute", "drop"],
+        "human_comparison": ["control", "k", "mean_r", "t", "df", "p", "ci_low", "ci_high"],
+        "unimodality": ["control", "k", "attribute", "dip", "p"],
         "comparison": ["quantity", "k", "item", "published", "ours", "difference", "agrees"],
     }
     for name, expected in columns.items():
         assert set(expected) <= set(done.table(name)), name
     assert set(done.table("drop_by_attribute")["k"]) == set(KS)
+    assert set(done.table("drop_by_attribute")["control"]) == {"uniform"}
 
 
 def test_drop_is_that_of_the_masks_of_one_attribute(root, done):

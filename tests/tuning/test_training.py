@@ -10,14 +10,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
-from emoscale.models import PromptedModel
+from emoscale.models import PromptedModel, hooks
 from emoscale.models.loading import encode_texts
 from emoscale.progress import Silent
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.tuning.training import GroupTrainer, Schedule
 
 LENGTH = 3
-SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, rows_per_pass=7, precision="exact")
+SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, tokens_per_pass=80, precision="exact")
 CASES = [("bert-encoder", "prefix"), ("roberta", "mask-first"), ("llama", "prefix")]
 
 GOOD = ["she felt joy", "happy news", "a gift, glad thanks", "He won the game", "they felt happy", "friend was glad"]
@@ -72,9 +72,78 @@ def test_a_prompts_place_in_the_group_is_nothing_to_it(model, tokens, prompts):
         assert torch.allclose(values, getattr(turned, name).flip(0), atol=1e-4), name
 
 
-@pytest.mark.parametrize("rows_per_pass", [1, 3, 1000])
-def test_rows_of_a_pass_do_not_matter(model, tokens, prompts, rows_per_pass):
-    assert_same(train(model, tokens, prompts, rows_per_pass=rows_per_pass), train(model, tokens, prompts))
+@pytest.mark.parametrize("tokens_per_pass", [1, 30, 10_000, None])
+def test_the_size_of_a_pass_does_not_matter(model, tokens, prompts, tokens_per_pass):
+    assert_same(train(model, tokens, prompts, tokens_per_pass=tokens_per_pass), train(model, tokens, prompts))
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_a_group_that_stops_early_is_trained_as_its_prompts_alone(model, tokens, prompts, patience):
+    options = {"epochs": 7, "learning_rate": 0.2, "patience": patience}
+    group = train(model, tokens, prompts, **options)
+    assert group.epochs.tolist() == [min(epoch + patience, 7) for epoch in group.epoch.tolist()]
+    for number, prompt in enumerate(prompts):
+        assert_same(train(model, tokens, [prompt], **options), group, slice(number, number + 1))
+        whole = train(model, tokens, [prompt], **{**options, "epochs": int(group.epochs[number]), "patience": None})
+        assert_same(whole, group, slice(number, number + 1))
+
+
+def test_a_stopped_prompt_is_neither_trained_nor_judged(model, tokens, prompts, monkeypatch):
+    """The first gets better every epoch, the second in the first alone, the third in the second as well."""
+    losses = iter(torch.tensor([[5, 1, 3], [4, 2, 2], [3, 2, 2], [2, 2, 2], [1, 2, 2]]).double())
+    seen, states = [], []
+    step = GroupTrainer._step
+
+    def judge(trainer):
+        seen.append([])
+        states.append([vectors.detach().clone() for vectors in trainer._vectors])
+        return torch.full((3,), 0.5, dtype=torch.float64), next(losses)
+
+    def watched(trainer, rows):
+        seen[-1].extend(rows.prompt)
+        step(trainer, rows)
+
+    seen.append([])
+    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    monkeypatch.setattr(GroupTrainer, "_step", watched)
+    group = train(model, tokens, prompts, epochs=5, patience=2)
+    assert [sorted(set(numbers)) for numbers in seen[:5]] == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 2], [0]]
+    assert group.epoch.tolist() == [5, 1, 2]
+    assert group.epochs.tolist() == [5, 3, 4]
+    for number, epochs in enumerate([5, 3, 4]):
+        # AdamW would shrink a prompt that merely has no gradient of its own.
+        assert torch.equal(states[4][number], states[epochs - 1][number])
+        assert torch.equal(group.vectors[number], states[group.epoch[number] - 1][number])
+
+
+def test_a_group_ends_when_all_have_stopped(model, tokens, prompts, monkeypatch):
+    epochs = []
+
+    def judge(trainer):
+        epochs.append(len(epochs))
+        return torch.full((3,), 0.5, dtype=torch.float64), torch.full((3,), 1.0, dtype=torch.float64)
+
+    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    group = train(model, tokens, prompts, epochs=100, patience=2)
+    assert len(epochs) == 3
+    assert group.epochs.tolist() == [3, 3, 3]
+
+
+def test_a_long_text_does_not_change_how_others_are_computed(model, prompts, monkeypatch):
+    """Long rows have fused attention; the passes of short ones keep the one that is faster for them."""
+    monkeypatch.setattr(hooks, "_SHORT_ROW", 20)
+    tokens = encode_texts(model.model.outline, [*(GOOD + BAD)[:-1], 40 * "sad "], 30)
+    module, scores, used = model.model.module, model.scores, set()
+    usual = module.config._attn_implementation
+
+    def watched(batch, *more):
+        used.add((batch.ids.shape[1] > 20, module.config._attn_implementation))
+        return scores(batch, *more)
+
+    monkeypatch.setattr(model, "scores", watched)
+    train(model, tokens, [PromptTexts("joy", 1, Sample(np.arange(12), np.arange(12) % 2), prompts[0].dev)])
+    assert used == {(False, "eager"), (True, usual)}
+    assert module.config._attn_implementation == usual
 
 
 def train_plainly(model, tokens, prompt):
@@ -177,9 +246,10 @@ def test_progress_counts_every_text(model, tokens, prompts):
         def advance(self, amount=1):
             self.count += amount
 
-    counter = Counter()
-    GroupTrainer(model, tokens, prompts, SCHEDULE).train(counter)
-    assert counter.count == SCHEDULE.epochs * sum(len(p.train) + len(p.dev) for p in prompts)
+    for changes in ({}, {"epochs": 6, "patience": 1, "learning_rate": 0.5}):
+        counter, schedule = Counter(), dataclasses.replace(SCHEDULE, **changes)
+        GroupTrainer(model, tokens, prompts, schedule).train(counter)
+        assert counter.count == schedule.epochs * sum(len(p.train) + len(p.dev) for p in prompts)
 
 
 def test_a_prompt_learns_what_can_be_told_apart(model, tokens):
@@ -188,7 +258,7 @@ def test_a_prompt_learns_what_can_be_told_apart(model, tokens):
     labels = (rows < len(GOOD)).astype(np.int64)
     prompt = PromptTexts("joy", 1, Sample(rows, labels), Sample(rows, labels))
     upside_down = PromptTexts("gloom", 1, Sample(rows, 1 - labels), Sample(rows, 1 - labels))
-    fast = {"learning_rate": 0.1, "batch_size": len(rows), "rows_per_pass": 2 * len(rows), "weight_decay": 0.0}
+    fast = {"learning_rate": 0.1, "batch_size": len(rows), "tokens_per_pass": None, "weight_decay": 0.0}
     first, last = (train(model, tokens, [prompt, upside_down], epochs=epochs, **fast) for epochs in (1, 80))
     assert (last.loss < 0.95 * first.loss).all()
     assert (last.accuracy > 0.7).all()
@@ -212,7 +282,9 @@ def test_training_can_be_repeated_to_the_last_bit(tiny_model):
     usual = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        first, second = (train(model, tokens, prompts, batch_size=12, rows_per_pass=480, epochs=3) for _ in range(2))
+        first, second = (
+            train(model, tokens, prompts, batch_size=12, tokens_per_pass=100_000, epochs=3) for _ in range(2)
+        )
     finally:
         torch.set_num_threads(usual)
     assert torch.equal(first.vectors, second.vectors)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,13 +54,13 @@ class Steps(Silent):
         self.advanced += amount
 
 
-def run(path, model, tokens, prompts, ranks=None, progress=None, per_group=4):
+def run(path, model, tokens, prompts, ranks=None, progress=None, per_group=4, schedule=SCHEDULE):
     return tune(
         RunFolder(path),
         model,
         tokens,
         prompts,
-        schedule=SCHEDULE,
+        schedule=schedule,
         prompts_per_group=per_group,
         ranks=ranks or one_process(),
         progress=progress or Silent(),
@@ -77,6 +79,7 @@ def test_files_and_table(tmp_path, model, tokens, prompts):
     assert table["replicate"].tolist() == 3 * ["1"] + 3 * ["2"]
     assert table["train"].tolist() == 3 * [5] + 3 * [4]
     assert table["accuracy"].tolist() == tuned.accuracy.tolist()
+    assert table["epochs"].tolist() == 6 * [1]
     assert counts == {"prompts": 6, "accuracy": pytest.approx(table["accuracy"].mean())}
     alone = [GroupTrainer(model, tokens, [prompt], SCHEDULE).train(Silent()) for prompt in prompts]
     assert torch.allclose(tuned.vectors, torch.cat([one.vectors for one in alone]), atol=1e-4)
@@ -99,6 +102,17 @@ def test_groups_that_are_there_are_kept_and_the_others_come_out_the_same(tmp_pat
     assert (first.done, first.advanced, first.unit) == (0, first.total, "texts")
     assert second.total == first.total
     assert 0 < second.advanced == second.total - second.done < second.total
+
+
+def test_prompts_that_stop_early(tmp_path, model, tokens, prompts):
+    """The table tells how long each was trained, and the bar still ends at its total."""
+    steps = Steps()
+    schedule = dataclasses.replace(SCHEDULE, epochs=6, learning_rate=0.5, patience=1)
+    run(tmp_path, model, tokens, prompts, progress=steps, schedule=schedule)
+    table = pd.read_parquet(RunFolder(tmp_path).prompt_table)
+    assert steps.advanced == steps.total == 6 * (table["train"] + table["dev"]).sum()
+    assert table["epochs"].tolist() == np.minimum(table["epoch"] + 1, 6).tolist()
+    assert min(table["epochs"]) < 6
 
 
 def test_a_group_that_fails_leaves_no_file(tmp_path, model, tokens, prompts, monkeypatch):
@@ -131,7 +145,13 @@ def test_prompts_are_loaded_in_the_order_of_their_groups(tmp_path):
     def prompts(number, count):
         ones = torch.full((count,), float(number), dtype=torch.float64)
         return TunedPrompts(
-            torch.full((count, 2, 3), float(number)), torch.empty(count, 0), ones, ones + 1, ones + 2, ones.long()
+            torch.full((count, 2, 3), float(number)),
+            torch.empty(count, 0),
+            ones,
+            ones + 1,
+            ones + 2,
+            ones.long(),
+            ones.long() + 3,
         )
 
     for number in (11, 2, 0, 1):
@@ -141,4 +161,5 @@ def test_prompts_are_loaded_in_the_order_of_their_groups(tmp_path):
     assert loaded.vectors[:, 0, 0].tolist() == loaded.accuracy.tolist() == loaded.epoch.tolist()
     assert loaded.accuracy_last.tolist() == [n + 1 for n in loaded.epoch.tolist()]
     assert loaded.loss.tolist() == [n + 2 for n in loaded.epoch.tolist()]
+    assert loaded.epochs.tolist() == [n + 3 for n in loaded.epoch.tolist()]
     assert loaded.heads.shape == (8, 0)

@@ -1,0 +1,136 @@
+"""The stages that `benchmarks.faults` disturbs: their settings, on a tiny random model, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from emoscale.run_folder import RunFolder
+from emoscale.store import CommitLog
+
+CONCEPTS = 27
+TEMPLATES, BLOCK_ROWS, CHUNK_NEURONS = 64, 16, 256
+LAYERS, HIDDEN, WIDTH = 4, 64, 512
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """A stage to be killed in.
+
+    Parameters
+    ----------
+    title : str
+        Of the table of results.
+    needs : tuple of str
+        Stages that are done before, once and undisturbed.
+    settings : dict
+        What this stage's config has beside or in place of the common settings.
+    results : callable
+        Returns the files and folders of a run that must come out the same.
+    finished : callable
+        Counts the finished pieces of work in a run.
+    pieces : str
+        What they are called in the JSON.
+    seconds : str
+        What the stage's time is called there.
+    """
+
+    title: str
+    needs: tuple[str, ...]
+    settings: dict[str, Any]
+    results: Callable[[RunFolder], tuple[Path, ...]]
+    finished: Callable[[RunFolder], int]
+    pieces: str
+    seconds: str
+
+
+def _committed_blocks(folder: RunFolder) -> int:
+    """Count them; an extraction that is done has no commit log any more."""
+    if folder.manifest()["stages"].get("extract", {}).get("state") == "done":
+        return -(-TEMPLATES * CONCEPTS // BLOCK_ROWS)
+    return len(CommitLog(folder.commits(folder.activations) / "part-0").done())
+
+
+def _saved_units(folder: RunFolder) -> int:
+    return len(list(folder.ablation.glob("[!.]*")))
+
+
+STAGES = {
+    "extract": Disturbed(
+        title="Extractions killed and continued",
+        needs=("tune",),
+        settings={},
+        results=lambda folder: (folder.activations, folder.commits(folder.activations)),
+        finished=_committed_blocks,
+        pieces="blocks",
+        seconds="extraction_s",
+    ),
+    "ablate": Disturbed(
+        title="Ablation sweeps killed and continued",
+        needs=("tune", "extract", "select", "mask"),
+        settings={
+            "selectivity": {"inference": "asymptotic"},
+            "masks": {"k": [200], "controls": ["uniform", "layer-matched"], "draws": 1},
+            "ablation": {"masks_per_unit": 8},
+        },
+        results=lambda folder: (folder.ablation, folder.ablation_table),
+        finished=_saved_units,
+        pieces="units",
+        seconds="ablation_s",
+    ),
+}
+
+
+def make_config(stage: Disturbed, folder: Path) -> Path:
+    """Write a stage's config, and the model it names."""
+    save_model(folder / "model")
+    settings = {
+        "model": {"name": str(folder / "model")},
+        "stimuli": {"source": "scenarios", "train_texts": 4, "dev_texts": 4},
+        "tuning": {"seeds": [1], "layout": "prefix", "prompt_length": 2, "epochs": 1},
+        "extraction": {
+            "rows": "templates",
+            "templates": [f"{{concept}} {number}" for number in range(TEMPLATES)],
+            "block_rows": BLOCK_ROWS,
+            "batch_rows": 8,
+            "chunk_neurons": CHUNK_NEURONS,
+        },
+        "masks": {"k": [5]},
+        "machine": {"device": "cpu"},
+    }
+    config = folder / "faults.yaml"
+    config.write_text(yaml.safe_dump(settings | stage.settings), encoding="utf-8")
+    return config
+
+
+def save_model(folder: Path) -> None:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    characters = "abcdefghijklmnopqrstuvwxyz0123456789.,'-"
+    vocabulary = [*special, *characters, *(f"##{c}" for c in characters)]
+    numbers = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(WordPiece(numbers, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [(token, numbers[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(names, special, strict=True)))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=HIDDEN,
+        intermediate_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+    )
+    BertModel(config).save_pretrained(folder)
+    fast.save_pretrained(folder)

@@ -1,0 +1,102 @@
+import pandas as pd
+import pytest
+
+from emoscale.report import human_verdict
+from emoscale.report.agreement import agreement_by_control, mixed_verdict
+
+NAN = float("nan")
+
+
+def within(r, low, high):
+    return pd.Series({"mean_r": r, "ci_low": low, "ci_high": high, "t": 16.918, "df": 26, "p": 1e-15, "concepts": 27})
+
+
+OVER = pd.Series({"r": 0.53, "ci_low": 0.0, "ci_high": 0.83, "p": 0.01, "attributes": 14})
+
+
+def test_agreement_with_people():
+    told = human_verdict(within(0.4736, 0.42, 0.52), OVER)
+    assert told.startswith(
+        "The more an attribute matters in people’s own space of these concepts, the more the model lost"
+    )
+    assert "r = .47, 95% interval [.42, .52], t(26) = 16.92, p < .001" in told
+    assert (
+        "the 14 attributes’ mean drops are the stricter test: they agree (r = .53, 95% interval [.00, .83], p = .010)"
+        in told
+    )
+
+
+def test_agreement_that_the_attributes_alone_leave_open():
+    for p in (0.2, NAN):
+        told = human_verdict(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
+        assert "they leave it open" in told
+        assert "can be chance" in told
+
+
+def test_no_agreement_with_people():
+    told = human_verdict(within(0.05, -0.1, 0.2), OVER)
+    assert "did not predict" in told
+    assert "nor do they rule it out" in told
+
+
+def test_the_opposite_of_agreement_with_people():
+    told = human_verdict(within(-0.3, -0.4, -0.2), OVER)
+    assert "the less the model lost" in told
+    assert "opposite of agreement" in told
+
+
+def test_agreement_that_cannot_be_tested():
+    told = human_verdict(within(NAN, NAN, NAN).replace({27: 0}), OVER)
+    assert "could not be tested" in told
+    assert "0 concepts" in told
+
+
+def mixed(slope, low, high, random="intercept and slope", converged=True):
+    values = {"slope": slope, "ci_low": low, "ci_high": high, "z": 3.2, "p": 0.0014, "concepts": 27, "attributes": 14}
+    return mixed_verdict(pd.Series(values | {"random": random, "converged": converged}))
+
+
+@pytest.mark.parametrize(
+    ("slope", "low", "high", "words"),
+    [
+        (
+            0.12,
+            0.1,
+            0.14,
+            "one unit of τ more important costs .120 more accuracy (95% interval [.100, .140]",
+        ),
+        (-0.12, -0.14, -0.1, "one unit of τ more important costs .120 less accuracy (95% interval"),
+        (
+            0.02,
+            -0.1,
+            0.14,
+            "does not predict the drop: one unit of τ more changes it by +.020 (95% interval",
+        ),
+    ],
+)
+def test_the_mixed_model(slope, low, high, words):
+    told = mixed(slope, low, high)
+    assert words in told
+    assert "z = 3.20, p = .001" in told
+    assert "27 concepts" in told
+    assert ("includes zero" in told) == (low < 0 < high)
+    assert "random intercept and slope by concept" in told
+    assert "converge" not in told
+
+
+def test_a_mixed_model_that_was_hard_to_fit():
+    told = mixed(0.12, 0.1, 0.14, "intercept", converged=False)
+    assert "no variation of slopes between concepts could be fitted" in told
+    assert "did not converge" in told
+    assert mixed(NAN, NAN, NAN) == "A mixed model of all drops could not be fitted."
+
+
+def test_agreement_by_control():
+    rows = [("uniform", 0.47, 0.42, 0.52), ("layer-matched", 0.1, -0.1, 0.3)]
+    table = pd.DataFrame(rows, columns=["control", "mean_r", "ci_low", "ci_high"])
+    assert agreement_by_control(table) == (
+        "The conclusion about people depends on the kind of control: the mean correlation is .47 [.42, .52] against "
+        "random neurons and .10 [−.10, .30] against random neurons of the same layers."
+    )
+    assert "does not depend on the kind" in agreement_by_control(table.assign(ci_low=0.05))
+    assert agreement_by_control(table[:1]) == ""

@@ -1,0 +1,63 @@
+import pandas as pd
+
+from emoscale.report.specificity import specificity_elsewhere, specificity_verdict
+
+NAN = float("nan")
+
+
+def specificity(own, other, low, high, p=0.001):
+    keys = ["own", "other", "difference", "ci_low", "ci_high", "p", "attributes"]
+    return specificity_verdict(pd.Series([own, other, own - other, low, high, p, 14], keys))
+
+
+def test_specific_losses():
+    told = specificity(0.3, 0.02, 0.2, 0.4)
+    assert told.startswith("The losses are specific:")
+    assert "with r = .30, and with their scores on another with r = .02" in told
+    assert "(difference +.28, 95% interval [.20, .40]; p = .001, one-sided, by permuting the concepts)" in told
+
+
+def test_losses_that_are_not_shown_to_be_specific():
+    told = specificity(0.03, 0.02, -0.2, 0.4, p=0.7)
+    assert told.startswith("The losses were not shown to be specific:")
+    assert "The interval includes zero" in told
+    assert "nor do they rule it out" in told
+
+
+def test_losses_opposite_to_specific():
+    assert specificity(-0.3, 0.02, -0.4, -0.2, p=0.999).startswith("The losses are the opposite of specific:")
+
+
+def test_unclear_specificity():
+    assert "the permutations leave it open" in specificity(0.3, 0.02, 0.2, 0.4, p=0.06)
+    assert "the permutations leave it open" in specificity(0.3, 0.02, 0.2, 0.4, p=NAN)
+    assert "the permutations leave it open" in specificity(-0.3, 0.02, -0.4, -0.2, p=0.9)
+    assert "The permutations say so, but the interval includes zero" in specificity(0.3, 0.02, -0.1, 0.4, p=0.04)
+    assert "high scores do not go with large drops" in specificity(-0.1, -0.4, 0.2, 0.4)
+    assert "could not be tested" in specificity(NAN, NAN, NAN, NAN, p=NAN)
+
+
+def elsewhere(*rows):
+    columns = ["control", "k", "own", "ci_low", "ci_high", "p"]
+    return specificity_elsewhere(pd.DataFrame(rows, columns=columns), 20, "uniform")
+
+
+def test_specificity_at_other_sizes_and_against_other_controls():
+    shown, specific = ("uniform", 20, 0.0, -0.1, 0.1, 0.5), (0.3, 0.1, 0.3, 0.001)
+    assert elsewhere(shown) == ""
+    assert elsewhere(shown, ("uniform", 40, 0.0, -0.1, 0.1, 0.5), ("layer-matched", 20, 0.0, -0.1, 0.1, 0.5)) == (
+        "It is the same at 40 neurons and against random neurons of the same layers."
+    )
+    assert elsewhere(
+        shown,
+        ("uniform", 40, *specific),
+        ("uniform", 2000, 0.3, 0.1, 0.3, 0.2),
+        ("layer-matched", 20, 0.0, -0.1, 0.1, 0.5),
+        ("layer-matched", 40, *specific),
+        ("other", 20, -0.3, -0.3, -0.1, 0.999),
+        ("another", 20, NAN, NAN, NAN, NAN),
+    ) == (
+        "It is not the same throughout: the losses are specific at 40 neurons, not shown to be specific against random "
+        "neurons of the same layers, the opposite of specific against other neurons, not clearly specific at 2,000 "
+        "neurons and not tested against another neurons. One of several can stand out by chance."
+    )
