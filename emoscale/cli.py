@@ -219,6 +219,41 @@ def plan(
 
 
 @app.command()
+def steer(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal or masked language model: folder or name.")],
+    text: Annotated[str, typer.Option(help="What the model continues; for masked models, with {mask}.")],
+    attribute: Annotated[str, typer.Option(help="Whose neurons are edited, e.g. valence.")],
+    k: Annotated[
+        str, typer.Option("--k", help="How many of its most selective neurons, or which share of all.")
+    ] = "0.1",
+    edit: Annotated[str, typer.Option(help="What they become: zero, scale, mean, resample.")] = "zero",
+    factor: Annotated[float, typer.Option(help="Of --edit scale; above 1 it strengthens.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of --edit resample.")] = 0,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Run that knows the neurons; else they are found first.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to keep what is found, for the next time.")
+    ] = None,
+) -> None:
+    """Tell which emotion words come next before and after an attribute's neurons are edited."""
+    from emoscale.steering import show_steered, steer
+
+    console = Console()
+    steered = steer(
+        model, text, attribute, _number(k), console, edit=edit, factor=factor, seed=seed, run=run, keep=keep
+    )
+    show_steered(steered, attribute, edit, console)
+
+
+def _number(k: str) -> int | float:
+    try:
+        return int(k) if k.strip().isdecimal() else float(k)
+    except ValueError:
+        raise InputError(f"--k {k!r}: not a number; give a count of neurons or a share below 1") from None
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,

@@ -25,7 +25,7 @@ from emoscale.selectivity.row_measures import FROM_RANKS
 from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.tasks.choice import ChoiceQuestions, choice_questions
-from emoscale.tasks.words import WordQuestions, word_questions
+from emoscale.tasks.words import WORD_TEMPLATES, WordQuestions, word_questions
 
 
 class Inputs:
@@ -214,11 +214,15 @@ class Inputs:
     def _task_checks(self, stages: Collection[str]) -> list[Callable[[], Any]]:
         checks: dict[str, list[Callable[[], Any]]] = {
             "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
-            "words": [lambda: self.word_questions, lambda: self.answer_words],
+            "words": [lambda: self.word_questions, self._check_words],
             "choice": [lambda: self.choice_questions],
         }
         is_tuned = self.settings.extraction.rows == "prompts" or "tune" in stages
         return [*(checks["prompts"] if is_tuned else []), *checks[self.settings.ablation.task]]
+
+    def _check_words(self) -> None:
+        if self.outline.kind in WORD_TEMPLATES:
+            _ = self.answer_words
 
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons

@@ -208,8 +208,8 @@ def _continuations(
         tokens = ids[len(row) :]
         if ids[: len(row)] != row or not tokens or found.setdefault(option, tokens) != tokens:
             raise InputError(
-                f"ablation.templates: {outline.name} reads the end of {sentences[question][-_SHOWN:]!r} and "
-                f"{options[option]!r} as tokens of both; end the template with a word"
+                f"{outline.name} reads the end of {sentences[question][-_SHOWN:]!r} and {options[option]!r} as tokens "
+                "of both; end it with a word (ablation.templates)"
             )
     names = [found[option] for option in range(len(options))]
     unknown = outline.tokenizer.unk_token_id

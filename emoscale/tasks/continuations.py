@@ -72,7 +72,7 @@ class Continuations:
     """
 
     def __init__(self, reader: RowReader, continuations: Sequence[Sequence[int]]) -> None:
-        self._reader = reader
+        self.reader = reader
         self._tree = make_tree(continuations)
         self._count = len(continuations)
         inner = {node.path[-2] for node in self._tree if len(node.path) > 1}
@@ -106,15 +106,15 @@ class Continuations:
             Shape (rows, continuations), float32.
         """
         total = torch.zeros(len(take), self._count, device=take.device)
-        narrowed = self._reader.narrowed if self.nodes == 0 else ()
+        narrowed = self.reader.narrowed if self.nodes == 0 else ()
         seen: set[int] = set()
         for stem in self.stems:
             path = [0, *stem.path]
             new = [place for place, node in enumerate(path) if node not in seen]
             seen.update(path)
-            ids, attention = self._reader.pad([[*text, *stem.tokens] for text in texts])
+            ids, attention = self.reader.pad([[*text, *stem.tokens] for text in texts])
             at = torch.tensor([[len(text) - 1 + place for place in new] for text in texts], device=take.device)
-            logits = self._reader.logits(ids[take], attention[take], at[take], narrowed=narrowed)
+            logits = self.reader.logits(ids[take], attention[take], at[take], narrowed=narrowed)
             for column, place in enumerate(new):
                 self._add(total, self._tree[path[place]], logits[:, column])
         return total
@@ -125,7 +125,7 @@ class Continuations:
         Parameters and returns as of `by_stems`.
         """
         added = [node.tokens[-1] for node in self._tree[1:]]
-        ids, _ = self._reader.pad([[*text, *added] for text in texts])
+        ids, _ = self.reader.pad([[*text, *added] for text in texts])
         first = torch.tensor([len(text) for text in texts], device=ids.device)[:, None]
         at = first - 1 + torch.arange(len(self._tree), device=ids.device)
         # Number of the node at each place: 0 up to the text's end, and the last one for padding, which nothing sees.
@@ -133,11 +133,11 @@ class Continuations:
         depths = torch.tensor([len(node.path) for node in self._tree], device=ids.device)
         numbers = torch.where(node > 0, first - 1 + depths[node], torch.arange(ids.shape[1], device=ids.device))
         seen = self._seen(node)
-        logits = self._reader.logits(
+        logits = self.reader.logits(
             ids[take],
             self._as_mask(seen)[take],
             at[take],
-            position_ids=(numbers + self._reader.model.outline.first_position)[take],
+            position_ids=(numbers + self.reader.model.outline.first_position)[take],
         )
         total = torch.zeros(len(take), self._count, device=take.device)
         for column, one in enumerate(self._tree):
@@ -155,7 +155,7 @@ class Continuations:
         return own.to(node.device)[node[:, :, None], node[:, None]] & before
 
     def _as_mask(self, seen: Tensor) -> Tensor:
-        module = self._reader.model.module
+        module = self.reader.model.module
         if module.config._attn_implementation == "sdpa":
             return seen[:, None]
         lowest = torch.finfo(module.dtype).min
@@ -186,7 +186,7 @@ def quickest(one: Continuations, texts: Sequence[Sequence[int]], alike: float) -
     callable
         `by_tree` or `by_stems`.
     """
-    model = one._reader.model
+    model = one.reader.model
     is_plain = model.outline.takes_positions and model.module.config._attn_implementation in ("sdpa", "eager")
     if len(one.stems) == 1 or not is_plain:
         return one.by_stems

@@ -114,6 +114,6 @@ def check_lengths(outline: ModelOutline, longest: int) -> None:
     limit = outline.positions - outline.first_position
     if longest > limit:
         raise InputError(
-            f"ablation.templates: the longest question is {longest} tokens, {outline.name} has {limit} positions; "
-            f"shorten the template, or the texts (stimuli.max_tokens) by {longest - limit}"
+            f"the longest question is {longest} tokens, {outline.name} has {limit} positions; shorten it by "
+            f"{longest - limit} (ablation.templates, stimuli.max_tokens)"
         )

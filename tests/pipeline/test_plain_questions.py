@@ -105,5 +105,5 @@ def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_fold
     assert "does not continue a text (masked-lm)" in told
     (told,) = problems(model={"name": str(tiny_folder("bert-encoder"))}, ablation={"task": "words"})
     assert "predicts no words (encoder)" in told
-    (told,) = problems(ablation={"templates": ["{text}" + " loud" * 60]})
+    (told,) = problems(ablation={"templates": ["{text}" + " loud" * 70]})
     assert "64 positions" in told

@@ -226,7 +226,7 @@ def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
             return encoded
 
     merging = dataclasses.replace(outline, tokenizer=Merging())
-    with pytest.raises(InputError, match=r"felt' and 'joy' as tokens of both; end the template with a word"):
+    with pytest.raises(InputError, match=r"felt' and 'joy' as tokens of both; end it with a word"):
         choice_questions(merging, labelled(), NAMES, ["{text} she felt"])
 
 
