@@ -81,7 +81,7 @@ def _only(head: Any, words: Sequence[int], vocabulary: int) -> Iterator[None]:
     if not is_last or "forward" in head.__dict__ or hasattr(head, "_hf_hook"):
         yield
         return
-    index = torch.tensor(list(words), device=head.weight.device)
+    index = torch.tensor(list(words), dtype=torch.int64, device=head.weight.device)
     weight = head.weight[index]
     bias = None if head.bias is None else head.bias[index]
     head.forward = lambda values: linear(values, weight, bias)
