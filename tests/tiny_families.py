@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tiny_models
+import torch
 import transformers as tf
 
 VOCABULARY, WIDTH, LAYERS = 40, 24, 2
@@ -130,3 +131,16 @@ ALL = FAMILIES | ENCODER_DECODERS | SHARED | MIXTURES
 def make(family):
     cls, config, options = ALL[family]
     return tiny_models.randomise(cls(config(**options)))
+
+
+def token_ids(rows, tokens, seed=0):
+    return torch.randint(3, VOCABULARY, (rows, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+def run(model, ids, **options):
+    both = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
+    return model(input_ids=ids, **both, **options)
+
+
+def hooks_of(model):
+    return [hook for m in model.modules() for hook in (*m._forward_pre_hooks.values(), *m._forward_hooks.values())]

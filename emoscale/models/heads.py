@@ -31,7 +31,8 @@ def reading(
         Tokens whose logits are wanted. A head that is a plain linear map computes no others; where it is not, all are
         computed.
     narrowed : sequence of str
-        Linear maps that need to be computed only where rows are read (see `narrowable`).
+        Linear maps that need to be computed only where rows are read (see `narrowable`); where several positions are,
+        they are computed whole.
     """
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
@@ -48,8 +49,11 @@ def reading(
 
     def narrow(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         values = args[0]
-        # Once narrowed, what follows in the block is added to all positions; only those read are right, and read.
-        return (_positions(read(values)), *args[1:]) if values.dim() == 3 and values.shape[1] == tokens[0] > 1 else args
+        if values.dim() != 3 or values.shape[1] != tokens[0]:
+            return args
+        # Once narrowed, what follows in the block is added to all positions; only the one read is right, and read.
+        kept = _positions(read(values))
+        return (kept, *args[1:]) if kept.shape[1] == 1 else args
 
     # The head of OPT takes the inner decoder's states, past its base model.
     body = getattr(model.base_model, "decoder", model.base_model)
@@ -60,7 +64,7 @@ def reading(
             for name in narrowed:
                 hooks.callback(model.get_submodule(name).register_forward_pre_hook(narrow).remove)
         if words is not None:
-            hooks.enter_context(_only(model.get_output_embeddings(), words))
+            hooks.enter_context(_only(model.get_output_embeddings(), words, model.config.get_text_config().vocab_size))
         yield
 
 
@@ -69,13 +73,15 @@ def _positions(read: Tensor) -> Tensor:
 
 
 @contextmanager
-def _only(head: Any, words: Sequence[int]) -> Iterator[None]:
+def _only(head: Any, words: Sequence[int], vocabulary: int) -> Iterator[None]:
     """Let a head compute the logits of some words, where it is a plain linear map that lies on one device."""
-    is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, Tensor)
-    if not is_plain or head.weight.is_meta or "forward" in head.__dict__ or hasattr(head, "_hf_hook"):
+    is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, Tensor) and not head.weight.is_meta
+    # What some models call their head (DeBERTa's newer one) comes before the map to words.
+    is_last = is_plain and len(head.weight) == vocabulary and not head._forward_hooks
+    if not is_last or "forward" in head.__dict__ or hasattr(head, "_hf_hook"):
         yield
         return
-    index = torch.tensor(list(words), device=head.weight.device)
+    index = torch.tensor(list(words), dtype=torch.int64, device=head.weight.device)
     weight = head.weight[index]
     bias = None if head.bias is None else head.bias[index]
     head.forward = lambda values: linear(values, weight, bias)

@@ -55,7 +55,7 @@ class Masked:
         self._donor_values: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._rows: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._passes: Passes | None = None
-        self._depth = 0
+        self._inside: list[nn.Module] = []
         self._is_checking = True
         self._expected: dict[str, Tensor] = {}
 
@@ -72,29 +72,35 @@ class Masked:
         Raises
         ------
         StageError
-            If the pass before left a site out: its neurons were not edited.
+            If the pass before left a site out: its neurons were not edited. One that an error ended is forgotten.
         """
         self.check_passed()
         chosen = torch.zeros_like(masks) if donors is None else donors
         self._rows = {torch.device("cpu"): (masks.cpu(), chosen.cpu())}
-        self._passes, self._depth = None, 0
+        self._passes = None
+        self._inside.clear()
+        self._expected.clear()
 
     def check_passed(self) -> None:
-        """Raise StageError if the latest pass left a site out."""
-        if self._passes is not None:
+        """Raise StageError if the latest pass left a site out, unless an error ended it."""
+        if self._passes is not None and not self._inside:
             self._passes.check_complete()
 
-    def begin(self, _module: nn.Module, _args: Any) -> None:
+    def begin(self, module: nn.Module, _args: Any) -> None:
         """Begin a pass; for the hooks."""
-        if self._depth == 0:
+        if module in self._inside:  # an error ended the pass before
+            self._inside.clear()
+            self._passes = None
+        if not self._inside:
             self.check_passed()
             self._passes = Passes(self._sites)
-        self._depth += 1
+        self._inside.append(module)
 
-    def end(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+    def end(self, module: nn.Module, _args: Any, _output: Any) -> None:
         """End a pass; for the hooks."""
-        self._depth = max(self._depth - 1, 0)
-        if self._depth == 0:
+        if module in self._inside:
+            del self._inside[self._inside.index(module) :]
+        if not self._inside:
             self.check_passed()
             self._is_checking = False
 
@@ -102,6 +108,11 @@ class Masked:
         """Edit a dense site; for the hooks."""
         number = self._next(module)
         masked, donors = self._at(number, values, values.shape[-1])
+        if values.dim() > 2 and len(values) != len(masked):
+            raise StageError(
+                f"{module} takes {len(values)} rows where masks were given for {len(masked)}; give every row a mask, "
+                "or set another model.site"
+            )
         rows = values.reshape(len(masked), -1, values.shape[-1])
         if self._is_checking:
             self._expected[module] = self._edited_plainly(rows, masked, donors)
@@ -160,7 +171,8 @@ class Masked:
         return rows.mul_(factor) if in_place else rows * factor
 
     def _edited_plainly(self, rows: Tensor, masked: Tensor, donors: Tensor | None) -> Tensor:
-        wanted = rows * self._edit.factor if donors is None else donors[:, None].expand_as(rows)
+        # Rounded first as the edit is: in half precision a product with the exact factor may differ in its last bit.
+        wanted = rows * rows.new_tensor(self._edit.factor) if donors is None else donors[:, None].expand_as(rows)
         return torch.where(masked[:, None], wanted, rows)
 
 

@@ -13,11 +13,7 @@ from emoscale.errors import InputError, StageError
 from emoscale.models.heads import reading
 from emoscale.models.loading import LanguageModel, ModelOutline
 from emoscale.models.readouts import READOUTS, Readout
-from emoscale.models.shortcuts import narrowable
-
-_TRIED_TOKENS = 7
-_ALIKE = 1e-3
-"""Logits of one row computed in two ways differ by rounding, some 1e-6 of their size."""
+from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 
 @dataclass(frozen=True)
@@ -207,11 +203,9 @@ class PromptedModel:
         # A mean over the row needs all of it; the parts of a split model would have to agree.
         if self.layout.read == "mean" or self.model.parts > 1 or not names:
             return ()
-        batch = self.batch([[self._pad] * length for length in (_TRIED_TOKENS, 1)])
+        batch = self.batch([TRIED_TOKENS, TRIED_TOKENS[:1]])
         prompts = self.initial_prompt().to(batch.ids.device).expand(len(batch), -1, -1)
-        with torch.inference_mode():
-            whole, narrow = (self.forward(batch, prompts, self.readout.words, some) for some in ((), names))
-        return names if torch.allclose(whole, narrow, rtol=_ALIKE, atol=_ALIKE * float(whole.abs().max())) else ()
+        return confirmed(names, lambda narrowed: self.forward(batch, prompts, self.readout.words, narrowed))
 
     def forward(
         self, batch: Batch, prompts: Tensor, words: Sequence[int] | None = None, narrowed: Sequence[str] = ()

@@ -6,14 +6,21 @@ in mixtures of experts, in encoder-decoder models and where layers share weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from emoscale.models.shapes import map_shape
 from emoscale.models.sites import ATTENTION_MAPS, Site
+
+TRIED_TOKENS = range(7)
+"""Tokens of a row that a shortcut is tried on; alike ones could hide that their states were mixed."""
+
+_ALIKE, _ALIKE_IN_HALF = 1e-3, 2e-2
+"""Logits of one row computed in two ways differ by rounding: some 1e-6 of their size, in half precision some 1e-2."""
 
 
 def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
@@ -62,6 +69,33 @@ def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     return (*attention, output, *(name for name in others if name != first.module))
 
 
+@torch.inference_mode()
+def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> tuple[str, ...]:
+    """Return the names of maps if the model comes out alike with them narrowed, else none.
+
+    Parameters
+    ----------
+    names : sequence of str
+        From `narrowable`.
+    run : callable
+        Runs the model with some maps narrowed, and returns what is read of it.
+
+    Returns
+    -------
+    tuple of str
+    """
+    if not names:
+        return ()
+    whole = run(())
+    try:
+        narrow = run(names)
+    except RuntimeError:  # shapes that do not fit: a block that adds to the narrowed values in place
+        return ()
+    alike = _ALIKE if whole.element_size() > 2 else _ALIKE_IN_HALF
+    is_alike = torch.allclose(whole, narrow, rtol=alike, atol=alike * float(whole.abs().max()))
+    return tuple(names) if is_alike else ()
+
+
 def _block(model: nn.Module, sites: Sequence[Site], site: Site) -> tuple[list[str], str, list[str]] | None:
     """Return attention's input maps, its output map and the other maps of a site's block."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
@@ -89,6 +123,7 @@ class Shared:
     def __init__(self) -> None:
         self._first: Tensor | None = None
         self._row: Tensor | None = None
+        self._is_taken = False
 
     def expect(self, first: Tensor, row: Tensor) -> None:
         """Say which rows are alike.
@@ -104,13 +139,15 @@ class Shared:
 
     def before(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Take one row of each kind; for the hooks."""
-        if self._first is None or self._row is None or len(args[0]) != len(self._row):
+        self._is_taken = self._row is not None and len(args[0]) == len(self._row)
+        if self._first is None or not self._is_taken:
             return args
         return (args[0].index_select(0, self._first.to(args[0].device)), *args[1:])
 
     def after(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
         """Give every row its kind's; for the hooks."""
-        if self._first is None or self._row is None or len(output) != len(self._first):
+        # What was not taken may have as many rows: one, where DeBERTa maps its relative positions.
+        if self._row is None or not self._is_taken:
             return output
         return output.index_select(0, self._row.to(output.device))
 
