@@ -177,8 +177,9 @@ def _first_equal(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _units(task: Task, masks: NDArray[np.int64], masks_per_unit: int) -> list[_Unit]:
     groups = task.questions.groupby(["concept", "replicate"], sort=False).indices.values()
-    starts = range(0, len(masks), masks_per_unit)
-    pairs = [(np.sort(group), masks[start : start + masks_per_unit]) for group in groups for start in starts]
+    # Of like size: were the last one small, and as many a group as there are ranks, one rank would get all small ones.
+    shares = np.array_split(masks, -(-len(masks) // masks_per_unit))
+    pairs = [(np.sort(group), share) for group in groups for share in shares]
     return [_Unit(number, questions, some) for number, (questions, some) in enumerate(pairs)]
 
 
