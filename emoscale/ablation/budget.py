@@ -35,7 +35,7 @@ def find_budget(run: Callable[[int], None], most: int, ranks: Ranks) -> int:
     Parameters
     ----------
     run : callable
-        Makes a forward pass of about so many tokens, and waits for its end.
+        Makes forward passes of about so many tokens, and waits for their end.
     most : int
         Tokens there are; no pass has more.
     ranks : Ranks
@@ -93,7 +93,9 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
 
 
 def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way) -> Callable[[int], None]:
-    """Return what makes a forward pass of about so many tokens, over the longest question.
+    """Return what makes forward passes of about so many tokens: one over the longest question, one over the shortest.
+
+    The longest takes most memory for attention; the shortest has most rows, and so most scores, in as many tokens.
 
     Parameters
     ----------
@@ -102,14 +104,13 @@ def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way)
     off : ndarray of bool, shape (masks, neurons)
     way : Way
     """
-    longest = int(task.questions["tokens"].argmax())
-    tokens = int(task.questions["tokens"].iloc[longest])
+    lengths = task.questions["tokens"].to_numpy()
 
     def run(budget: int) -> None:
-        times = -(-budget // (tokens * len(off)))
-        questions = np.full(times, longest)
-        first = next(scored(model, task, questions, off, np.arange(len(off)), replace(way, tokens_per_pass=budget)))
-        first.scores.cpu()
+        for question in dict.fromkeys((int(lengths.argmax()), int(lengths.argmin()))):
+            questions = np.full(-(-budget // (int(lengths[question]) * len(off))), question)
+            first = next(scored(model, task, questions, off, np.arange(len(off)), replace(way, tokens_per_pass=budget)))
+            first.scores.cpu()
 
     return run
 

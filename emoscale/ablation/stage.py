@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from emoscale.ablation.budget import find_budget, kept_budget, one_pass, shared_maps
@@ -78,21 +79,27 @@ def ablate(
     dict
         ``questions``, ``masks``, ``rows`` and ``tokens_per_pass``.
 
+    Raises
+    ------
+    StageError
+        If the masks are not finished, or passes need more memory than the device has.
+
     Notes
     -----
     The table has a line for each concept, replicate and mask: the mask's coordinates, ``correct``, ``total`` and
     ``options``, the number of possible answers. Where there are more than two: ``top3``, the same by other ways of
     scoring (``correct_token``, ``top3_token``, ...), and ``chosen``, how often each option was the answer.
     """
-    table, off = read_masks(folder)
-    _, first, mask_of = np.unique(np.packbits(off, axis=1), axis=0, return_index=True, return_inverse=True)
-    distinct = np.sort(first)
+    table, masks = read_masks(folder)
+    evaluated = _first_equal(masks.bits)
+    distinct = np.unique(evaluated)
     units = _units(task, distinct, masks_per_unit)
     own = ranks.own(units)
     way = Way(make_edit(folder, edit, factor, seed), precision)
-    way = replace(way, shared=shared_maps(model, task, off, way))
+    way = replace(way, shared=shared_maps(model, task, masks.off(distinct[[0, -1]]), way))
+    is_given = tokens_per_pass is not None
     if tokens_per_pass is None:
-        run = one_pass(model, task, off[distinct[:masks_per_unit]], way)
+        run = one_pass(model, task, masks.off(units[0].masks), way)
         most = max(int(task.questions["tokens"].iloc[unit.questions].sum()) * len(unit.masks) for unit in units)
         tokens_per_pass = kept_budget(folder.ablation / "budget.json", lambda: find_budget(run, most, ranks), ranks)
     way = replace(way, tokens_per_pass=tokens_per_pass)
@@ -101,7 +108,11 @@ def ablate(
     total = sum(unit.rows for unit in own)
     progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
     for unit in todo:
-        answers = answer(model, task, unit.questions, off[unit.masks], unit.masks, way, progress.advance)
+        try:
+            off = masks.off(unit.masks)
+            answers = answer(model, task, unit.questions, off, unit.masks, way, progress.advance)
+        except torch.OutOfMemoryError as error:
+            raise _too_large(folder, way.tokens_per_pass, is_given) from error
         if ranks.saves:
             _save(folder, unit, task, answers)
     ranks.wait()
@@ -110,20 +121,39 @@ def ablate(
             left.unlink()
         answered = pd.concat([pd.read_parquet(_unit_file(folder, unit.number)) for unit in units], ignore_index=True)
         with replacing(folder.ablation_table) as unfinished:
-            _for_every_mask(answered, table.assign(evaluated=first[mask_of])).to_parquet(unfinished, index=False)
+            _for_every_mask(answered, table.assign(evaluated=evaluated)).to_parquet(unfinished, index=False)
     ranks.wait()
     count = len(task.questions)
     return {"questions": count, "masks": len(table), "rows": count * len(table), "tokens_per_pass": way.tokens_per_pass}
 
 
-def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class PackedMasks:
+    """The run's masks, eight neurons a byte: of a large model's, only those of one unit fit into memory unpacked.
+
+    Attributes
+    ----------
+    bits : ndarray of uint8, shape (masks, bytes)
+        The first neuron in the highest bit.
+    neurons : int
+    """
+
+    bits: NDArray[np.uint8]
+    neurons: int
+
+    def off(self, masks: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Unpack some masks: bool, shape (masks, neurons)."""
+        return np.unpackbits(self.bits[masks], axis=1, count=self.neurons).view(np.bool_)
+
+
+def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, PackedMasks]:
     """Read the run's masks.
 
     Returns
     -------
     DataFrame
         Columns mask, kind, attribute, k, draw; one row a mask.
-    ndarray of bool, shape (masks, neurons)
+    PackedMasks
         The neurons of each mask.
 
     Raises
@@ -136,15 +166,30 @@ def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
         raise StageError(f"{folder.masks}: not finished; run emoscale mask first")
     table = pd.DataFrame({name: store.read(name) for name in ("kind", "attribute", "k", "draw")})
     table.insert(0, "mask", np.arange(len(table)))
-    bits = np.unpackbits(store.read("bits"), axis=1, count=store.attributes["origin"]["neurons"])
-    return table, bits.astype(np.bool_)
+    return table, PackedMasks(store.read("bits"), store.attributes["origin"]["neurons"])
+
+
+def _first_equal(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return, for each mask, the number of the first that is equal to it."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(bits)], np.int64)
 
 
 def _units(task: Task, masks: NDArray[np.int64], masks_per_unit: int) -> list[_Unit]:
     groups = task.questions.groupby(["concept", "replicate"], sort=False).indices.values()
-    starts = range(0, len(masks), masks_per_unit)
-    pairs = [(np.sort(group), masks[start : start + masks_per_unit]) for group in groups for start in starts]
+    # Of like size: were the last one small, and as many a group as there are ranks, one rank would get all small ones.
+    shares = np.array_split(masks, -(-len(masks) // masks_per_unit))
+    pairs = [(np.sort(group), share) for group in groups for share in shares]
     return [_Unit(number, questions, some) for number, (questions, some) in enumerate(pairs)]
+
+
+def _too_large(folder: RunFolder, tokens: int, is_given: bool) -> StageError:
+    mend = (
+        "set ablation.tokens_per_pass to fewer, with --fresh"
+        if is_given
+        else f"put fewer into {folder.ablation / 'budget.json'} and run the stage again; finished units are kept"
+    )
+    return StageError(f"the device has not enough memory for passes of {tokens:,} tokens; {mend}")
 
 
 def _unit_file(folder: RunFolder, unit: int) -> Path:

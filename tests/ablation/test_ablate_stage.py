@@ -5,7 +5,7 @@ import tiny_models
 import torch
 
 from emoscale.ablation import ablate
-from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget
+from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget, one_pass
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.masked_forward import answer
 from emoscale.ablation.stage import read_masks
@@ -207,12 +207,22 @@ def test_ranks_share_the_units_out(tmp_path, study, off):
     assert one == three
 
 
+@pytest.mark.parametrize(("masks_per_unit", "sizes"), [(2, [2, 2, 1]), (4, [3, 2]), (5, [5]), (64, [5]), (1, [1] * 5)])
+def test_units_are_of_like_size(tmp_path, study, off, masks_per_unit, sizes):
+    write_masks(tmp_path, off)
+    run(tmp_path, study, masks_per_unit=masks_per_unit)
+    parts = sorted(RunFolder(tmp_path).ablation.iterdir())
+    assert [len(pd.read_parquet(part)) for part in parts] == PROMPTS * sizes
+
+
 def test_masks_are_read_as_they_were_written(tmp_path):
     off = np.random.default_rng(3).random((4, 21)) < 0.3
     write_masks(tmp_path, off)
-    table, read = read_masks(RunFolder(tmp_path))
-    assert read.dtype == np.bool_
-    assert np.array_equal(read, off)
+    table, masks = read_masks(RunFolder(tmp_path))
+    for chosen in ([0, 1, 2, 3], [2, 0], [3]):
+        read = masks.off(np.array(chosen))
+        assert read.dtype == np.bool_
+        assert np.array_equal(read, off[chosen])
     assert table["mask"].tolist() == [0, 1, 2, 3]
     assert table["kind"].tolist() == KINDS[:4]
 
@@ -309,3 +319,42 @@ def test_the_budget_is_doubled_while_that_pays(monkeypatch, rates, most, best):
 def test_a_run_keeps_its_budget(tmp_path):
     file = tmp_path / "budget.json"
     assert [kept_budget(file, lambda budget=budget: budget, one_process()) for budget in (4096, 8192)] == [4096, 4096]
+
+
+class Starved:
+    """A task whose passes need more memory than there is, if they have more than two rows."""
+
+    def __init__(self, task):
+        self.task = task
+        self.questions, self.options, self.divisors = task.questions, task.options, task.divisors
+
+    def scores(self, questions):
+        if len(questions) > 2:
+            raise torch.OutOfMemoryError
+        return self.task.scores(questions)
+
+
+def test_too_large_passes_say_what_to_do(tmp_path, study, off):
+    write_masks(tmp_path, off)
+    folder = RunFolder(tmp_path)
+    options = {"masks_per_unit": 2, "ranks": one_process(), "progress": Silent()}
+    starved = Starved(study.task)
+    with pytest.raises(StageError, match=r"9,999 tokens; set ablation.tokens_per_pass to fewer, with --fresh"):
+        ablate(folder, study.model.model, starved, tokens_per_pass=9999, **options)
+    kept_budget(folder.ablation / "budget.json", lambda: 9999, one_process())
+    with pytest.raises(StageError, match=r"9,999 tokens; put fewer into .*budget\.json and run the stage again"):
+        ablate(folder, study.model.model, starved, **options)
+    (folder.ablation / "budget.json").write_text('{"tokens_per_pass": 1}')
+    assert ablate(folder, study.model.model, starved, **options)["tokens_per_pass"] == 1
+
+
+def test_the_budget_is_tried_on_the_longest_and_the_shortest_question(study, off):
+    class Watched(Starved):
+        def scores(self, questions):
+            tried.append(self.questions["tokens"].iloc[questions].tolist())
+            return self.task.scores(questions)
+
+    lengths, tried = study.task.questions["tokens"], []
+    one_pass(study.model.model, Watched(study.task), off, Way(RowEdit(), "exact"))(60)
+    assert tried == [[length] * (60 // length) for length in (lengths.max(), lengths.min())]
+    assert lengths.max() > lengths.min()
