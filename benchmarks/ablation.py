@@ -205,13 +205,11 @@ def beside(rival: str, work: Work, scores: Tensor, numbers: dict[str, Any]) -> d
     clear = (scores[..., 1] - scores[..., 0]).abs() > CLOSE
     if not torch.equal(theirs.argmax(-1)[clear], scores.argmax(-1)[clear]):
         raise SystemExit(f"{rival}: other labels than ours")
-    beside_bf16 = {}
-    if bf16 := numbers["wall_s_ours_bf16"]:
-        beside_bf16 = {f"speedup_{rival}_bf16": took / bf16}
+    bf16 = numbers["wall_s_ours_bf16"]
     return {
         f"wall_s_{rival}": took,
         f"speedup_{rival}": took / numbers["wall_s_ours"],
-        **beside_bf16,
+        f"speedup_{rival}_bf16": took / bf16 if bf16 else None,
         f"max_abs_difference_{rival}": float((theirs - scores).abs().max()),
         f"too_close_to_compare_{rival}": int((~clear).sum()),
     }

@@ -71,14 +71,14 @@ def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
 
 @torch.inference_mode()
 def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> tuple[str, ...]:
-    """Return the names of maps if the model comes out alike with them narrowed, else none.
+    """Return the names of maps if the model comes out alike with a shortcut at them, else none.
 
     Parameters
     ----------
     names : sequence of str
-        From `narrowable`.
+        From `narrowable` or `shareable`.
     run : callable
-        Runs the model with some maps narrowed, and returns what is read of it.
+        Runs the model with some maps narrowed or shared, and returns what is read of it.
 
     Returns
     -------
@@ -88,11 +88,11 @@ def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> t
         return ()
     whole = run(())
     try:
-        narrow = run(names)
+        short = run(names)
     except RuntimeError:  # shapes that do not fit: a block that adds to the narrowed values in place
         return ()
     alike = _ALIKE if whole.element_size() > 2 else _ALIKE_IN_HALF
-    is_alike = torch.allclose(whole, narrow, rtol=alike, atol=alike * float(whole.abs().max()))
+    is_alike = torch.allclose(whole, short, rtol=alike, atol=alike * float(whole.abs().max()))
     return tuple(names) if is_alike else ()
 
 
