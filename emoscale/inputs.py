@@ -10,6 +10,7 @@ import pandas as pd
 
 from emoscale.concepts import Concepts, load_concepts
 from emoscale.config import Settings
+from emoscale.config.settings import AblationSettings
 from emoscale.distributed import Ranks
 from emoscale.errors import InputError
 from emoscale.extraction.reading import OF_CONCEPT
@@ -194,6 +195,7 @@ class Inputs:
             lambda: check_padding(self.outline, self.settings.extraction.padding),
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.parts, stages),
             self._check_rows,
+            self._check_ablation,
         ]
         if self.settings.extraction.rows == "prompts" or not {"extract", "select"}.issuperset(stages):
             checks += [lambda: self.texts, self._check_k, *self._task_checks(stages)]
@@ -277,10 +279,30 @@ class Inputs:
                 "masks.controls activation-matched: needs every row's activations; leave it out, or set "
                 "extraction.keep to activations"
             )
+        if e.keep == "moments" and self.settings.ablation.edit == "resample":
+            raise InputError(
+                "ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep to activations"
+            )
         if e.rows == "templates":
             self._check_sentences()
         elif e.rows in ("texts", "tokens"):
             self._check_texts()
+
+    def _check_ablation(self) -> None:
+        """Refuse what the task and the edit would not look at."""
+        a, usual = self.settings.ablation, AblationSettings()
+        problems = []
+        if a.templates is not None and a.task == "prompts":
+            problems.append(
+                "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to "
+                "words or choice"
+            )
+        if a.words != usual.words and a.task != "words":
+            problems.append(f"ablation.words: task {a.task!r} has no use for them; leave them out, or set it to words")
+        if a.factor != usual.factor and a.edit != "scale":
+            problems.append(f"ablation.factor: edit {a.edit!r} has no use for it; leave it out, or set edit to scale")
+        if problems:
+            raise InputError(problems)
 
     def _check_texts(self) -> None:
         _ = self.text_pieces

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoscale.errors import StageError
+from emoscale.errors import InputError, StageError
 from emoscale.models import Edit
 from emoscale.models.masking import ZERO
 from emoscale.run_folder import RunFolder
@@ -87,7 +87,7 @@ def make_edit(folder: RunFolder, kind: str, factor: float = 0.5, seed: int = 0) 
     Raises
     ------
     InputError
-        If the activations are not there.
+        If the activations are not there; for ``resample`` also if only their moments were kept.
     StageError
         If they are not finished.
     """
@@ -96,7 +96,7 @@ def make_edit(folder: RunFolder, kind: str, factor: float = 0.5, seed: int = 0) 
     if kind == "scale":
         return RowEdit(Edit("scale", factor))
     values = _mean(folder) if kind == "mean" else _some_rows(folder, seed)
-    # A neuron that no token was routed to has no value; it is never reached either.
+    # An expert's neuron has no value in a row that was not routed to it, where it added nothing.
     donors = torch.from_numpy(np.nan_to_num(values, nan=0.0))
     return RowEdit(Edit("replace", donors=donors), seed)
 
@@ -114,12 +114,22 @@ def _mean(folder: RunFolder) -> NDArray[np.float32]:
 
 
 def _some_rows(folder: RunFolder, seed: int) -> NDArray[np.float32]:
+    if folder.moments.exists():
+        raise InputError("edit 'resample' needs extraction.keep: activations; this run kept only moments")
     store = _finished(folder.activations, ACTIVATIONS)
-    rows = store.sizes["observation"]
+    (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(DONORS, rows), replace=False))
-    return np.concatenate(
-        [store.read("activations", observation=slice(row, row + 1)).astype(np.float32) for row in chosen.tolist()]
-    )
+    found = np.empty((len(chosen), neurons), np.float32)
+    block, within = np.divmod(chosen, height)
+    for number in np.unique(block):  # chunk by chunk: by row, each would be read for every row in it
+        there = block == number
+        start = int(number) * height
+        for first in range(0, neurons, width):
+            piece = store.read(
+                "activations", observation=slice(start, start + height), neuron=slice(first, first + width)
+            )
+            found[there, first : first + width] = piece[within[there]]
+    return found
 
 
 def _finished(path: Path, schema: StoreSchema) -> Store:

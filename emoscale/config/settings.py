@@ -222,7 +222,7 @@ class AblationSettings(Section):
     edit: Literal["zero", "scale", "mean", "resample"] = "zero"
     """What becomes of masked neurons: 0, as published; ``factor`` times themselves; their mean over the extraction's
     rows; or what they were in one of these rows, drawn for each text and mask."""
-    factor: StrictFloat = 0.5
+    factor: Annotated[StrictFloat, Field(allow_inf_nan=False)] = 0.5
     """Of ``edit: scale``."""
     seed: Seed = 0
     """Of ``edit: resample``."""

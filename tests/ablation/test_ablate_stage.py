@@ -6,7 +6,7 @@ import torch
 
 from emoscale.ablation import ablate
 from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget, one_pass
-from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.edits import DONORS, RowEdit, make_edit
 from emoscale.ablation.masked_forward import answer
 from emoscale.ablation.stage import read_masks
 from emoscale.ablation.way import Way
@@ -19,7 +19,7 @@ from emoscale.progress import Silent
 from emoscale.run_folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.store import create_store
+from emoscale.store import Store, create_store
 from emoscale.tasks import PromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
@@ -291,6 +291,19 @@ def test_edits_need_finished_activations(tmp_path, study, off):
     write_activations(tmp_path, complete=False)
     with pytest.raises(StageError, match="not finished; run emoscale extract"):
         run(tmp_path, study, edit="resample")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 150])
+def test_resampled_rows_are_read_chunk_by_chunk(tmp_path, monkeypatch, rows):
+    values = np.random.default_rng(rows).normal(size=(rows, 13)).astype(np.float32)
+    write_activations(tmp_path, values)
+    reads = []
+    read = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, *names, **box: reads.append(box) or read(self, *names, **box))
+    donors = make_edit(RunFolder(tmp_path), "resample", seed=3).of_neurons.donors.numpy()
+    numbers = [np.flatnonzero((values == donor).all(axis=1)).item() for donor in donors]
+    assert numbers == sorted(np.random.default_rng(3).choice(rows, min(rows, DONORS), replace=False))
+    assert len(reads) == len({number // 4 for number in numbers}) * 3
 
 
 @pytest.mark.parametrize(

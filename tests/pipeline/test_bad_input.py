@@ -346,6 +346,20 @@ def test_controls_that_moments_do_not_give(refused):
     assert told.startswith("masks.controls activation-matched: needs every row's activations; leave it out")
 
 
+def test_edits_that_moments_do_not_give(refused):
+    (told,) = refused(extraction={"keep": "moments"}, ablation={"edit": "resample"})
+    assert told.startswith("ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep")
+
+
+def test_settings_that_the_ablation_would_not_look_at(refused):
+    assert refused(ablation={"templates": ["{text}"], "words": ["bad", "good"], "factor": 0.3}) == [
+        "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to words or "
+        "choice",
+        "ablation.words: task 'prompts' has no use for them; leave them out, or set it to words",
+        "ablation.factor: edit 'zero' has no use for it; leave it out, or set edit to scale",
+    ]
+
+
 def test_texts_longer_than_the_model_reads(refused, world):
     arguments = ("extract", world.config, "--out", world.out)
     (told,) = refused(*arguments, extraction={"rows": "texts"}, stimuli={"max_tokens": 1000})
