@@ -42,9 +42,9 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from benchmarks.ablation_rivals import RIVALS
-from benchmarks.common import arguments, seconds, tell
+from benchmarks.common import arguments, matmul_flops, seconds, tell
 from benchmarks.extraction import GOEMOTIONS, MINILM
-from benchmarks.extraction_ways import forward_flop, matmul_flops
+from benchmarks.extraction_ways import forward_flop
 from emoscale.ablation.budget import find_budget, one_pass, shared_maps
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.masked_forward import passes, scored

@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import torch
 from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from rich.console import Console
 from rich.table import Table
 
+from emoscale.distributed import precision
 from emoscale.files import write_text
+
+SQUARE = 2048
+"""Rows of the matrices whose product shows what the machine can do."""
 
 
 def arguments(question: str, **own: float | tuple[str, ...]) -> argparse.Namespace:
@@ -73,6 +78,19 @@ def _chain(turns: int) -> int:
     for i in range(turns):
         x = (x * 3) ^ i  # an addition with a shift, and an XOR: two cycles
     return x
+
+
+def matmul_flops(device: str | torch.device = "cpu", precision_name: str = "exact") -> float:
+    """Measure operations a second of a product of large matrices: what the machine can do."""
+    a, b = (torch.rand(SQUARE, SQUARE, device=device) for _ in range(2))
+
+    def product() -> None:
+        with precision(precision_name, a.device):
+            _ = a @ b
+        if a.is_cuda:
+            torch.cuda.synchronize()
+
+    return 2 * SQUARE**3 / min(seconds(product) for _ in range(10))
 
 
 def tell(title: str, numbers: dict[str, Any], file: Path | None) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import RobertaConfig, RobertaForMaskedLM
 
 from benchmarks import extraction_rivals
-from benchmarks.common import peak_rss_mib, seconds
+from benchmarks.common import matmul_flops, peak_rss_mib, seconds
 from benchmarks.extraction import RIVALS, TOLERANCE, Job
 from emoscale.distributed import cores, one_process
 from emoscale.extraction import extract
@@ -37,8 +37,6 @@ from emoscale.store import open_store
 
 LIBRARIES = ("nnsight", "transformer_lens")
 BATCH_ROWS, CHUNK_NEURONS, MAX_TOKENS, PIECE = 32, 1024, 256, 1024
-SQUARE = 2048
-"""Rows of the matrices whose product shows what the machine can do."""
 
 Ids = list[NDArray[np.int32]]
 
@@ -229,18 +227,6 @@ def forward_flop(model: LanguageModel, rows: int, tokens: int) -> int:
     config = model.outline.config
     products: int = 2 * config.num_hidden_layers * tokens * config.hidden_size
     return 2 * rows * tokens * (weights + products)
-
-
-def matmul_flops(device: str | torch.device = "cpu") -> float:
-    """Measure operations a second of a product of large matrices."""
-    a, b = (torch.rand(SQUARE, SQUARE, device=device) for _ in range(2))
-
-    def product() -> None:
-        _ = a @ b
-        if a.is_cuda:
-            torch.cuda.synchronize()
-
-    return 2 * SQUARE**3 / min(seconds(product) for _ in range(10))
 
 
 def main() -> None:

