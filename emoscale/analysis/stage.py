@@ -38,6 +38,9 @@ HUMAN_TABLES = (
 SEVERAL_SIZES = "dose_response"
 """The table that there is only with masks of two sizes or more."""
 
+CHOICE_TABLES = ("choice", "confusion")
+"""Tables that there are only where the model chose among more than two answers."""
+
 
 def analyze(
     folder: RunFolder,
@@ -116,7 +119,7 @@ def analyze(
     if "top3" in accuracies:
         tables |= choice_tables(accuracies, concepts)
 
-    for name in {*HUMAN_TABLES, SEVERAL_SIZES} - set(tables):
+    for name in {*HUMAN_TABLES, SEVERAL_SIZES, *CHOICE_TABLES} - set(tables):
         (folder.tables / f"{name}.csv").unlink(missing_ok=True)
     progress.start(len(tables), "tables")
     for name, table in tables.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emoscale.progress import Progress
 from emoscale.report.ablation_figures import accuracy_by_concept, drop_by_attribute, drop_by_concept
+from emoscale.report.choice_figures import confusion_matrix
 from emoscale.report.dose_figures import drop_by_size
 from emoscale.report.findings import Findings
 from emoscale.report.neuron_figures import counts_by_layer, overlap_matrix, rank_map, tau_map
@@ -24,6 +25,7 @@ FIGURES: dict[str, Callable[[Findings], Drawing | None]] = {
     "a3_rank_map": rank_map,
     "a4_overlap": overlap_matrix,
     "b1_importance": importance_bars,
+    "c0_confusion": confusion_matrix,
     "c1_accuracy_by_concept": accuracy_by_concept,
     "c2_drop_by_attribute": drop_by_attribute,
     "c3_drop_by_importance": drop_by_importance,

@@ -48,6 +48,8 @@ class Findings:
         As the analysis wrote them.
     dose_response, specificity, specificity_summary : DataFrame
         As the analysis wrote them; without rows where it could not.
+    choice, confusion : DataFrame
+        As the analysis wrote them; without rows where the model did not choose among all concepts.
     people : People or None
         None when the run has no human dissimilarities.
     selectivity : Store
@@ -77,6 +79,8 @@ class Findings:
     dose_response: pd.DataFrame
     specificity: pd.DataFrame
     specificity_summary: pd.DataFrame
+    choice: pd.DataFrame
+    confusion: pd.DataFrame
     people: People | None
     selectivity: Store
     selective_neurons: int

@@ -8,6 +8,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from emoscale.report.style import INK, WIDTH, new_figure, row_height
@@ -23,8 +24,9 @@ def diverging() -> Colormap:
 
 
 def square_figure(rows: int) -> Figure:
-    """Make an empty figure for a matrix with as many rows as columns."""
-    return new_figure(row_height(rows, 0.3, 1.5), width=min(2.5 + 0.3 * max(rows, 4), WIDTH))
+    """Make an empty figure for a matrix with as many rows as columns; many are smaller, to fit the page's width."""
+    each = min(0.3, (WIDTH - 2.5) / max(rows, 4))
+    return new_figure(row_height(rows, each, 1.5), width=2.5 + each * max(rows, 4))
 
 
 def colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colorbar:
@@ -40,6 +42,12 @@ def write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> 
         for column, text in enumerate(line):
             colour = "white" if dark[row, column] else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def frame_diagonal(axes: Axes, rows: int) -> None:
+    """Draw a frame around the cells of a square matrix whose row and column are the same."""
+    for place in range(rows):
+        axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.3))
 
 
 def name_both_sides(axes: Axes, names: list[str]) -> None:

@@ -15,7 +15,18 @@ from emoscale.run_folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 
-_NAMES = ("control", "kind", "concept", "attribute", "attribute_1", "attribute_2", "score", "random")
+_NAMES = (
+    "control",
+    "kind",
+    "concept",
+    "attribute",
+    "attribute_1",
+    "attribute_2",
+    "score",
+    "random",
+    "answer",
+    "scoring",
+)
 
 _TABLES = (
     "accuracy",
@@ -31,7 +42,7 @@ _TABLES = (
     "inference",
     "reliability",
 )
-_TABLES_IF_POSSIBLE = ("dose_response", "specificity", "specificity_summary")
+_TABLES_IF_POSSIBLE = ("dose_response", "specificity", "specificity_summary", "choice", "confusion")
 
 
 def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
@@ -126,7 +137,8 @@ def _file(folder: RunFolder, name: str) -> Path:
 
 
 def _read_if_there(file: Path) -> pd.DataFrame:
-    return _read(file) if file.is_file() else pd.DataFrame({"control": [], "k": [], "attribute": [], "sizes": []})
+    columns = ("control", "kind", "k", "attribute", "sizes")
+    return _read(file) if file.is_file() else pd.DataFrame({name: [] for name in columns})
 
 
 def _read(file: Path) -> pd.DataFrame:

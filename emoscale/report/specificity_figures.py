@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
-from matplotlib.patches import Rectangle
 
 from emoscale.report.findings import Findings
-from emoscale.report.matrix import MOST_NUMBERS, colour_bar, diverging, name_both_sides, square_figure, write_cells
-from emoscale.report.style import INK, Drawing
+from emoscale.report.matrix import (
+    MOST_NUMBERS,
+    colour_bar,
+    diverging,
+    frame_diagonal,
+    name_both_sides,
+    square_figure,
+    write_cells,
+)
+from emoscale.report.style import Drawing
 from emoscale.report.wording import listing, number
 
 
@@ -26,8 +33,7 @@ def specificity_matrix(findings: Findings) -> Drawing | None:
     if len(names) <= MOST_NUMBERS:
         texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
         write_cells(axes, texts, np.abs(cells) > 0.6 * reach)
-    for place in range(len(names)):
-        axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.3))
+    frame_diagonal(axes, len(names))
     name_both_sides(axes, names)
     axes.set_ylabel("Neurons switched off")
     axes.set_xlabel("Scores of the concepts")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
 from emoscale.report.dependence import controls_verdict, dose_verdict, sizes_verdict
 from emoscale.report.evidence import criterion, inferences_told, overlap_verdict
 from emoscale.report.findings import Findings
 from emoscale.report.specificity import specificity_elsewhere, specificity_verdict
 from emoscale.report.verdict import ablation_verdict
-from emoscale.report.wording import count, listing, number
+from emoscale.report.wording import count, interval, listing, number
+
+_TOP = 3
 
 
 def prompts_told(findings: Findings) -> list[str]:
@@ -27,12 +31,49 @@ def prompts_told(findings: Findings) -> list[str]:
         else f"On the questions about the concepts {each}, the model is {right} {number(findings.chance)}.",
         f"The easiest: {listing(told[:ends])}; the hardest: {listing(told[: -ends - 1 : -1])}.",
     ]
+    sentences += choice_told(findings.choice)
     if weak := means[means <= findings.chance + 0.05].index.tolist():
         sentences.append(
             f"For {listing(weak)} the model is hardly better than guessing; what masks do to "
             f"{'it' if len(weak) == 1 else 'them'} says little."
         )
     return sentences
+
+
+_SCORINGS = {
+    "raw": "log probability",
+    "token": "that for each of its tokens",
+    "character": "that for each of its characters",
+}
+
+
+def choice_told(choice: pd.DataFrame) -> list[str]:
+    """Say how often the right concept had the highest score, or one of the three highest, before anything is edited.
+
+    Parameters
+    ----------
+    choice : DataFrame
+        ``choice``; may be without rows.
+
+    Returns
+    -------
+    list of str
+        A sentence, or none.
+    """
+    rows = choice[choice["kind"] == "none"].to_dict("records")
+    if not rows:
+        return []
+    told = [
+        f"in {number(row['accuracy'])} {interval(row['ci_low'], row['ci_high'])} ({number(row['top3'])}) by "
+        f"{_SCORINGS.get(str(row['scoring']), row['scoring'])}"
+        for row in rows
+    ]
+    chance = float(rows[0]["chance"])
+    return [
+        f"A concept’s name can be scored in more ways than one. The right name comes first (among the first three) "
+        f"{listing(told)}; these are means over concepts with 95% intervals, and guessing gives {number(chance)} "
+        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_SCORINGS['raw']}."
+    ]
 
 
 def populations_told(findings: Findings) -> list[str]:

@@ -32,6 +32,7 @@ def make_run(
     halves: bool = True,
     tuned: bool = True,
     options: int = 2,
+    choice: bool = False,
     seed: int = 0,
 ) -> RunFolder:
     folder = RunFolder(path)
@@ -48,6 +49,8 @@ def make_run(
         prompts.to_parquet(folder.prompt_table)
     masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
     _write_ablation(folder, prompts, masks, options, rng)
+    if choice:
+        _choose(folder, concepts, rng)
     analyze(folder, scores, concepts, attributes, dissimilarity, progress=Silent())
     return folder
 
@@ -151,3 +154,24 @@ def _write_ablation(
         for number, (kind, attribute, k, draw, lost) in enumerate(masks)
     ]
     pd.DataFrame(rows).to_parquet(folder.ablation_table)
+
+
+def _choose(folder: RunFolder, concepts: list[str], rng: np.random.Generator) -> None:
+    """Make the answers those of a model that chose among all concepts; what is wrong is most often the next one."""
+    table = pd.read_parquet(folder.ablation_table)
+    chosen = []
+    for concept, correct, total in zip(table["concept"], table["correct"], table["total"], strict=True):
+        own = concepts.index(concept)
+        shares = np.ones(len(concepts))
+        shares[(own + 1) % len(concepts)], shares[own] = 5, 0
+        counts = rng.multinomial(total - correct, shares / shares.sum())
+        counts[own] = correct
+        chosen.append(counts)
+    wrong = table["total"] - table["correct"]
+    table.assign(
+        options=len(concepts),
+        top3=table["correct"] + wrong // 2,
+        correct_token=table["correct"] // 2,
+        top3_token=table["correct"],
+        chosen=chosen,
+    ).to_parquet(folder.ablation_table)

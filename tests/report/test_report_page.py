@@ -23,6 +23,8 @@ CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
 LEAST = {"ks": (7,), "layers": 1}
 FACTS = {"Model": "a small one", "Texts": "few"}
+USUAL_FIGURES = [name for name in FIGURES if name != "c0_confusion"]
+"""Where the model did not choose among all concepts."""
 HUMAN_FIGURES = {"b1_importance", "c3_drop_by_importance", "c4_correlation_by_size"}
 
 
@@ -71,10 +73,10 @@ def run(tmp_path_factory):
 
 def test_every_figure_is_saved_and_shown(run):
     folder, told, page = run
-    assert told["figures"] == list(FIGURES)
-    assert set(files(folder)) == {f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")}
+    assert told["figures"] == USUAL_FIGURES
+    assert set(files(folder)) == {f"{name}.{suffix}" for name in USUAL_FIGURES for suffix in ("png", "svg")}
     images = [attrs for tag, attrs in page.tags if tag == "img"]
-    assert len(images) == len(FIGURES)
+    assert len(images) == len(USUAL_FIGURES)
     assert all(attrs["src"].startswith("data:image/png;base64,") and len(attrs["alt"]) > 20 for attrs in images)
 
 
@@ -150,7 +152,7 @@ def test_svg_text_is_text_without_a_date(run):
 
 def test_names_and_title_are_escaped(tmp_path):
     hostile = ["<script>alert(1)</script>", 'a"b & $x_{1}$', "NA"]
-    folder = make_run(tmp_path, hostile, ["<b>bold", "None", "5"], ks=(20, 40))
+    folder = make_run(tmp_path, hostile, ["<b>bold", "None", "5"], ks=(20, 40), choice=True)
     told, page = reported(folder, "<script>title</script>", {"<i>fact": "<u>text"})
     assert set(told["figures"]) == set(FIGURES)
     for name in ("c6_drop_by_size", "c7_specificity"):
@@ -264,7 +266,7 @@ def test_questions_without_tuned_prompts(tmp_path):
     folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False, options=25)
     assert not folder.prompt_table.exists()
     told, page = reported(folder)
-    assert told["figures"] == list(FIGURES)
+    assert told["figures"] == USUAL_FIGURES
     none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
     right = (none["correct"] / none["total"]).mean()
     assert f"answered {right:.0%} of the questions about the concepts correctly (guessing: 4%)" in page.text
@@ -274,6 +276,45 @@ def test_questions_without_tuned_prompts(tmp_path):
     for word in ("prompt", "held-out", "held out", "optimistic", "nan"):
         assert word not in page.text.lower()
     assert "held-out" not in files(folder)["c1_accuracy_by_concept.svg"].decode()
+
+
+@pytest.mark.parametrize("count", [3, 5, 20])
+def test_choices_among_all_concepts(tmp_path, count):
+    concepts = [f"c{number}" for number in range(count)]
+    folder = make_run(tmp_path, concepts, ATTRIBUTES, tuned=False, choice=True)
+    told, page = reported(folder)
+    assert told["figures"] == list(FIGURES)
+    answers = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    chosen = answers.groupby("concept", sort=False)["chosen"]
+    cells = np.stack([np.stack(counts).mean(axis=0) / 400 for _, counts in chosen])
+    right = np.diag(cells).mean()
+    assert f"right answers, {right:.2f}".replace(" 0.", " .") in page.text
+    assert f"guessing gives {1 / count:.2f}".replace(" 0.", " .") in page.text
+    np.fill_diagonal(cells, 0)
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    taken = re.search(rf"it took c{row} for c{column} \((\.\d\d)\)", page.text)
+    assert float(taken[1]) == pytest.approx(cells.max(), abs=0.0051)
+    first, third = (answers[name].to_numpy() / 400 for name in ("correct", "top3"))
+    pattern = r"comes first \(among the first three\) in (\S+) \[.*?\] \((\S+)\) by log probability and in .* tokens;"
+    shares = re.search(pattern, page.text).groups()
+    assert [float(share) for share in shares] == pytest.approx([first.mean(), third.mean()], abs=0.0051)
+    svg = files(folder)["c0_confusion.svg"].decode()
+    assert ">What the model answered</text>" in svg
+    written = re.findall(r">\.\d\d</text>", svg)
+    assert (len(written) >= count**2) == (count < 20)
+    assert "nan" not in page.text
+
+
+def test_choices_that_are_gone_leave_no_figure(tmp_path):
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False, choice=True)
+    reported(folder)
+    pd.read_parquet(folder.ablation_table).drop(columns="top3").to_parquet(folder.ablation_table)
+    analyze(folder, np.random.default_rng(0).random((5, 4)), CONCEPTS, ATTRIBUTES, None, progress=Silent())
+    assert not {"choice.csv", "confusion.csv"} & {file.name for file in folder.tables.iterdir()}
+    told, page = reported(folder)
+    assert "c0_confusion" not in told["figures"]
+    assert "c0_confusion.svg" not in files(folder)
+    assert "A concept’s name can be scored" not in page.text
 
 
 def test_how_neurons_were_edited_is_told(tmp_path):
