@@ -23,6 +23,7 @@ TABLES = (
     "accuracy",
     "control_draws",
     "correlation_by_concept",
+    "dose_response",
     "drop_by_attribute",
     "drop_by_concept",
     "drop_by_concept_attribute",
