@@ -121,21 +121,32 @@ def test_the_overall_drop_takes_a_concept_as_one_observation():
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(masks))
 
 
-def test_the_error_of_controls_of_attributes_is_over_draws_of_all_of_them():
+def test_the_error_of_matched_controls_is_over_draws_of_all_attributes():
     draws, attributes = 4, len(ATTRIBUTES)
-    table = made_accuracies(ATTRIBUTES, draws=draws)
+    table = made_accuracies(ATTRIBUTES, draws=draws).replace({"kind": {"uniform": "layer-matched"}})
     # Attributes differ by much more than draws do; the same attributes enter every draw.
     table["accuracy"] += 5.0 * (table["attribute"] == ATTRIBUTES[0])
     overall = overall_drop(paired_accuracies(table), random_draws(table))
     for row in overall.to_dict("records"):
-        controls = table[(table["kind"] == "uniform") & (table["k"] == row["k"])]
+        controls = table[(table["kind"] == "layer-matched") & (table["k"] == row["k"])]
         means = [controls[controls["draw"] == draw]["accuracy"].mean() for draw in range(draws)]
         assert row["random_masks"] == draws * attributes
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, draws - 1) * stats.sem(means))
-    table = made_accuracies(ATTRIBUTES, draws=1)
+    table = made_accuracies(ATTRIBUTES, draws=1).replace({"kind": {"uniform": "layer-matched"}})
     overall = overall_drop(paired_accuracies(table), random_draws(table))
     assert overall["random_masks"].tolist() == [attributes] * len(KS)
     assert overall["random_error"].isna().all()
+
+
+@pytest.mark.parametrize("draws", [1, 3])
+def test_every_uniform_mask_is_a_draw_whatever_attribute_it_was_drawn_for(draws):
+    table = made_accuracies(ATTRIBUTES, draws=draws)
+    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    for row in overall.to_dict("records"):
+        controls = table[(table["kind"] == "uniform") & (table["k"] == row["k"])]
+        masks = controls.groupby(["attribute", "draw"], observed=True)["accuracy"].mean()
+        assert row["random_masks"] == len(masks) == draws * len(ATTRIBUTES)
+        assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, len(masks) - 1) * stats.sem(masks))
 
 
 def test_one_random_mask_has_no_error_and_equal_ones_an_error_of_zero():
