@@ -60,7 +60,7 @@ def _committed_blocks(folder: RunFolder) -> int:
 
 
 def _saved_units(folder: RunFolder) -> int:
-    return len(list(folder.ablation.glob("[!.]*")))
+    return len(list(folder.ablation.glob("part-*")))
 
 
 def _ablation_files(folder: RunFolder) -> tuple[Path, ...]:
