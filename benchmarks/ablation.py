@@ -47,15 +47,15 @@ from benchmarks.extraction import GOEMOTIONS, MINILM
 from benchmarks.extraction_ways import forward_flop
 from emoscale.ablation.budget import find_budget, one_pass, shared_maps
 from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import passes, scored
-from emoscale.ablation.way import Way
-from emoscale.distributed import cores, has_fast_bfloat16, one_process
-from emoscale.files import write_text
 from emoscale.models import PromptedModel, load_model, outline_model
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.stimuli import load_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.system.files import write_text
+from emoscale.system.ranks import cores, has_fast_bfloat16, one_process
 from emoscale.tasks import PromptTask
 
 WORDS = ["negative", "positive"]
@@ -150,12 +150,12 @@ def save_roberta(folder: Path) -> None:
 def compare(work: Work, options: Any) -> dict[str, Any]:
     """Measure every way."""
     device = work.model.model.device
-    way = Way(RowEdit(), "exact")
-    way = Way(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, way))
+    way = ForwardOptions(RowEdit(), "exact")
+    way = ForwardOptions(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, way))
     rows = len(work.texts) * len(work.off)
     tokens = int(work.task.questions["tokens"].sum()) * len(work.off)
     probe = one_pass(work.model.model, work.task, work.off, way)
-    way = Way(way.edit, "exact", find_budget(probe, tokens, one_process(str(device))), way.shared)
+    way = ForwardOptions(way.edit, "exact", find_budget(probe, tokens, one_process(str(device))), way.shared)
     matmul = matmul_flops(device)
     turns = [(seconds_of(device, bare(work, way)), timed(device, work, way)) for _ in range(options.repeats)]
     ours_s = statistics.median(ours for _, (ours, _) in turns)
@@ -180,7 +180,7 @@ def compare(work: Work, options: Any) -> dict[str, Any]:
     }
     scores = turns[-1][1][1]
     if has_fast_bfloat16(device):
-        coarse = Way(way.edit, "bfloat16", way.tokens_per_pass, way.shared)
+        coarse = ForwardOptions(way.edit, "bfloat16", way.tokens_per_pass, way.shared)
         took, near = min((timed(device, work, coarse) for _ in range(2)), key=lambda pair: pair[0])
         same = float((near.argmax(-1) == scores.argmax(-1)).float().mean())
         numbers |= {"wall_s_ours_bf16": took, "rows_per_s_bf16": rows / took, "same_labels_bf16": same}
@@ -215,7 +215,7 @@ def beside(rival: str, work: Work, scores: Tensor, numbers: dict[str, Any]) -> d
     }
 
 
-def timed(device: torch.device, work: Work, way: Way) -> tuple[float, Tensor]:
+def timed(device: torch.device, work: Work, way: ForwardOptions) -> tuple[float, Tensor]:
     """Score all texts under all masks; return the wall time and the scores (masks, texts, 2)."""
     found = torch.empty(len(work.off), len(work.texts), 2)
 
@@ -228,7 +228,7 @@ def timed(device: torch.device, work: Work, way: Way) -> tuple[float, Tensor]:
     return seconds_of(device, run), found
 
 
-def bare(work: Work, way: Way) -> Callable[[], None]:
+def bare(work: Work, way: ForwardOptions) -> Callable[[], None]:
     """Return the forward passes alone."""
     body = work.model.model.module.base_model
     hidden = work.prompt.shape[1]
@@ -244,7 +244,7 @@ def bare(work: Work, way: Way) -> Callable[[], None]:
     return run
 
 
-def shapes(work: Work, way: Way) -> list[tuple[int, int]]:
+def shapes(work: Work, way: ForwardOptions) -> list[tuple[int, int]]:
     """Return rows and tokens of each of our passes."""
     lengths = work.task.questions["tokens"].to_numpy()
     return [

@@ -18,8 +18,8 @@ from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 from rich.console import Console
 from rich.table import Table
 
-from emoscale.distributed import precision
-from emoscale.files import write_text
+from emoscale.system.files import write_text
+from emoscale.system.ranks import precision
 
 SQUARE = 2048
 """Rows of the matrices whose product shows what the machine can do."""

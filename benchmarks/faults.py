@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.common import arguments, tell
 from benchmarks.faults_stages import STAGES, Disturbed, make_config
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 
 RANKS = 2
 POLL = 0.005

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.store import CommitLog
 
 CONCEPTS = 27

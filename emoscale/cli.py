@@ -14,13 +14,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from emoscale import __version__, pipeline
+from emoscale import __version__
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
-from emoscale.files import disk_is_full, mount_point, write_text
-from emoscale.locking import release_all
-from emoscale.preemption import TOLD, end_on_sigterm
-from emoscale.run_folder import RunFolder
+from emoscale.pipeline import runner
+from emoscale.run.folder import RunFolder
+from emoscale.run.lock import release_all
+from emoscale.system.files import disk_is_full, mount_point, write_text
+from emoscale.system.preemption import TOLD, end_on_sigterm
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
 # a run with nothing left to do answer at once.
@@ -102,7 +103,7 @@ def _extract(
         raise InputError("--fresh and --repair: one writes all, the other keeps what is whole; give one of them")
     if repair:
         settings, folder, console = _opened(config, out, overrides)
-        pipeline.repair(settings, folder, console)
+        runner.repair(settings, folder, console)
     else:
         _run(config, out, overrides, fresh, only="extract")
 
@@ -147,7 +148,7 @@ def reproduce(
     threads: Annotated[int | None, typer.Option(help="Threads that compute.  [default: one a core]")] = None,
 ) -> None:
     """Compute the published study again from its released files, number by number."""
-    from emoscale.reproduction import reproduce as reproduce_study
+    from emoscale.commands.reproduce import reproduce as reproduce_study
 
     reproduce_study(
         path, out, Console(), as_published=as_published, permutations=permutations, seed=seed, threads=threads
@@ -178,7 +179,7 @@ app.add_typer(data, name="data")
 @data.command("list")
 def list_data() -> None:
     """Print what can be fetched."""
-    from emoscale.fetching import DATASETS
+    from emoscale.commands.fetch import DATASETS
 
     for name, dataset in DATASETS.items():
         typer.echo(f"{name}: {dataset.about}")
@@ -192,7 +193,7 @@ def fetch_data(
     out: Annotated[Path | None, typer.Option(help="Folder to make.  [default: data/NAME]", show_default=False)] = None,
 ) -> None:
     """Download data, check every file's SHA-256 and put it into a folder."""
-    from emoscale.fetching import fetch
+    from emoscale.commands.fetch import fetch
 
     folder, digest = fetch(name, out)
     archive = f" (the archive's SHA-256 was {digest})" if digest else ""
@@ -210,7 +211,7 @@ def plan(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers there as well.")] = None,
 ) -> None:
     """Say what an extraction will cost before it starts: rows, disk, memory, hours."""
-    from emoscale.planning import make_plan, plan_numbers, show_plan
+    from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
     planned = make_plan(load_settings(config, overrides or []), probe_seconds=probe, ranks=ranks)
     show_plan(planned, Console())
@@ -237,7 +238,7 @@ def steer(
     ] = None,
 ) -> None:
     """Tell which emotion words come next before and after an attribute's neurons are edited."""
-    from emoscale.steering import show_steered, steer
+    from emoscale.commands.steer import show_steered, steer
 
     console = Console()
     steered = steer(
@@ -259,7 +260,7 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
 ) -> None:
     """Print what a run folder or a store holds."""
-    from emoscale.inspection import inspect_path
+    from emoscale.commands.inspect import inspect_path
 
     inspect_path(path, verify, Console())
 
@@ -267,19 +268,19 @@ def inspect(
 @app.command()
 def doctor() -> None:
     """Say what this machine offers, and what is missing."""
-    from emoscale.doctor import examine
+    from emoscale.commands.doctor import examine
 
     examine(Console())
 
 
 def _run(config: Path, out: Path | None, overrides: list[str] | None, fresh: bool, only: str | None) -> None:
     settings, folder, console = _opened(config, out, overrides)
-    pipeline.run(settings, folder, console, only=only, fresh=fresh)
+    runner.run(settings, folder, console, only=only, fresh=fresh)
 
 
 def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
     settings = load_settings(config, overrides or [])
-    return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not pipeline.is_rank_0())
+    return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not runner.is_rank_0())
 
 
 def _selecting(inference: str | None, scheduler: str | None, cluster: str | None) -> list[str]:
@@ -324,7 +325,7 @@ _failed: list[int] = []
 def _fail(problems: list[str], code: int) -> int:
     _failed.append(code)
     # What one rank's own work ran into is told by that rank; everything else happens to all alike.
-    if pipeline.is_rank_0() or code == 1:
+    if runner.is_rank_0() or code == 1:
         for problem in problems:
             print(f"emoscale: {problem}", file=sys.stderr)
     return code
@@ -343,5 +344,5 @@ def _refused(error: OSError) -> str:
 
 def _leave_hastily() -> None:
     release_all()
-    if pipeline.is_rank_0() and not _failed:
+    if runner.is_rank_0() and not _failed:
         os.write(sys.stderr.fileno(), f"emoscale: {TOLD}\n".encode())

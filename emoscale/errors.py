@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Callable, Iterable
 
 
 class EmoscaleError(Exception):
@@ -42,3 +43,49 @@ class PreemptedError(BaseException):
     """
 
     exit_code = 143
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is most like an unknown one, ready to be put at the end of a clause.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+
+    Returns
+    -------
+    str
+        ``" (nearest: 'joy')"``, or an empty string when no known name is like it. Case does not count.
+
+    Examples
+    --------
+    >>> suggest("Joi", ["joy", "fear"])
+    " (nearest: 'joy')"
+    """
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f" (nearest: {by_folded[found[0]]!r})" if found else ""
+
+
+def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
+    """Make all checks, and raise what they found together.
+
+    Parameters
+    ----------
+    checks : iterable of callable
+        Each raises `InputError` if it finds something.
+
+    Raises
+    ------
+    InputError
+        With every problem, each once: a check that depends on another one repeats its problem.
+    """
+    problems: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise InputError(problems)

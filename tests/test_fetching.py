@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
+from emoscale.commands.fetch import DATASETS, Dataset, fetch, group_digest
 from emoscale.errors import EmoscaleError, InputError
-from emoscale.fetching import DATASETS, Dataset, fetch, group_digest
-from emoscale.files import sha256
+from emoscale.system.files import sha256
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import scored
-from emoscale.ablation.way import Way
-from emoscale.distributed import Ranks
-from emoscale.files import write_text
 from emoscale.models import LanguageModel
 from emoscale.models.shortcuts import confirmed, shareable
+from emoscale.system.files import write_text
+from emoscale.system.ranks import Ranks
 from emoscale.tasks import Task
 
 SMALLEST = 1024
@@ -91,7 +91,7 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
     return int(json.loads(file.read_text(encoding="utf-8"))["tokens_per_pass"])
 
 
-def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way) -> Callable[[int], None]:
+def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: ForwardOptions) -> Callable[[int], None]:
     """Return what makes forward passes of about so many tokens: one over the longest question, one over the shortest.
 
     The longest takes most memory for attention; the shortest has most rows, and so most scores, in as many tokens.
@@ -101,7 +101,7 @@ def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way)
     model : LanguageModel
     task : Task
     off : ndarray of bool, shape (masks, neurons)
-    way : Way
+    way : ForwardOptions
     """
     lengths = task.questions["tokens"].to_numpy()
 
@@ -114,7 +114,7 @@ def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way)
     return run
 
 
-def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Way) -> tuple[str, ...]:
+def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: ForwardOptions) -> tuple[str, ...]:
     """Name the maps to be computed once for all masks, if a question scores the same so under the first and last mask.
 
     Parameters
@@ -122,7 +122,7 @@ def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: W
     model : LanguageModel
     task : Task
     off : ndarray of bool, shape (masks, neurons)
-    way : Way
+    way : ForwardOptions
 
     Returns
     -------

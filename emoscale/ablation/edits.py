@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emoscale.errors import InputError, StageError
 from emoscale.models import Edit
 from emoscale.models.masking import ZERO
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS, StoreSchema
 from emoscale.store import Store, mean_activations, open_store
 

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.ablation.way import Way
-from emoscale.distributed import precision
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.errors import StageError
 from emoscale.models import LanguageModel, masking
 from emoscale.models.packing import pack
 from emoscale.models.shortcuts import sharing
+from emoscale.system.ranks import precision
 from emoscale.tasks import Task
 
 _TOP = 3
@@ -43,7 +43,7 @@ def answer(
     questions: NDArray[np.int64],
     off: NDArray[np.bool_],
     numbers: NDArray[np.int64],
-    way: Way,
+    way: ForwardOptions,
     advance: Callable[[int], None],
 ) -> Answers:
     """Let a model answer questions under each mask.
@@ -58,7 +58,7 @@ def answer(
         What each mask edits.
     numbers : ndarray of int64, shape (masks,)
         Numbers of the masks, which seed what is drawn for them.
-    way : Way
+    way : ForwardOptions
     advance : callable
         Told the number of rows (question, mask) of each pass.
 
@@ -94,7 +94,7 @@ def scored(
     questions: NDArray[np.int64],
     off: NDArray[np.bool_],
     numbers: NDArray[np.int64],
-    way: Way,
+    way: ForwardOptions,
 ) -> Iterator[Scored]:
     """Score questions under each mask, pass by pass; parameters as of `answer`."""
     lengths = task.questions["tokens"].to_numpy()[questions]

@@ -4,6 +4,7 @@
 they serve other data (the study's released accuracies, say) as well.
 """
 
+from emoscale.analysis.analyze import analyze
 from emoscale.analysis.dose_response import dose_response
 from emoscale.analysis.evidence import inference_summary, reliability
 from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
@@ -12,7 +13,6 @@ from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.participants import importance_intervals, noise_ceiling
 from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
 from emoscale.analysis.specificity import specificity, specificity_summary
-from emoscale.analysis.stage import analyze
 from emoscale.analysis.unimodality import unimodality
 
 __all__ = [

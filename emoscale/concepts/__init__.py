@@ -1,6 +1,5 @@
 """What the model is asked about: concepts, people's scores of them on attributes, people's dissimilarities."""
 
 from emoscale.concepts.loading import Concepts, load_concepts
-from emoscale.concepts.nearest import nearest
 
-__all__ = ["Concepts", "load_concepts", "nearest"]
+__all__ = ["Concepts", "load_concepts"]

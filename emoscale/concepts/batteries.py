@@ -31,7 +31,7 @@ class Battery:
     left_out : list of str
         Events with too many items not applicable.
     filled : int
-        Cells of the used events that were not applicable and count as the middle of the scale.
+        CsvTable of the used events that were not applicable and count as the middle of the scale.
     middle : float
     eigenvalues : DataFrame
         Columns `component` (1 to I), `eigenvalue`, `threshold` (by parallel analysis).

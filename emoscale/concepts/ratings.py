@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.concepts.cells import Cells, is_empty, parse_number, read_cells
-from emoscale.concepts.nearest import nearest
+from emoscale.concepts.csv_table import CsvTable, is_empty, parse_number, read_cells
 from emoscale.concepts.tables import CONCEPT_COLUMN, FEWEST_CONCEPTS, header_problems
-from emoscale.errors import InputError
+from emoscale.errors import InputError, suggest
 
 RATER_COLUMN = "rater"
 EVENT_COLUMN = "event"
@@ -122,7 +121,7 @@ def read_ratings(path: Path, scale: tuple[float, float] = SCALE) -> RaterRatings
     return _by_rater(path, keys, concepts, concept_of, names, values)
 
 
-def _key_column(cells: Cells) -> int:
+def _key_column(cells: CsvTable) -> int:
     found = [name for name in (RATER_COLUMN, EVENT_COLUMN) if name in cells.header]
     if len(found) == 1:
         return cells.column(found[0])
@@ -131,21 +130,23 @@ def _key_column(cells: Cells) -> int:
             f"{cells.path}, line 1: has both a column {RATER_COLUMN!r} and a column {EVENT_COLUMN!r}; keep "
             f"{RATER_COLUMN!r} for ratings of concepts, {EVENT_COLUMN!r} for reports of events"
         )
-    hint = nearest(RATER_COLUMN, cells.header) or nearest(EVENT_COLUMN, cells.header)
+    hint = suggest(RATER_COLUMN, cells.header) or suggest(EVENT_COLUMN, cells.header)
     raise InputError(
         f"{cells.path}, line 1: neither a column {RATER_COLUMN!r} nor a column {EVENT_COLUMN!r}{hint}; add "
         f"{RATER_COLUMN!r} to ratings of concepts, {EVENT_COLUMN!r} to reports of events"
     )
 
 
-def _concept_column(cells: Cells) -> int:
+def _concept_column(cells: CsvTable) -> int:
     found = [name for name in CONCEPT_COLUMNS if name in cells.header]
     if len(found) > 1:
         raise InputError(f"{cells.path}, line 1: has both columns {CONCEPT_COLUMNS}; keep the one with the concepts")
     return cells.column(found[0] if found else CONCEPT_COLUMN)
 
 
-def _values(cells: Cells, columns: list[int], scale: tuple[float, float], problems: list[str]) -> NDArray[np.float64]:
+def _values(
+    cells: CsvTable, columns: list[int], scale: tuple[float, float], problems: list[str]
+) -> NDArray[np.float64]:
     low, high = scale
     values = np.full((len(cells.rows), len(columns)), np.nan)
     for i, (line, row) in enumerate(cells.rows):
@@ -162,7 +163,7 @@ def _values(cells: Cells, columns: list[int], scale: tuple[float, float], proble
     return values
 
 
-def _name_problems(cells: Cells, key: int, concept: int) -> list[str]:
+def _name_problems(cells: CsvTable, key: int, concept: int) -> list[str]:
     problems = []
     by_event = cells.header[key] == EVENT_COLUMN
     line_of: dict[tuple[str, ...], int] = {}

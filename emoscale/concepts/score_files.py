@@ -9,7 +9,7 @@ from emoscale.concepts.components import R_TOLERANCE
 from emoscale.concepts.ratings import SCALE, read_ratings
 from emoscale.concepts.scores import RatingScores, scores_from_ratings
 from emoscale.errors import InputError
-from emoscale.files import write_text
+from emoscale.system.files import write_text
 
 
 def score_files(

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.concepts.cells import Cells, parse_number, read_cells
-from emoscale.concepts.nearest import nearest
-from emoscale.errors import InputError
+from emoscale.concepts.csv_table import CsvTable, parse_number, read_cells
+from emoscale.errors import InputError, suggest
 
 CONCEPT_COLUMN = "concept"
 PAIR_COLUMNS = ("concept_1", "concept_2", "dissimilarity")
@@ -89,7 +88,7 @@ def _constant_problems(path: Path, attributes: list[str], scores: NDArray[np.flo
     ]
 
 
-def _concept_lines(cells: Cells, key: int, problems: list[str]) -> dict[str, int]:
+def _concept_lines(cells: CsvTable, key: int, problems: list[str]) -> dict[str, int]:
     line_of: dict[str, int] = {}
     for line, row in cells.rows:
         name = row[key]
@@ -106,7 +105,7 @@ def _concept_lines(cells: Cells, key: int, problems: list[str]) -> dict[str, int
 
 def _name_problems(path: Path, kept: list[str], concepts: list[str]) -> list[str]:
     problems = [
-        f"{path}: has no concept {name!r}{nearest(name, concepts)}; add its row or leave it out of the concepts"
+        f"{path}: has no concept {name!r}{suggest(name, concepts)}; add its row or leave it out of the concepts"
         for name in dict.fromkeys(kept)
         if name not in concepts
     ]
@@ -178,7 +177,7 @@ def _pair_problems(
 ) -> list[str]:
     if strangers := sorted(pair - set(known)):
         return [
-            f"{place}: no attribute score for concept {name!r}{nearest(name, known)}; correct or remove the line"
+            f"{place}: no attribute score for concept {name!r}{suggest(name, known)}; correct or remove the line"
             for name in strangers
         ]
     if len(pair) == 1:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.extraction.keeping import Work
 from emoscale.extraction.repair import damaged_blocks, write_damaged, write_damaged_coordinates
+from emoscale.extraction.sinks import Work
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import CommitLog, create_store, open_store
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.extraction.keeping import Work
+from emoscale.extraction.sinks import Work
 from emoscale.schema import MOMENT_PARTS, MOMENTS
 from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale_kernels import Moments, empty_moments, merge_moments, update_moments

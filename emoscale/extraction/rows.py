@@ -12,9 +12,9 @@ from torch import Tensor
 
 from emoscale.errors import InputError
 from emoscale.extraction.reading import tokens_read
+from emoscale.models.forward import run_body
 from emoscale.models.loading import LanguageModel
 from emoscale.models.prompted import PromptedModel
-from emoscale.models.running import run_body
 
 VECTOR = -1
 """Stands for the id of a token that is a prompt's vector."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from emoscale.errors import InputError
 from emoscale.extraction.rows import Rows
-from emoscale.files import naming
-from emoscale.progress import Progress
 from emoscale.schema import INPUTS
 from emoscale.store import Store, create_store, open_store
+from emoscale.system.files import naming
+from emoscale.system.progress import Progress
 
 _CHUNK_TOKENS = 2**18
 

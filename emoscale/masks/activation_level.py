@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError, StageError
-from emoscale.progress import Progress
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import mean_activations, open_store
+from emoscale.system.progress import Progress
 
 
 def mean_absolute_activation(folder: RunFolder, progress: Progress) -> NDArray[np.float64]:

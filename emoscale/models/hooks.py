@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from emoscale.errors import StageError
 from emoscale.models.experts import Read, Routed, read_routed, showing
-from emoscale.models.parts import own_values
 from emoscale.models.sites import Site
+from emoscale.models.tensor_parallel import own_values
 
 _SHORT_ROW = 128
 

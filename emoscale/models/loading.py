@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from emoscale.errors import InputError
-from emoscale.files import sha256
 from emoscale.models.sites import Site, find_sites
+from emoscale.system.files import sha256
 
 Kind = Literal["masked-lm", "causal-lm", "encoder", "encoder-decoder"]
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from emoscale.errors import StageError
 from emoscale.models.experts import Routed, edit_routed
 from emoscale.models.hooks import Passes, touching
-from emoscale.models.parts import own_neurons
 from emoscale.models.sites import Site
+from emoscale.models.tensor_parallel import own_neurons
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from emoscale.files import replacing
+from emoscale.system.files import replacing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emoscale.errors import InputError, StageError
-from emoscale.models.heads import reading
+from emoscale.models.lm_head import reading
 from emoscale.models.loading import LanguageModel, ModelOutline
 from emoscale.models.readouts import READOUTS, Readout
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable

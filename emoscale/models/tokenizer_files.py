@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from emoscale.files import sha256
 from emoscale.models.loading import ModelOutline
+from emoscale.system.files import sha256
 
 _PATTERNS = ("tokenizer*.json", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json", "*.model")
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from emoscale.report.controls import control_adjective, control_label, control_neurons, draw_deviations
 from emoscale.report.findings import Findings
+from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import BLUE, COLOURS, FAINT, ORANGE, SOFT, Drawing, new_figure, row_height
-from emoscale.report.wording import count, listing, number
 
 
 def accuracy_by_concept(findings: Findings) -> Drawing:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from emoscale.report.controls import control_neurons
-from emoscale.report.verdict import MORE, SAME, UNTESTED, direction
-from emoscale.report.wording import count, interval, listing, number, probability, signed, statistic
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
+from emoscale.report.verdicts import MORE, SAME, UNTESTED, direction
 
 
 def human_verdict(within: pd.Series, over: pd.Series) -> str:

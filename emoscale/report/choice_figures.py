@@ -7,16 +7,9 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
-from emoscale.report.matrix import (
-    MOST_NUMBERS,
-    colour_bar,
-    frame_diagonal,
-    name_both_sides,
-    square_figure,
-    write_cells,
-)
+from emoscale.report.matrix import MOST_NUMBERS, colour_bar, frame_diagonal, name_both_sides, square_figure, write_cells
+from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import Drawing, sequential
-from emoscale.report.wording import count, listing, number
 
 _MOST_NAMED = 3
 """Most pairs of concepts that the caption names."""

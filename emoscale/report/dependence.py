@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from emoscale.report.controls import control_neurons
-from emoscale.report.verdict import LESS, MORE, SAME, UNCLEAR, UNTESTED, direction, side
-from emoscale.report.wording import count, interval, listing, number, probability, signed, statistic
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
+from emoscale.report.verdicts import LESS, MORE, SAME, UNCLEAR, UNTESTED, direction, side
 
 
 def sizes_verdict(overall: pd.DataFrame, shown: int) -> str:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from emoscale.report.controls import control_adjective, control_neurons
 from emoscale.report.findings import Findings
+from emoscale.report.phrasing import count, interval, listing, number, signed
 from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, spread_out
-from emoscale.report.wording import count, interval, listing, number, signed
 
 _MOST_NAMES = 24
 """Most attributes that are named at the ends of their lines; more would not fit."""

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emoscale.report.findings import Findings
-from emoscale.report.wording import count, listing, number, threshold
+from emoscale.report.phrasing import count, listing, number, threshold
 
 _FAMILY_ALPHA = ".05"
 

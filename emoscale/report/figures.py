@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoscale.progress import Progress
 from emoscale.report.ablation_figures import accuracy_by_concept, drop_by_attribute, drop_by_concept
 from emoscale.report.choice_figures import confusion_matrix
 from emoscale.report.dose_figures import drop_by_size
@@ -18,6 +17,7 @@ from emoscale.report.neuron_figures import counts_by_layer, overlap_matrix, rank
 from emoscale.report.people_figures import correlation_by_size, drop_by_importance, importance_bars
 from emoscale.report.specificity_figures import specificity_matrix
 from emoscale.report.style import Drawing, house_style, save
+from emoscale.system.progress import Progress
 
 FIGURES: dict[str, Callable[[Findings], Drawing | None]] = {
     "a1_selective_neurons": tau_map,

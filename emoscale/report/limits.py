@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from emoscale.report.controls import control_adjective
 from emoscale.report.findings import Findings
-from emoscale.report.wording import count, number
+from emoscale.report.phrasing import count, number
 
 
 class Edit(NamedTuple):

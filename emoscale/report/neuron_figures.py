@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
 from emoscale.report.matrix import MOST_NUMBERS, colour_bar, diverging, name_both_sides, square_figure, write_cells
+from emoscale.report.phrasing import count, listing, threshold
 from emoscale.report.style import Drawing, new_figure, row_height, sequential
-from emoscale.report.wording import count, listing, threshold
 
 _COLUMNS = 600
 """Most columns of a map over neurons; more would be narrower than a dot of the printed figure."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from emoscale.report.controls import control_adjective, control_neurons
 from emoscale.report.findings import Findings
+from emoscale.report.phrasing import count, interval, listing, number
 from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, row_height, spread_out
-from emoscale.report.wording import count, interval, listing, number
 
 
 def importance_bars(findings: Findings) -> Drawing | None:

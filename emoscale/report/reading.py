@@ -11,7 +11,7 @@ import yaml
 
 from emoscale.errors import StageError
 from emoscale.report.findings import Findings, People, chance_of
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 

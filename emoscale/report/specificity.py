@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from emoscale.report.controls import control_neurons
-from emoscale.report.verdict import LESS, MORE, SAME, UNCLEAR, UNTESTED, direction
-from emoscale.report.wording import count, interval, listing, number, probability, signed
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed
+from emoscale.report.verdicts import LESS, MORE, SAME, UNCLEAR, UNTESTED, direction
 
 _LEVEL = 0.05
 

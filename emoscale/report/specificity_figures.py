@@ -15,8 +15,8 @@ from emoscale.report.matrix import (
     square_figure,
     write_cells,
 )
+from emoscale.report.phrasing import listing, number
 from emoscale.report.style import Drawing
-from emoscale.report.wording import listing, number
 
 
 def specificity_matrix(findings: Findings) -> Drawing | None:

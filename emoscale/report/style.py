@@ -15,7 +15,7 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from emoscale.files import replacing
+from emoscale.system.files import replacing
 
 WIDTH = 7.2
 """Inches; about the width of a printed page's text."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from emoscale.report.controls import control_adjective, control_label
 from emoscale.report.findings import Findings
-from emoscale.report.wording import DASH, interval, number
+from emoscale.report.phrasing import DASH, interval, number
 
 _DROP_HEADER = ["Drop", "95% interval", "d", "± draw"]
 _PEOPLE_HEADER = ["r with people", "95% interval", "Slope", "95% interval"]

@@ -25,8 +25,8 @@ from distributed.utils import silence_logging_cmgr
 
 from emoscale import __version__
 from emoscale.errors import InputError, StageError
-from emoscale.progress import Progress
 from emoscale.selectivity.blocks import Capacity
+from emoscale.system.progress import Progress
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from emoscale.selectivity.permutation import permutation_p
-from emoscale.selectivity.tested import Tested
+from emoscale.selectivity.results import Tested
 from emoscale_kernels import (
     NullCounts,
     Patterns,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.selectivity import kendall
-from emoscale.selectivity.tested import Tested
+from emoscale.selectivity.results import Tested
 from emoscale_kernels import attribute_patterns
 
 Floats = NDArray[np.float64]

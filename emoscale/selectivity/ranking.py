@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.selectivity.grid import Cells
+from emoscale.selectivity.design import Design
 from emoscale.selectivity.reading import box_rows, read_rows
 from emoscale.selectivity.row_measures import FROM_RANKS
 from emoscale.store import Store
@@ -23,14 +23,14 @@ class Ranking:
 
     Parameters
     ----------
-    cells : Cells
+    cells : Design
         Which rows stand for a concept.
     scores : ndarray of float64, shape (C, A)
     row_measures : sequence of str
         Names in `FROM_RANKS`.
     """
 
-    cells: Cells
+    cells: Design
     scores: Floats
     row_measures: Sequence[str]
 

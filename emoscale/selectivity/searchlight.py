@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.selectivity.grid import Cells
+from emoscale.selectivity.design import Design
 from emoscale.selectivity.reading import moments_bytes, read_moments
+from emoscale.selectivity.results import Tested
 from emoscale.selectivity.row_measures import FROM_MOMENTS, mean_or_nan
-from emoscale.selectivity.tested import Tested
 from emoscale.store import Store
 from emoscale_kernels import Moments, group_moments
 
@@ -52,7 +52,7 @@ class Searchlight:
 
     Parameters
     ----------
-    cells : Cells
+    cells : Design
         Which rows stand for a concept and replicate; they are averaged.
     test : callable
         From activations (R, C, n) to `Tested`.
@@ -63,7 +63,7 @@ class Searchlight:
         Names in `FROM_MOMENTS`.
     """
 
-    cells: Cells
+    cells: Design
     test: Callable[[Any], Tested]
     value: Callable[[Any], Floats]
     scores: Floats

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from emoscale.concepts import nearest
-from emoscale.errors import InputError
+from emoscale.errors import InputError, suggest
 
 TRAIN_NAMES = ("train", "training")
 DEV_NAMES = ("dev", "validation", "valid", "val", "test")
@@ -171,7 +170,7 @@ def require_columns(found: Iterable[Any], place: str, *columns: str) -> None:
     """Raise InputError for each column that is not among those found, naming the nearest that is."""
     names = list(map(str, found))
     problems = [
-        f"{place}: no column {column!r}{nearest(column, names)}; name one of {', '.join(names)}"
+        f"{place}: no column {column!r}{suggest(column, names)}; name one of {', '.join(names)}"
         for column in dict.fromkeys(columns)
         if column not in names
     ]

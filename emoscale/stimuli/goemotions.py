@@ -8,7 +8,7 @@ import pandas as pd
 
 from emoscale.errors import InputError
 from emoscale.stimuli.cleaning import check_texts
-from emoscale.stimuli.settings import TextSettings
+from emoscale.stimuli.options import TextSettings
 
 _LABEL_FILES = ("labels.txt", "emotions.txt")
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from emoscale.errors import InputError
 from emoscale.stimuli.cleaning import pick_splits, tidy_columns
-from emoscale.stimuli.settings import TextSettings
+from emoscale.stimuli.options import TextSettings
 
 _SAVED = ("dataset_dict.json", "state.json")
 

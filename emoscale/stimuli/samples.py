@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.concepts import nearest
-from emoscale.errors import InputError
+from emoscale.errors import InputError, suggest
 from emoscale.stimuli.texts import SPLITS
 
 NEGATIVES = ("others", "any")
@@ -35,7 +34,7 @@ def check_labels(texts: pd.DataFrame, concepts: Iterable[str]) -> None:
     problems = []
     for concept in concepts:
         if lacking := [split for split in SPLITS if concept not in found[split]]:
-            hint = "" if concept in labels else nearest(concept, labels)
+            hint = "" if concept in labels else suggest(concept, labels)
             problems.append(
                 f"concept {concept!r}: no {' and no '.join(lacking)} text carries it as a label{hint}; label some, or "
                 "leave the concept out"

@@ -11,7 +11,7 @@ from emoscale.errors import InputError
 from emoscale.stimuli.cleaning import DEV_NAMES, TRAIN_NAMES, Faults, pick_splits, require_columns, tidy_columns
 from emoscale.stimuli.goemotions import read_goemotions
 from emoscale.stimuli.hub import read_dataset
-from emoscale.stimuli.settings import TextSettings
+from emoscale.stimuli.options import TextSettings
 from emoscale.stimuli.tables import read_table
 
 _SCENARIOS = Path(__file__).parent / "data" / "scenarios.csv"

@@ -13,16 +13,9 @@ import numpy as np
 import pandas as pd
 
 from emoscale.errors import InputError
-from emoscale.stimuli.cleaning import (
-    Faults,
-    look_at_rows,
-    pick_splits,
-    refuse_faults,
-    require_columns,
-    take_columns,
-)
+from emoscale.stimuli.cleaning import Faults, look_at_rows, pick_splits, refuse_faults, require_columns, take_columns
 from emoscale.stimuli.hub import open_dataset
-from emoscale.stimuli.settings import TextSettings
+from emoscale.stimuli.options import TextSettings
 from emoscale.stimuli.sources import look_at_splits, own_files, refuse_splits, require_rows, split_names
 from emoscale.stimuli.tables import read_pieces
 from emoscale.stimuli.texts import SPLITS, draw_dev, load_texts, require_source, require_splits

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.concepts import nearest
-from emoscale.errors import InputError
-from emoscale.stimuli.settings import TextSettings
+from emoscale.errors import InputError, suggest
+from emoscale.stimuli.options import TextSettings
 from emoscale.stimuli.sources import SOURCES
 
 SPLITS = ("train", "dev")
@@ -79,7 +78,7 @@ def load_texts(
 def require_source(source: str) -> None:
     """Raise InputError, with the nearest that there is, if there is no such source of texts."""
     if source not in SOURCES:
-        raise InputError(f"text source {source!r}{nearest(source, SOURCES)}: unknown; give one of {', '.join(SOURCES)}")
+        raise InputError(f"text source {source!r}{suggest(source, SOURCES)}: unknown; give one of {', '.join(SOURCES)}")
 
 
 def require_splits(counts: Mapping[str, int], place: str) -> None:

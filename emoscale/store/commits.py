@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-from emoscale.files import naming, sync
+from emoscale.system.files import naming, sync
 
 
 class CommitLog:

@@ -14,11 +14,11 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from emoscale.files import naming, sync
 from emoscale.schema import FORMAT, Array, StoreSchema
 from emoscale.store.bfloat16 import NAN_BITS
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
+from emoscale.system.files import naming, sync
 
 COORDINATE_CHUNK = 2**16
 """The most values in a chunk of a coordinate: text takes several times its size while it is encoded."""

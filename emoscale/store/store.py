@@ -12,11 +12,11 @@ import zarr
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError, StoreError
-from emoscale.files import naming, sync
 from emoscale.schema import FORMAT, StoreSchema
 from emoscale.store.bfloat16 import from_bfloat16_bits
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
 from emoscale.store.writing import as_stored, holds_bfloat16, takes_direct_writes, write_chunks
+from emoscale.system.files import naming, sync
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})

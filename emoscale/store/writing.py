@@ -9,9 +9,9 @@ from typing import Any
 import zarr
 from numpy.typing import NDArray
 
-from emoscale.files import naming, sync
 from emoscale.store.bfloat16 import bfloat16_bits
 from emoscale.store.chunks import chunk_file, chunks_in
+from emoscale.system.files import naming, sync
 
 BITS_OF = "bits_of"
 """Name of an array's attribute that says of which type its integers are the bits."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emoscale.errors import InputError
 from emoscale.models import LanguageModel, ModelOutline
-from emoscale.tasks.choice import ChoiceTask, ask
+from emoscale.tasks.multiple_choice import ChoiceTask, ask
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 from emoscale.tasks.templates import check_lengths, tokenise

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emoscale.errors import StageError
 from emoscale.models import LanguageModel
-from emoscale.models.heads import reading
+from emoscale.models.lm_head import reading
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 

@@ -1,5 +1,5 @@
 """Training many soft prompts at once while the model stays frozen."""
 
-from emoscale.tuning.stage import tune
+from emoscale.tuning.tune import tune
 
 __all__ = ["tune"]

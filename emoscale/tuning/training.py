@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
-from emoscale.distributed import precision
 from emoscale.errors import StageError
 from emoscale.models.hooks import attention_for_training
 from emoscale.models.packing import pack
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
-from emoscale.progress import Progress
 from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.system.progress import Progress
+from emoscale.system.ranks import precision
 
 _CPU_TOKENS, _GPU_TOKENS = 1024, 8192
 """Of one pass. A CPU gains nothing from larger ones, and small ones hold less padding."""

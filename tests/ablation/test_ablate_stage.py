@@ -4,22 +4,21 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.ablation import ablate
+from emoscale.ablation.ablate import ablate, read_masks
 from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget, one_pass
 from emoscale.ablation.edits import DONORS, RowEdit, make_edit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
-from emoscale.ablation.stage import read_masks
-from emoscale.ablation.way import Way
-from emoscale.distributed import Ranks, one_process
 from emoscale.errors import InputError, StageError
 from emoscale.models import Edit, PromptedModel
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import Store, create_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import Ranks, one_process
 from emoscale.tasks import PromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
@@ -115,7 +114,7 @@ def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
     assert table["draw"].tolist() == PROMPTS * [0, 0, 0, 0, 1]
     for number in range(PROMPTS):
         questions = np.flatnonzero(study.task._prompt == number)
-        way = Way(RowEdit(), "exact", 10_000)
+        way = ForwardOptions(RowEdit(), "exact", 10_000)
         found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
         correct = found.correct[0]
         assert table["correct"][expected["prompt"] == number].tolist() == correct.tolist()
@@ -276,7 +275,7 @@ def test_edits_by_name(tmp_path, study, off, edit, factor):
     run(tmp_path, study, edit=edit, factor=factor)
     correct = pd.read_parquet(RunFolder(tmp_path).ablation_table)["correct"].to_numpy().reshape(PROMPTS, -1)
     edits = {"zero": Edit(), "mean": Edit("replace", donors=torch.from_numpy(VALUES.mean(axis=0)[None]))}
-    way = Way(RowEdit(edits.get(edit, Edit("scale", factor))), "exact", 10_000)
+    way = ForwardOptions(RowEdit(edits.get(edit, Edit("scale", factor))), "exact", 10_000)
     for number in range(PROMPTS):
         questions = np.flatnonzero(study.task._prompt == number)
         found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
@@ -368,6 +367,6 @@ def test_the_budget_is_tried_on_the_longest_and_the_shortest_question(study, off
             return self.task.scores(questions)
 
     lengths, tried = study.task.questions["tokens"], []
-    one_pass(study.model.model, Watched(study.task), off, Way(RowEdit(), "exact"))(60)
+    one_pass(study.model.model, Watched(study.task), off, ForwardOptions(RowEdit(), "exact"))(60)
     assert tried == [[length] * (60 // length) for length in (lengths.max(), lengths.min())]
     assert lengths.max() > lengths.min()

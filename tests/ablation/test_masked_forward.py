@@ -12,8 +12,8 @@ from slow_twins import edited_scores
 from torch import nn
 
 from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer, passes, scored
-from emoscale.ablation.way import Way
 from emoscale.errors import StageError
 from emoscale.models import Edit, PromptedModel
 from emoscale.models.loading import encode_texts
@@ -75,7 +75,7 @@ class Setting:
 
     def way(self, tokens_per_pass=100, precision="exact", edit="zero", shared=True):
         names = shareable(self.model.model.module, self.model.model.outline.sites) if shared else ()
-        return Way(RowEdit(EDITS[edit], seed=4), precision, tokens_per_pass, names)
+        return ForwardOptions(RowEdit(EDITS[edit], seed=4), precision, tokens_per_pass, names)
 
     def questions(self, texts=slice(None)):
         return np.arange(len(TEXTS))[texts]

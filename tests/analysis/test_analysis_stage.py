@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.analysis import analyze
+from emoscale.analysis.analyze import analyze
 from emoscale.errors import InputError, StageError
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
+from emoscale.system.progress import Silent
 
 CONCEPTS, ATTRIBUTES = ["joy", "fear", "anger", "grief"], ["valence", "arousal", "control"]
 SCORES = np.random.default_rng(5).random((4, 3))

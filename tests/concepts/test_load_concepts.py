@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscale.concepts import load_concepts, nearest
-from emoscale.concepts.cells import parse_number
-from emoscale.errors import InputError
+from emoscale.concepts import load_concepts
+from emoscale.concepts.csv_table import parse_number
+from emoscale.errors import InputError, suggest
 
 EMOTIONS = [
     "realization",
@@ -280,9 +280,9 @@ def test_unknown_built_in_concept_gets_the_nearest():
 
 
 def test_nearest_ignores_case():
-    assert nearest("JOY", ["joy", "fear"]) == " (nearest: 'joy')"
-    assert nearest("qqq", ["joy", "fear"]) == ""
-    assert nearest("joy", []) == ""
+    assert suggest("JOY", ["joy", "fear"]) == " (nearest: 'joy')"
+    assert suggest("qqq", ["joy", "fear"]) == ""
+    assert suggest("joy", []) == ""
 
 
 # ---- bad dissimilarities

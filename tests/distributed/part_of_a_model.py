@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emoscale.ablation import ablate, stage
-from emoscale.distributed import join, leave
+import emoscale.ablation.ablate as ablation
+from emoscale.ablation.ablate import ablate
 from emoscale.errors import InputError
 from emoscale.models import PromptedModel, capturing, load_model, masking, outline_model
+from emoscale.models.forward import run_body
 from emoscale.models.prompt_files import TunedPrompts
-from emoscale.models.running import run_body
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import join, leave
 from emoscale.tasks import PromptTask
 
 LENGTH, TOKENS = 3, 20
@@ -89,9 +90,9 @@ def refuse(*_):
 def main(folder, cases):
     ranks = join("cpu", threads=1, split_model="tensors")
     if ranks.part:
-        stage._save = refuse
+        ablation._save = refuse
         # It sees all units done: were it to leave one out, the other process would wait for ever.
-        stage._unit_file = lambda *_: folder
+        ablation._unit_file = lambda *_: folder
     for case in cases:
         family, site = case.split("-")
         model = load(folder / family, site, "tensors")

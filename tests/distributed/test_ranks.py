@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from emoscale import distributed
 from emoscale.config import load_settings
-from emoscale.distributed import Ranks, one_process, precision
 from emoscale.errors import InputError
-from emoscale.pipeline import run
-from emoscale.run_folder import RunFolder
+from emoscale.pipeline.runner import run
+from emoscale.run.folder import RunFolder
+from emoscale.system import ranks
+from emoscale.system.ranks import Ranks, one_process, precision
 
 CONCEPTS = ["joy", "fear", "anger", "sadness"]
 
@@ -64,33 +64,33 @@ def environment(monkeypatch, threads):
 
 def test_joining_alone(environment):
     environment()
-    ranks = distributed.join("cpu", threads=1)
-    assert (ranks.rank, ranks.world, ranks.device.type) == (0, 1, "cpu")
+    alone = ranks.join("cpu", threads=1)
+    assert (alone.rank, alone.world, alone.device.type) == (0, 1, "cpu")
     assert torch.get_num_threads() == 1
-    distributed.leave()
+    ranks.leave()
 
 
 def test_cores_are_shared_out_among_a_machines_ranks(environment):
     environment(WORLD_SIZE="1", LOCAL_WORLD_SIZE="1")
-    distributed.join("cpu")
-    assert torch.get_num_threads() == distributed.cores()
-    environment(WORLD_SIZE="1", LOCAL_WORLD_SIZE=str(2 * distributed.cores()))
-    distributed.join("cpu")
+    ranks.join("cpu")
+    assert torch.get_num_threads() == ranks.cores()
+    environment(WORLD_SIZE="1", LOCAL_WORLD_SIZE=str(2 * ranks.cores()))
+    ranks.join("cpu")
     assert torch.get_num_threads() == 1
 
 
 def test_fewer_processes_than_asked_for(environment, monkeypatch):
     environment(WORLD_SIZE="4", RANK="0", LOCAL_RANK="0")
     alone = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
-    monkeypatch.setattr(distributed, "Accelerator", lambda **options: alone)
+    monkeypatch.setattr(ranks, "Accelerator", lambda **options: alone)
     with pytest.raises(InputError, match=r"4 processes were asked for and 1 came up.*torchrun --nproc_per_node 4"):
-        distributed.join("cpu")
+        ranks.join("cpu")
 
 
 def test_a_world_size_that_no_launcher_set(environment):
     environment(WORLD_SIZE="2")
     with pytest.raises(InputError, match=r"WORLD_SIZE is 2 and no launcher .*torchrun --nproc_per_node 2"):
-        distributed.join("cpu")
+        ranks.join("cpu")
 
 
 def test_accelerate_launch_starts_one_process_on_cpus(environment):
@@ -99,15 +99,15 @@ def test_accelerate_launch_starts_one_process_on_cpus(environment):
         ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500"
     )
     with pytest.raises(InputError, match="started one, as it does on CPUs; start them with torchrun"):
-        distributed.join("cpu")
+        ranks.join("cpu")
     environment(ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no")
-    assert distributed.join("cpu").world == 1
+    assert ranks.join("cpu").world == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 def test_a_device_that_is_not_there():
     with pytest.raises(InputError, match=r"machine\.device 'cuda': no such device"):
-        distributed.join("cuda")
+        ranks.join("cuda")
 
 
 def test_precision():
@@ -118,7 +118,7 @@ def test_precision():
             assert (a @ a).dtype == expected
         assert (a @ a).dtype == torch.float32
     with precision("auto", cpu):
-        fast = distributed.has_fast_bfloat16(cpu)
+        fast = ranks.has_fast_bfloat16(cpu)
         assert (a @ a).dtype == (torch.bfloat16 if fast else torch.float32)
 
 

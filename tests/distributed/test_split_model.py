@@ -14,13 +14,13 @@ import torch
 import yaml
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from emoscale import distributed
-from emoscale.distributed import Ranks, one_process
 from emoscale.errors import InputError
-from emoscale.models.parts import own_neurons
-from emoscale.run_folder import RunFolder
+from emoscale.models.tensor_parallel import own_neurons
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS, MOMENTS
 from emoscale.store import create_store, open_store
+from emoscale.system import ranks
+from emoscale.system.ranks import Ranks, one_process
 
 PARTS = 2
 FAMILIES = {
@@ -154,13 +154,13 @@ def two_processes_with_gpus(monkeypatch):
 @pytest.mark.usefixtures("two_processes_with_gpus")
 def test_processes_that_would_share_gpus():
     with pytest.raises(InputError, match=r"'layers': 2 processes on this machine would share its GPUs; start one"):
-        distributed.join("auto", threads=1, split_model="layers")
+        ranks.join("auto", threads=1, split_model="layers")
 
 
 @pytest.mark.usefixtures("two_processes_with_gpus")
 def test_tensors_over_cpus_where_there_are_gpus():
     with pytest.raises(InputError, match=r"machine.device is 'cpu' and the tensors would go to GPUs"):
-        distributed.join("cpu", threads=1, split_model="tensors")
+        ranks.join("cpu", threads=1, split_model="tensors")
 
 
 def extract(config, out, *more, processes=1):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emoscale.extraction.copying import HostCopies
+from emoscale.extraction.pinned import HostCopies
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

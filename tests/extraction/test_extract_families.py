@@ -8,16 +8,16 @@ import tiny_families
 import tiny_models
 import torch
 
-from emoscale.distributed import one_process
 from emoscale.errors import StageError
-from emoscale.extraction import extract
+from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
 from emoscale.models import LanguageModel, capturing, load_model, outline_model
-from emoscale.models.running import run_body
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.models.forward import run_body
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
 
 LENGTHS = [5, 3, 9, 6, 1]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS]

@@ -9,14 +9,15 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.distributed import one_process
 from emoscale.errors import StageError
-from emoscale.extraction import PromptRows, extract
+from emoscale.extraction import PromptRows
+from emoscale.extraction.extract import extract
 from emoscale.models import LanguageModel, PromptedModel
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import CommitLog, open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
 
 LENGTH, ROWS, WIDTH = 3, 7, tiny_models.WIDTH
 CASES = [

@@ -9,14 +9,15 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.distributed import one_process
 from emoscale.errors import InputError
-from emoscale.extraction import TemplateRows, extract
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.extraction import TemplateRows
+from emoscale.extraction.extract import extract
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.stimuli import render_templates
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
 
 TEMPLATES = ["she felt {concept} at home.", "{concept} was loud", "a friend lost {concept}"]
 CONCEPTS = ["joy", "surprise", "a sad surprise"]

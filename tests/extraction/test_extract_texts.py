@@ -6,13 +6,14 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.distributed import one_process
 from emoscale.errors import InputError
-from emoscale.extraction import TextRows, extract
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.extraction import TextRows
+from emoscale.extraction.extract import extract
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, INPUTS
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
 
 TEXTS = pd.DataFrame(
     {

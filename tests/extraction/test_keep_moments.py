@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.distributed import one_process
 from emoscale.errors import InputError
-from emoscale.extraction import TextRows, extract
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.extraction import TextRows
+from emoscale.extraction.extract import extract
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
 from emoscale_kernels import empty_moments, update_moments
 
 CONCEPTS = ["joy", "fear", "anger"]

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emoscale.masks.activation_level import level_bins, mean_absolute_activation
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import create_store
+from emoscale.system.progress import Silent
 
 ROWS, NEURONS = 7, 6
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emoscale.errors import InputError
 from emoscale.masks.activation_level import level_bins
+from emoscale.masks.controls import BINS, KINDS
 from emoscale.masks.drawing import check_disjoint
-from emoscale.masks.kinds import BINS, KINDS
 from emoscale.masks.request import Request
 
 CONTROLS = ("uniform", "layer-matched", "activation-matched")

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from emoscale.config.settings import MaskSettings
 from emoscale.errors import InputError, StageError
-from emoscale.masks import KINDS, make_masks, resolve_k
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.masks import KINDS, resolve_k
+from emoscale.masks.make_masks import make_masks
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY
 from emoscale.store import create_store, open_store
+from emoscale.system.progress import Silent
 
 NEURONS = 21
 ATTRIBUTES = ["arousal", "valence"]

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from emoscale.models import LanguageModel, PromptedModel, capturing, load_model, masking, outline_model
-from emoscale.models.running import run_body
+from emoscale.models.forward import run_body
 
 LOADERS = {"causal-lm": AutoModelForCausalLM, "masked-lm": AutoModelForMaskedLM, "encoder-decoder": AutoModel}
 HALF = {

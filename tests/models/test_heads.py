@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import DebertaV2Config, DebertaV2ForMaskedLM
 
-from emoscale.models.heads import reading
+from emoscale.models.lm_head import reading
 
 WORDS = [7, 30, 7, 0, 39]
 ROWS, TOKENS = 3, 6

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscale.errors import StageError
-from emoscale.models.parts import own_neurons, own_values
 from emoscale.models.sites import Site
+from emoscale.models.tensor_parallel import own_neurons, own_values
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 4))

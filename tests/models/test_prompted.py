@@ -9,12 +9,12 @@ import tiny_models
 import torch
 from transformers import ElectraConfig, ElectraModel, OPTConfig, OPTForCausalLM
 
-from emoscale.distributed import precision
 from emoscale.errors import InputError
 from emoscale.models import PromptedModel, load_model, outline_model
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompted import make_layout
 from emoscale.models.readouts import LabelHead, verbaliser_tokens
+from emoscale.system.ranks import precision
 
 LENGTH = 3
 VERBALISER = ["negative", "positive"]

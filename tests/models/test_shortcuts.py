@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_families import hooks_of, run, token_ids
 
 from emoscale.models import Edit, find_sites, masking
-from emoscale.models.heads import reading
+from emoscale.models.lm_head import reading
 from emoscale.models.shortcuts import confirmed, narrowable, shareable, sharing
 
 RELATIVE = tiny_families.FAMILIES["deberta"][2] | {

@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 from tiny_run import World, draw_few_figures
 
-from emoscale import pipeline
 from emoscale.cli import main
 from emoscale.config import load_settings
-from emoscale.run_folder import RunFolder
+from emoscale.pipeline import runner
+from emoscale.run.folder import RunFolder
 
 
 class Answer(NamedTuple):
@@ -65,5 +65,5 @@ def finished(tmp_path_factory, tiny_folder):
     world = World(tmp_path_factory.mktemp("finished"), tiny_folder("bert-encoder"))
     with pytest.MonkeyPatch.context() as patch:
         draw_few_figures(patch.setattr)
-        assert pipeline.run(load_settings(world.config), RunFolder(world.out), Console(quiet=True))
+        assert runner.run(load_settings(world.config), RunFolder(world.out), Console(quiet=True))
     return world

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_run import ATTRIBUTES, CONCEPTS, NEURONS, STAGES, contents, write_texts
 
-from emoscale.pipeline import NEEDS
+from emoscale.pipeline.runner import NEEDS
 
 
 @pytest.fixture

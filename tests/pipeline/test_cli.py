@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 from tiny_run import RESULTS, STAGES, contents, times
 
-from emoscale import __version__, doctor
-from emoscale.progress import say, stage_progress
+from emoscale import __version__
+from emoscale.commands import doctor
 from emoscale.report import FIGURES
+from emoscale.system.progress import say, stage_progress
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (*STAGES, "run", "inspect", "doctor")

@@ -10,8 +10,9 @@ import subprocess
 import pytest
 from tiny_run import RESULTS, contents
 
-from emoscale import files, locking
-from emoscale.files import naming, replacing
+from emoscale.run import lock
+from emoscale.system import files
+from emoscale.system.files import naming, replacing
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_full_disk_and_then_room(cli, world, finished, small_disk, kilobytes):
     assert found, told
     assert found[1].startswith(str(out))
     assert found[2] == str(out.parent)
-    assert not (out / locking.LOCK).exists()
+    assert not (out / lock.LOCK).exists()
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=20m", str(out.parent)], check=True)
     assert cli("run", finished.config, "--out", out).code == 0
@@ -73,7 +74,7 @@ def test_a_full_disk_and_then_room(cli, world, finished, small_disk, kilobytes):
         ("emoscale.extraction.sequences:create_store", 1, "inputs.zarr"),
         ("emoscale.store:Store.write", 2, "activations.zarr/activations"),
         ("emoscale.models.prompt_files:TunedPrompts.save", 2, "prompts/group-0001.safetensors"),
-        ("emoscale.ablation.stage:_save", 3, "ablation/part-000002.parquet"),
+        ("emoscale.ablation.ablate:_save", 3, "ablation/part-000002.parquet"),
     ],
 )
 def test_files_that_must_not_be_so_long(cli, world, finished, longest_file, monkeypatch, function, call, at):

@@ -8,7 +8,7 @@ import pytest
 import zarr
 from tiny_run import STAGES
 
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import FORMAT, MOMENTS
 from emoscale.store import CommitLog, create_store
 

@@ -12,12 +12,14 @@ import pytest
 from tiny_run import RESULTS, STAGES, contents, draw_few_figures, states, times
 
 from emoscale.cli import main
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.store import CommitLog
 
 # Children come from a server that has the libraries imported and no threads yet, so that a run starts at once.
 _CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["emoscale.inputs", "emoscale.stages", "transformers.models.bert.modeling_bert"])
+_CHILDREN.set_forkserver_preload(
+    ["emoscale.pipeline.context", "emoscale.pipeline.stages", "transformers.models.bert.modeling_bert"]
+)
 
 
 def run_until(arguments, function, call, moment, sent, stderr):
@@ -77,22 +79,22 @@ def continued(cli, world, finished):
 
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
-SAVE_UNIT = "emoscale.ablation.stage:_save"
+SAVE_UNIT = "emoscale.ablation.ablate:_save"
 
 
 @pytest.mark.parametrize(
     ("stage", "function", "call", "moment"),
     [
-        (None, "emoscale.files:os.replace", 1, "after"),  # there is a manifest and no config
+        (None, "emoscale.system.files:os.replace", 1, "after"),  # there is a manifest and no config
         ("tune", SAVE_PROMPTS, 2, "before"),
         ("tune", SAVE_PROMPTS, 2, "after"),
-        ("tune", "emoscale.recording:record", 2, "before"),  # done, and not yet recorded
+        ("tune", "emoscale.run.manifest:record", 2, "before"),  # done, and not yet recorded
         ("extract", COMMIT, 2, "before"),  # a block is written and not committed
         ("extract", "emoscale.store:Store.mark_complete", 1, "after"),  # the log of commits is still there
         ("select", "emoscale.store:Store.write", 5, "after"),  # three blocks of activations, then tau and p
         ("ablate", SAVE_UNIT, 7, "before"),
         ("ablate", SAVE_UNIT, 7, "after"),
-        ("analyze", "emoscale.run_folder:RunFolder.write_table", 4, "before"),
+        ("analyze", "emoscale.run.folder:RunFolder.write_table", 4, "before"),
         ("report", "emoscale.report.figures:save", 1, "after"),
     ],
 )

@@ -13,14 +13,14 @@ import psutil
 import pytest
 from tiny_run import contents, times
 
-from emoscale import locking
 from emoscale.errors import InputError
-from emoscale.locking import LOCK, locked
+from emoscale.run import lock
+from emoscale.run.lock import LOCK, locked
 
 HOLD = """
 import signal, sys, time
 from pathlib import Path
-from emoscale.locking import locked
+from emoscale.run.lock import locked
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so do its children
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -139,7 +139,7 @@ def test_a_lock_from_elsewhere_stays_and_the_file_to_delete_is_named(tmp_path, h
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 3}'])
 def test_a_lock_that_says_nothing(tmp_path, monkeypatch, content):
-    monkeypatch.setattr(locking, "_READ_PAUSE", 0.001)
+    monkeypatch.setattr(lock, "_READ_PAUSE", 0.001)
     (tmp_path / LOCK).write_text(content)
     with (
         pytest.raises(InputError, match="does not say by what; if nothing works there, delete that file"),
@@ -159,7 +159,7 @@ TRY = """
 import sys
 from pathlib import Path
 from emoscale.errors import InputError
-from emoscale.locking import locked
+from emoscale.run.lock import locked
 for line in sys.stdin:
     try:
         with locked(Path(line.strip())):

@@ -9,8 +9,8 @@ import xarray
 from safetensors.numpy import load_file
 from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manifest, states, times
 
-from emoscale.pipeline import NEEDS
-from emoscale.stages import STAGES as MADE
+from emoscale.pipeline.runner import NEEDS
+from emoscale.pipeline.stages import STAGES as MADE
 from emoscale.stimuli import DEFAULT_TEMPLATES
 
 

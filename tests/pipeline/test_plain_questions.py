@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tiny_run import CONCEPTS, MASKS, manifest, states
 
-from emoscale.stages import STAGES
+from emoscale.pipeline.stages import STAGES
 
 WITHOUT_TUNING = [stage for stage in STAGES if stage != "tune"]
 

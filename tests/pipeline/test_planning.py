@@ -8,12 +8,14 @@ import pytest
 import zarr
 from rich.console import Console
 
-from emoscale import pipeline, planning, probing
+from emoscale.commands import plan as planning
+from emoscale.commands import throughput
+from emoscale.commands.plan import make_plan
+from emoscale.commands.throughput import probe
 from emoscale.config import load_settings
 from emoscale.errors import InputError
-from emoscale.planning import make_plan
-from emoscale.probing import probe
-from emoscale.run_folder import RunFolder
+from emoscale.pipeline import runner
+from emoscale.run.folder import RunFolder
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_what_is_planned_comes_about(world, plan, rows, keep):
     ]
     planned = plan(*overrides)
     folder = RunFolder(world.out)
-    pipeline.run(load_settings(world.config, overrides), folder, Console(quiet=True), only="extract")
+    runner.run(load_settings(world.config, overrides), folder, Console(quiet=True), only="extract")
     facts = folder.manifest()["stages"]["extract"]
     store = folder.moments if keep == "moments" else folder.activations
     assert (planned.rows["rows"], planned.model["neurons"]) == (facts["rows"], facts["neurons"])
@@ -86,7 +88,7 @@ def test_tensors_are_shared_out(plan):
 
 def test_many_texts_are_sampled(plan, monkeypatch):
     whole = plan("extraction.rows=tokens")
-    monkeypatch.setattr(probing, "SAMPLE", 20)
+    monkeypatch.setattr(throughput, "SAMPLE", 20)
     sampled = plan("extraction.rows=tokens")
     assert sampled.rows["inputs"] == whole.rows["inputs"] == 32
     assert sampled.rows["estimated"] == ["tokens", "tokens_an_input", "rows"]

@@ -13,11 +13,13 @@ import pytest
 from tiny_run import STAGES, contents, states
 
 from emoscale.cli import main
-from emoscale.locking import LOCK
+from emoscale.run.lock import LOCK
 
 # Children come from a server that has the libraries imported and no threads yet, so that a run starts at once.
 _CHILDREN = multiprocessing.get_context("forkserver")
-_CHILDREN.set_forkserver_preload(["emoscale.inputs", "emoscale.stages", "transformers.models.bert.modeling_bert"])
+_CHILDREN.set_forkserver_preload(
+    ["emoscale.pipeline.context", "emoscale.pipeline.stages", "transformers.models.bert.modeling_bert"]
+)
 SOON = 30
 """Seconds: the limit is 10, but this machine may be busy."""
 LONG = {

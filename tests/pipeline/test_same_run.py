@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 from tiny_run import RESULTS, STAGES, contents, states, times
 
-from emoscale import pipeline
 from emoscale.config import load_settings
 from emoscale.errors import InputError
-from emoscale.run_folder import RunFolder
-from emoscale.same_run import hash_inputs
+from emoscale.pipeline import runner
+from emoscale.run.compatibility import hash_inputs
+from emoscale.run.folder import RunFolder
 
 
 @pytest.fixture
@@ -141,9 +141,9 @@ def test_a_folder_that_cannot_be_cleared_does_not_count_as_done(monkeypatch, wor
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.shutil, "rmtree", refuse)
+        patch.setattr(runner.shutil, "rmtree", refuse)
         with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); choose another --out"):
-            pipeline.run(load_settings(finished.config), RunFolder(world.out), Console(quiet=True), fresh=True)
+            runner.run(load_settings(finished.config), RunFolder(world.out), Console(quiet=True), fresh=True)
     assert states(world.out) == {}
 
 

@@ -8,9 +8,9 @@ import xarray
 from rich.console import Console
 from tiny_run import NEURONS
 
+from emoscale.commands.steer import steer
 from emoscale.concepts import load_concepts
 from emoscale.models import load_model, outline_model
-from emoscale.steering import steer
 
 TEXT = "my friend was full of"
 QUIET = Console(quiet=True)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emoscale.analysis import analyze
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.analysis.analyze import analyze
+from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
+from emoscale.system.progress import Silent
 
 
 def make_run(

@@ -9,15 +9,16 @@ import pandas as pd
 import pytest
 from synthetic_run import make_run
 
-from emoscale.analysis import analyze
+from emoscale.analysis.analyze import analyze
 from emoscale.errors import StageError
-from emoscale.progress import Silent
-from emoscale.report import FIGURES, write_report
+from emoscale.report import FIGURES
 from emoscale.report.limits import EDITS, limits_told
 from emoscale.report.reading import read_findings, shown_size
-from emoscale.run_folder import RunFolder
+from emoscale.report.write_report import write_report
+from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
 
 CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]

@@ -1,6 +1,6 @@
 import pytest
 
-from emoscale.report.wording import count, interval, listing, number, probability, signed, statistic, threshold
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic, threshold
 
 NAN = float("nan")
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 
-from emoscale.reproduction import released
-from emoscale.reproduction.accuracies import ALIASES
+from emoscale.commands.reproduce import released
+from emoscale.commands.reproduce.accuracies import ALIASES
 from emoscale_kernels import condensed_distances
 
 CONCEPTS = ["realization", "surprise", "joy", "anger", "fear", "remorse"]

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from released_tree import ATTRIBUTES, CONCEPTS, KS, SEEDS, make_release
 
+from emoscale.commands.reproduce import released
+from emoscale.commands.reproduce.accuracies import ablation_table, prompt_table
 from emoscale.errors import InputError
-from emoscale.reproduction import released
-from emoscale.reproduction.accuracies import ablation_table, prompt_table
 
 
 @pytest.fixture

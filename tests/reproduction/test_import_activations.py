@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from released_tree import CONCEPTS, NEURONS, SEEDS, make_release
 
+from emoscale.commands.reproduce import released
+from emoscale.commands.reproduce.activations import read_activations, write_activations
 from emoscale.errors import InputError
-from emoscale.progress import Silent
-from emoscale.reproduction import released
-from emoscale.reproduction.activations import read_activations, write_activations
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store
+from emoscale.system.progress import Silent
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 
 PUBLISHED = os.environ.get("EMOSCALE_PUBLISHED")
 pytestmark = [
@@ -60,8 +60,8 @@ def test_scores(done):
 
 
 def test_fetched_copy_would_be_accepted(done, tmp_path):
-    from emoscale.fetching import DATASETS, verify
-    from emoscale.reproduction.released import released_files
+    from emoscale.commands.fetch import DATASETS, verify
+    from emoscale.commands.reproduce.released import released_files
 
     with released_files(Path(PUBLISHED)) as files:
         assert verify(files.root, DATASETS["model-emotion"].checks) == []

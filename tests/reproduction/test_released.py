@@ -5,9 +5,9 @@ import zipfile
 import pytest
 from released_tree import make_release
 
+from emoscale.commands.reproduce import released
+from emoscale.commands.reproduce.released import released_files
 from emoscale.errors import InputError
-from emoscale.reproduction import released
-from emoscale.reproduction.released import released_files
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from released_tree import ATTRIBUTES, CONCEPTS, KS, NEURONS, SEEDS, make_release
 from rich.console import Console
 from scipy import stats
 
+from emoscale.commands.reproduce import released, reproduce
+from emoscale.commands.reproduce.comparison import PUBLISHED, as_printed
 from emoscale.errors import InputError
-from emoscale.reproduction import released, reproduce
-from emoscale.reproduction.comparison import PUBLISHED, as_printed
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 
 
 def run(path, out, **options):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from emoscale.errors import InputError, StageError
 from emoscale.schema import ACTIVATIONS
 from emoscale.selectivity.blocks import Capacity, block_ranges, block_tasks, neurons_a_task
-from emoscale.selectivity.stage import searchlight_job
+from emoscale.selectivity.select import searchlight_job
 from emoscale.store import create_store, open_store
 
 MIB = 2**20

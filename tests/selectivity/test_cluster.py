@@ -17,11 +17,12 @@ import pytest
 from distributed import Client, LocalCluster
 
 from emoscale.errors import InputError, StageError, StoreError
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity import MEASURES, Computers, cluster, select
+from emoscale.selectivity import MEASURES, Executor, cluster
+from emoscale.selectivity.select import select
 from emoscale.store import create_store
+from emoscale.system.progress import Silent
 
 ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "configs" / "cluster" / "jobqueue.yaml"
@@ -51,10 +52,10 @@ def folder(tmp_path):
     return folder
 
 
-def run(folder, progress=None, **computers):
-    computers = Computers(block_neurons=CHUNK, **computers)
+def run(folder, progress=None, **executor):
+    executor = Executor(block_neurons=CHUNK, **executor)
     progress = progress or Silent()
-    return select(folder, SCORES, CONCEPTS, ATTRIBUTES, permutations=20, computers=computers, progress=progress)
+    return select(folder, SCORES, CONCEPTS, ATTRIBUTES, permutations=20, executor=executor, progress=progress)
 
 
 def digest(path):
@@ -170,9 +171,9 @@ def test_no_scheduler_at_the_address(folder, monkeypatch, address, capfd):
 
 def test_two_ways_at_once_or_none_that_is_known():
     with pytest.raises(InputError, match="give one of them"):
-        Computers(scheduler="tcp://127.0.0.1:1", cluster="slurm")
+        Executor(scheduler="tcp://127.0.0.1:1", cluster="slurm")
     with pytest.raises(InputError, match="cluster 'pbs': not known"):
-        Computers(cluster="pbs")
+        Executor(cluster="pbs")
 
 
 # ---- workers that are processes of their own, and die

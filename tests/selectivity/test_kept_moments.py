@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from emoscale.errors import InputError, StageError, StoreError
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS, SELECTIVITY, row_measures_schema
-from emoscale.selectivity import Computers, select
+from emoscale.selectivity import Executor
 from emoscale.selectivity.row_measures import FROM_MOMENTS
-from emoscale.selectivity.stage import searchlight_job
+from emoscale.selectivity.select import searchlight_job, select
 from emoscale.store import create_store, open_store
+from emoscale.system.progress import Silent
 from emoscale_kernels import empty_moments, merge_moments, update_moments
 
 CONCEPTS, ATTRIBUTES = ["joy", "anger", "fear", "grief"], ["arousal", "valence"]
@@ -98,9 +98,9 @@ def run(folder, scores, **options):
     return counts, arrays, (selectivity.attributes["origin"], measures.attributes["origin"])
 
 
-@pytest.mark.parametrize("computers", [Computers(threads=1), Computers(threads=2, block_neurons=4)], ids=str)
-def test_equal_moments_give_equal_results(tmp_path, whole, cells, values, scores, computers):
-    counts, arrays, origins = run(kept(tmp_path / "kept", cells, values), scores, computers=computers)
+@pytest.mark.parametrize("executor", [Executor(threads=1), Executor(threads=2, block_neurons=4)], ids=str)
+def test_equal_moments_give_equal_results(tmp_path, whole, cells, values, scores, executor):
+    counts, arrays, origins = run(kept(tmp_path / "kept", cells, values), scores, executor=executor)
     expected_counts, expected, expected_origins = run(whole, scores)
     assert counts == expected_counts
     assert origins == expected_origins
@@ -128,7 +128,7 @@ def test_a_block_reads_its_own_neurons_only(tmp_path, cells, values, scores, mon
         return usual(store, name, **ranges)
 
     monkeypatch.setattr(store_class, "read", watched)
-    run(folder, scores, computers=Computers(threads=1, block_neurons=splits))
+    run(folder, scores, executor=Executor(threads=1, block_neurons=splits))
     blocks = [(first, min(first + 4 * -(-splits // 4), NEURONS)) for first in range(0, NEURONS, 4 * -(-splits // 4))]
     assert sorted(read) == sorted((name, *block) for name in ("mean", "m2", "count") for block in blocks)
 

@@ -3,12 +3,13 @@ import pytest
 from scipy import stats
 from slow_twins import mean_pair_distances
 
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
-from emoscale.selectivity import Computers, kendall, select
+from emoscale.selectivity import Executor, kendall
 from emoscale.selectivity.permutation import concept_orders, family_p, permutation_p
+from emoscale.selectivity.select import select
 from emoscale.store import create_store, open_store
+from emoscale.system.progress import Silent
 from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances
 
 CONCEPTS = ["joy", "anger", "fear", "grief", "pride", "relief"]
@@ -152,7 +153,7 @@ def folder(values, tmp_path_factory):
 
 def test_the_store_holds_every_inference(folder, scores, null):
     options = {"permutations": PERMUTATIONS, "seed": 5, "progress": Silent()}
-    select(folder, scores, CONCEPTS, ATTRIBUTES, computers=Computers(block_neurons=5), **options)
+    select(folder, scores, CONCEPTS, ATTRIBUTES, executor=Executor(block_neurons=5), **options)
     store = open_store(folder.selectivity, SELECTIVITY)
     tau, p, q = (store.read(name) for name in ("tau", "p", "q"))
     highest = np.nanmax(null, axis=0)

@@ -5,12 +5,13 @@ import pytest
 import slow_twins
 
 from emoscale.errors import StoreError
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY, row_measures_schema
-from emoscale.selectivity import ROW_MEASURES, Computers, reading, select
+from emoscale.selectivity import ROW_MEASURES, Executor, reading
+from emoscale.selectivity.select import select
 from emoscale.store import create_store, open_store
 from emoscale.store.bfloat16 import bfloat16_bits, from_bfloat16_bits
+from emoscale.system.progress import Silent
 
 CONCEPTS, ATTRIBUTES = ["joy", "anger", "fear", "grief"], ["arousal", "valence"]
 ROWS, NEURONS = 93, 11
@@ -92,22 +93,22 @@ def test_every_measure_equals_its_twin(tmp_path, concepts, scores, dtype, with_a
 
 
 @pytest.mark.parametrize(
-    ("chunks", "computers", "box"),
+    ("chunks", "executor", "box"),
     [
-        ((93, 11), Computers(threads=1), 2**23),
-        ((1, 1), Computers(threads=2), 100),
-        ((7, 5), Computers(threads=1, memory_limit=6000), 1),
-        ((16, 11), Computers(threads=2, memory_limit=36_000), 5000),
+        ((93, 11), Executor(threads=1), 2**23),
+        ((1, 1), Executor(threads=2), 100),
+        ((7, 5), Executor(threads=1, memory_limit=6000), 1),
+        ((16, 11), Executor(threads=2, memory_limit=36_000), 5000),
     ],
     ids=str,
 )
 def test_no_bit_depends_on_chunks_boxes_blocks_or_memory(
-    tmp_path, concepts, scores, monkeypatch, chunks, computers, box
+    tmp_path, concepts, scores, monkeypatch, chunks, executor, box
 ):
     values = values_of("float32")
     expected = measure(make(tmp_path / "one", concepts, values), scores)
     monkeypatch.setattr(reading, "_BOX_BYTES", box)
-    other = measure(make(tmp_path / "other", concepts, values, chunks), scores, computers=computers)
+    other = measure(make(tmp_path / "other", concepts, values, chunks), scores, executor=executor)
     for name in ROW_MEASURES:
         np.testing.assert_array_equal(other[name], expected[name])
 
@@ -126,7 +127,7 @@ def test_streamed_measures_read_every_chunk_once_and_unused_rows_not_at_all(tmp_
     monkeypatch.setattr(reading, "used_boxes", watched)
     monkeypatch.setattr(reading, "_BOX_BYTES", 16 * 4 * 4)
     streamed = ["mean", "eta_squared", "pearson"]
-    measure(folder, scores, row_measures=streamed, computers=Computers(threads=1))
+    measure(folder, scores, row_measures=streamed, executor=Executor(threads=1))
     assert sorted(read) == sorted((r, r + 16, n) for r in (0, 16, 32, 48) for n in (4, 4, 3))
 
 

@@ -8,13 +8,13 @@ import pytest
 import slow_twins
 
 from emoscale.errors import InputError, StageError, StoreError
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
-from emoscale.selectivity import ROW_MEASURES, Computers, select
+from emoscale.selectivity import ROW_MEASURES, Executor
 from emoscale.selectivity.blocks import block_ranges, block_tasks
-from emoscale.selectivity.stage import searchlight_job
+from emoscale.selectivity.select import searchlight_job, select
 from emoscale.store import Store, create_store, open_store
+from emoscale.system.progress import Silent
 
 CONCEPTS = ["joy", "anger", "fear", "sadness", "pride"]
 ATTRIBUTES = ["arousal", "valence"]
@@ -102,7 +102,7 @@ def test_result_does_not_depend_on_chunks_blocks_or_threads(
     tmp_path, values, scores, expected, chunks, block_neurons, threads
 ):
     folder = write_activations(tmp_path / "run", values, chunks)
-    run(folder, scores, computers=Computers(block_neurons=block_neurons, threads=threads))
+    run(folder, scores, executor=Executor(block_neurons=block_neurons, threads=threads))
     check(folder, expected)
 
 
@@ -142,21 +142,21 @@ def digest(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "computers",
+    "executor",
     [
-        Computers(threads=2),
-        Computers(threads=1, block_neurons=8),
-        Computers(threads=1, memory_limit=8_000),
-        Computers(threads=2, memory_limit=10**9, block_neurons=1000),
+        Executor(threads=2),
+        Executor(threads=1, block_neurons=8),
+        Executor(threads=1, memory_limit=8_000),
+        Executor(threads=2, memory_limit=10**9, block_neurons=1000),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("inference", ["asymptotic", "permutation"])
-def test_what_is_written_does_not_depend_on_the_computers(folder, scores, computers, inference):
+def test_what_is_written_does_not_depend_on_the_computers(folder, scores, executor, inference):
     options = {"inference": inference, "permutations": 120, "row_measures": ROW_MEASURES}
-    run(folder, scores, computers=Computers(threads=1), **options)
+    run(folder, scores, executor=Executor(threads=1), **options)
     first = digest(folder.selectivity), digest(folder.row_measures)
-    run(folder, scores, computers=computers, **options)
+    run(folder, scores, executor=executor, **options)
     assert (digest(folder.selectivity), digest(folder.row_measures)) == first
 
 
@@ -190,7 +190,7 @@ def test_one_task_a_block_and_its_progress(folder, scores):
             self.steps += (amount,)
 
     progress = Recorder()
-    run(folder, scores, computers=Computers(block_neurons=7), progress=progress)
+    run(folder, scores, executor=Executor(block_neurons=7), progress=progress)
     assert progress.started == (NEURONS, "neurons", 0)
     # Blocks are whole chunks of the activations: 7 neurons become 8.
     assert sorted(progress.steps) == [5, 8, 8]
@@ -253,7 +253,7 @@ def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
     with pytest.raises(InputError, match=r"row measures hubris: not known; give some of mean, .*auroc"):
         run(folder, scores, row_measures=["auroc", "hubris"])
     with pytest.raises(InputError, match=r"machine\.backend 'tpu': not known"):
-        run(folder, scores, inference="permutation", computers=Computers(backend="tpu"))
+        run(folder, scores, inference="permutation", executor=Executor(backend="tpu"))
     with pytest.raises(InputError, match="2 given"):
         select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES, progress=Silent())
     with pytest.raises(ValueError, match="not 5 concepts"):

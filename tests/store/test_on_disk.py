@@ -5,9 +5,9 @@ import resource
 import numpy as np
 import pytest
 
-from emoscale import files
 from emoscale.schema import Array, StoreSchema
 from emoscale.store import CommitLog, create_store, open_store
+from emoscale.system import files
 
 SCHEMA = StoreSchema(
     "numbers",

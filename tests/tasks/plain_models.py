@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import scored
-from emoscale.ablation.way import Way
 
 
 def some_masks(model, count=3, seed=0):
@@ -43,7 +43,7 @@ def engine_scores(model, task, off, tokens_per_pass):
     """Scores (questions, masks, options) as the ablation engine asks for them."""
     count = len(task.questions)
     result = torch.full((count, len(off), len(task.options)), torch.nan)
-    way = Way(RowEdit(), "exact", tokens_per_pass)
+    way = ForwardOptions(RowEdit(), "exact", tokens_per_pass)
     for one in scored(model, task, np.arange(count), off, np.arange(len(off)), way):
         result[one.question, one.mask] = one.scores
     return result

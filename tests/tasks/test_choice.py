@@ -10,12 +10,12 @@ import torch
 from plain_models import engine_scores, log_probabilities, some_masks, zeroed
 
 from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
-from emoscale.ablation.way import Way
 from emoscale.errors import InputError
 from emoscale.tasks import ChoiceTask
-from emoscale.tasks.choice import choice_questions, draw_single
 from emoscale.tasks.continuations import Continuations
+from emoscale.tasks.multiple_choice import choice_questions, draw_single
 
 NAMES = ("joy", "sad alone", "surprise", "sad", "sad angry", "sad alone home", "remorseful")
 TEMPLATES = ("{text}\nThe writer feels", "She said: {text} He felt")
@@ -104,7 +104,13 @@ def test_answers_are_counted_by_every_scoring(model, questions, expected):
     task = ChoiceTask(model, questions)
     assert list(task.divisors) == ["raw", "token", "character"]
     found = answer(
-        model, task, np.arange(len(task.questions)), off, np.arange(len(off)), Way(RowEdit(), "exact"), lambda _: None
+        model,
+        task,
+        np.arange(len(task.questions)),
+        off,
+        np.arange(len(off)),
+        ForwardOptions(RowEdit(), "exact"),
+        lambda _: None,
     )
     lengths = {
         "raw": [1] * len(NAMES),

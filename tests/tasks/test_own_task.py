@@ -8,8 +8,8 @@ import torch
 from plain_models import engine_scores, log_probabilities, some_masks, zeroed
 
 from emoscale.ablation.edits import RowEdit
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
-from emoscale.ablation.way import Way
 from emoscale.tasks import Task
 from emoscale.tasks.reading import RowReader
 
@@ -53,5 +53,7 @@ def test_the_engine_asks_it_under_masks(tiny_model, name):
     found = engine_scores(model, task, off, 20)
     assert torch.allclose(found[..., 0] - found[..., 1], lead, atol=1e-4)
     numbers = np.arange(len(off))
-    counted = answer(model, task, np.arange(len(PAIRS)), off, numbers, Way(RowEdit(), "exact"), lambda _: None)
+    counted = answer(
+        model, task, np.arange(len(PAIRS)), off, numbers, ForwardOptions(RowEdit(), "exact"), lambda _: None
+    )
     assert counted.correct.tolist() == [(lead > 0).sum(dim=0).tolist()]

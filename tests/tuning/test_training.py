@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from emoscale.errors import StageError
 from emoscale.models import PromptedModel, hooks
 from emoscale.models.loading import encode_texts
-from emoscale.progress import Silent
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.system.progress import Silent
 from emoscale.tuning.training import GroupTrainer, Schedule
 
 LENGTH = 3

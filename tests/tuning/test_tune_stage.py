@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from emoscale.distributed import Ranks, one_process
 from emoscale.models import PromptedModel
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompt_files import TunedPrompts, load_prompts, prompt_file
-from emoscale.progress import Silent
-from emoscale.run_folder import RunFolder
+from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tuning import tune
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import Ranks, one_process
 from emoscale.tuning.training import GroupTrainer, Schedule
+from emoscale.tuning.tune import tune
 
 TEXTS = ["she felt joy", "happy news", "he felt sad", "alone at home", "my dog lost", "a gift, thanks"]
 SCHEDULE = Schedule(1, 4, 0.05, 0.0, 16, "exact")

@@ -1,0 +1,1 @@
+"""What the command line calls besides the stages: one module a command."""

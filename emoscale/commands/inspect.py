@@ -1,0 +1,110 @@
+"""Printing what a run folder or a store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from emoscale.errors import InputError, StoreError
+from emoscale.run.folder import RunFolder
+from emoscale.schema import ACTIVATIONS, INPUTS, MASKS, MOMENTS, SELECTIVITY, StoreSchema, row_measures_schema
+from emoscale.store import Store, open_store
+from emoscale.system.progress import say
+
+_SCHEMAS: tuple[StoreSchema, ...] = (INPUTS, ACTIVATIONS, MOMENTS, SELECTIVITY, MASKS, row_measures_schema([]))
+
+
+def inspect_path(path: Path, verify: bool, console: Console) -> None:
+    """Print what is at `path`.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder, or one store.
+    verify : bool
+        Read every chunk and compare its checksum.
+    console : Console
+
+    Raises
+    ------
+    InputError
+        If `path` is neither.
+    StoreError
+        If `verify` finds damage; names every chunk.
+    """
+    folder = RunFolder(path)
+    if (path / "zarr.json").is_file():
+        stores = [_open(path)]
+        _print_store(stores[0], console)
+    elif folder.manifest_file.is_file():
+        paths = (
+            folder.inputs,
+            folder.activations,
+            folder.moments,
+            folder.selectivity,
+            folder.row_measures,
+            folder.masks,
+        )
+        stores = [_open(path) for path in paths if path.exists()]
+        _print_run(folder, stores, console)
+    else:
+        raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
+    if verify:
+        _verify([store for store in stores if store.complete], console)
+
+
+def _verify(stores: list[Store], console: Console) -> None:
+    if problems := [problem for store in stores for problem in store.verify()]:
+        raise StoreError(problems)
+    names = ", ".join(store.path.name for store in stores) or "no complete store to look at"
+    say(console, f"verified: every chunk is there and whole ({names})")
+
+
+def _open(path: Path) -> Store:
+    *others, last = _SCHEMAS
+    for schema in others:
+        try:
+            return open_store(path, schema)
+        except InputError as error:
+            if f"not {schema.kind}" not in str(error):  # it is of this kind, or of none: no other schema will do
+                raise
+    # Which row measures there are, the store itself says.
+    return open_store(path, row_measures_schema(open_store(path, last).attributes["origin"]["measures"]))
+
+
+def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:
+    manifest = folder.manifest()
+    model = manifest.get("model", {})
+    say(console, f"{folder.path}: emoscale {manifest.get('emoscale')}, made {manifest.get('created')}")
+    say(
+        console,
+        f"model {model.get('name')} ({model.get('kind')}), {model.get('neurons')} neurons in {model.get('layers')} "
+        f"layers, weights {str(model.get('weights_sha256'))[:12]}…",
+    )
+    table = Table("stage", "state", "seconds", "what", box=None, pad_edge=False)
+    for stage, facts in manifest["stages"].items():
+        hidden = ("state", "wall_s", "started", "finished")
+        what = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in hidden)
+        table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), escape(what))
+    console.print(table, highlight=False)
+    for store in stores:
+        _print_store(store, console)
+    for path in (folder.tables, folder.figures):
+        if path.is_dir():
+            names = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+            say(console, f"{path.name}: {', '.join(names)}")
+
+
+def _print_store(store: Store, console: Console) -> None:
+    state = "complete" if store.complete else "not finished"
+    say(console, f"{store.path.name}: {store.schema.kind}, {state}")
+    table = Table("array", "type", "shape", "chunks", "meaning", box=None, pad_edge=False)
+    for array in store.schema.arrays:
+        shape = " × ".join(f"{dim} {store.sizes[dim]}" for dim in array.dims)
+        chunks = " × ".join(map(str, store.chunks(array.name)))
+        dtype = "str" if array.dtype == "str" else store.dtype(array.name)
+        table.add_row(array.name, dtype, shape, chunks, array.meaning)
+    console.print(table, highlight=False)

@@ -1,0 +1,339 @@
+"""Everything the settings name, loaded once and checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from emoscale.concepts import Concepts, load_concepts
+from emoscale.config import Settings
+from emoscale.config.settings import AblationSettings
+from emoscale.errors import InputError
+from emoscale.extraction.reading import OF_CONCEPT
+from emoscale.masks import check_disjoint, resolve_k
+from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_model, outline_model
+from emoscale.models.forward import check_padding
+from emoscale.models.loading import check_split, encode_texts, weights_sha256
+from emoscale.models.prompted import make_layout
+from emoscale.models.readouts import verbaliser_tokens
+from emoscale.models.tokenizer_files import tokenizer_sha256
+from emoscale.selectivity import Executor
+from emoscale.selectivity.row_measures import FROM_RANKS
+from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
+from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
+from emoscale.system.ranks import Ranks
+from emoscale.tasks.multiple_choice import ChoiceQuestions, choice_questions
+from emoscale.tasks.yes_no import WORD_TEMPLATES, WordQuestions, word_questions
+
+
+class Context:
+    """What a run works on.
+
+    Parameters
+    ----------
+    settings : Settings
+    ranks : Ranks
+        The model goes to this rank's device.
+    """
+
+    def __init__(self, settings: Settings, ranks: Ranks) -> None:
+        self.settings = settings
+        self.ranks = ranks
+
+    @cached_property
+    def concepts(self) -> Concepts:
+        """Concepts, attribute scores, people's dissimilarities."""
+        chosen = self.settings.concepts
+        return load_concepts(chosen.attributes, chosen.dissimilarity, chosen.names)
+
+    @cached_property
+    def texts(self) -> pd.DataFrame:
+        """The texts with labels and splits."""
+        return load_texts(self.settings.stimuli.source, **self._where_texts_are)
+
+    @cached_property
+    def text_pieces(self) -> Iterator[pd.DataFrame]:
+        """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
+        split = self.settings.extraction.split
+        return stream_texts(self.settings.stimuli.source, **self._where_texts_are, split=split)
+
+    @property
+    def _where_texts_are(self) -> dict[str, Any]:
+        names = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column", "dev_fraction")
+        return {name: getattr(self.settings.stimuli, name) for name in (*names, "seed")}
+
+    @cached_property
+    def prompt_texts(self) -> list[PromptTexts]:
+        """The texts of every prompt."""
+        s = self.settings.stimuli
+        check_labels(self.texts, self.concepts.names)
+        return draw_prompt_texts(
+            self.texts,
+            self.concepts.names,
+            self.settings.tuning.seeds,
+            train_limit=s.train_texts,
+            dev_limit=s.dev_texts,
+            negatives=s.negatives,
+        )
+
+    @cached_property
+    def word_questions(self) -> WordQuestions:
+        """What is asked in plain words."""
+        texts, templates = self.texts["text"].tolist(), self.settings.ablation.templates
+        return word_questions(self.outline, texts, self.prompt_texts, templates, self.settings.stimuli.max_tokens)
+
+    @cached_property
+    def answer_words(self) -> list[int]:
+        """Tokens of the two answers to what is asked in plain words."""
+        words = self.settings.ablation.words
+        if not all(word.strip() for word in words):
+            raise InputError(f"ablation.words {words}: one is empty; give two words")
+        return _word_tokens(self.outline, "ablation.words", words)
+
+    @cached_property
+    def choice_questions(self) -> ChoiceQuestions:
+        """Texts to be continued by a concept's name."""
+        s, names, templates = self.settings.stimuli, self.concepts.names, self.settings.ablation.templates
+        check_labels(self.texts, names)
+        return choice_questions(self.outline, self.texts, names, templates, s.max_tokens, s.dev_texts, s.seed)
+
+    @cached_property
+    def sentences(self) -> pd.DataFrame:
+        """Carrier sentences that name the concepts."""
+        templates = self.settings.extraction.templates
+        return render_templates(DEFAULT_TEMPLATES if templates is None else templates, self.concepts.names)
+
+    @property
+    def read(self) -> str:
+        """Where rows of activations are read."""
+        e = self.settings.extraction
+        if e.rows == "prompts":
+            return e.read or make_layout(self.settings.tuning.layout, self.outline).read
+        return e.read or {"templates": "concept-last", "texts": "mean", "tokens": "all"}[e.rows]
+
+    @cached_property
+    def outline(self) -> ModelOutline:
+        """The model without its weights."""
+        m = self.settings.model
+        return outline_model(m.name, revision=m.revision, site=m.site, trust_remote_code=m.trust_remote_code)
+
+    @property
+    def extraction_options(self) -> dict[str, Any]:
+        """How `extract` is to go about it, whatever the rows."""
+        e = self.settings.extraction
+        names = ("block_rows", "batch_rows", "chunk_neurons", "dtype", "padding", "keep", "non_finite")
+        return {**{name: getattr(e, name) for name in names}, "writers": self.settings.machine.writers}
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hash of the weights, compared with the settings'."""
+        found, wanted = weights_sha256(self.outline.folder), self.settings.model.sha256
+        if wanted and found != wanted.lower():
+            raise InputError(
+                f"model.sha256: the weights in {self.outline.folder} hash to {found}, not {wanted}; "
+                "fetch them anew, or correct model.sha256 if you trust them"
+            )
+        return found
+
+    @cached_property
+    def tokenizer_sha256(self) -> str:
+        """Hash of the tokenizer's files."""
+        return tokenizer_sha256(self.outline)
+
+    @cached_property
+    def tokens(self) -> list[list[int]]:
+        """Token ids of every text."""
+        return encode_texts(self.outline, self.texts["text"].tolist(), self.settings.stimuli.max_tokens)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The model, loaded."""
+        m, machine = self.settings.model, self.settings.machine
+        return load_model(self.outline, device=self.ranks.device, dtype=m.dtype, split=machine.split_model)
+
+    @cached_property
+    def prompted(self) -> PromptedModel:
+        """The model, ready for prompts."""
+        t = self.settings.tuning
+        return PromptedModel(self.model, t.layout, t.prompt_length, t.verbaliser)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Where selectivity is computed."""
+        s, machine = self.settings.selectivity, self.settings.machine
+        return Executor(
+            threads=machine.threads,
+            memory_limit=machine.memory_limit,
+            block_neurons=s.block_neurons,
+            scheduler=machine.scheduler,
+            cluster=machine.cluster,
+            workers=machine.workers,
+            backend=machine.backend,
+        )
+
+    def check(self, stages: Collection[str]) -> None:
+        """Check everything before anything is written.
+
+        Parameters
+        ----------
+        stages : collection of str
+            What is to be done. The model is loaded if one of them runs it, which no check of its files can stand for,
+            once all else is well; prompts and masks are of no matter to activations of sentences or texts.
+
+        Raises
+        ------
+        InputError
+            With every problem found.
+        """
+        checks: list[Callable[[], Any]] = [
+            lambda: self.concepts,
+            lambda: self.outline,
+            lambda: self.weights_sha256,
+            lambda: check_padding(self.outline, self.settings.extraction.padding),
+            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.parts, stages),
+            self._check_rows,
+            self._check_ablation,
+        ]
+        if self.settings.extraction.rows == "prompts" or not {"extract", "select"}.issuperset(stages):
+            checks += [lambda: self.texts, self._check_k, *self._task_checks(stages)]
+        if "select" in stages:
+            checks.append(self.executor.check)
+        problems: list[str] = []
+        for check in checks:
+            try:
+                check()
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            # A check that stands on another one repeats its problem.
+            raise InputError(dict.fromkeys(problems))
+        if not {"tune", "extract", "ablate"}.isdisjoint(stages):
+            _ = self.model
+
+    def _task_checks(self, stages: Collection[str]) -> list[Callable[[], Any]]:
+        checks: dict[str, list[Callable[[], Any]]] = {
+            "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
+            "words": [lambda: self.word_questions, self._check_words],
+            "choice": [lambda: self.choice_questions],
+        }
+        is_tuned = self.settings.extraction.rows == "prompts" or "tune" in stages
+        return [*(checks["prompts"] if is_tuned else []), *checks[self.settings.ablation.task]]
+
+    def _check_words(self) -> None:
+        if self.outline.kind in WORD_TEMPLATES:
+            _ = self.answer_words
+
+    def _check_k(self) -> None:
+        masks, neurons = self.settings.masks, self.outline.neurons
+        try:
+            k = resolve_k(masks.k, neurons)
+            if masks.disjoint:
+                check_disjoint(k, neurons)
+        except InputError as error:
+            raise InputError(f"masks.{problem}" for problem in error.problems) from error
+
+    def _check_verbaliser(self) -> None:
+        if self.outline.kind in ("masked-lm", "causal-lm"):
+            verbaliser_tokens(self.outline, self.settings.tuning.verbaliser)
+
+    def _check_length(self) -> None:
+        tuning = self.settings.tuning
+        layout = make_layout(tuning.layout, self.outline)
+        if self.outline.positions is None:
+            return
+        limit = self.outline.positions - (0 if layout.positions_from_zero else self.outline.first_position)
+        longest = max(map(len, self.tokens))
+        needed = layout.tokens + tuning.prompt_length + longest
+        if needed > limit:
+            room = limit - layout.tokens - tuning.prompt_length
+            mend = f"set stimuli.max_tokens to {room} or less" if room > 0 else "set a smaller tuning.prompt_length"
+            raise InputError(
+                f"tuning.prompt_length {tuning.prompt_length} and the longest text ({longest} tokens) need {needed} "
+                f"positions, {self.outline.name} has {limit}; {mend}"
+            )
+
+    def _check_rows(self) -> None:
+        e = self.settings.extraction
+        if e.rows == "tokens" and e.read not in (None, "all"):
+            raise InputError(
+                f"extraction.read {e.read!r}: rows 'tokens' read every token; leave it out, or set rows: texts"
+            )
+        if e.read in OF_CONCEPT and e.rows != "templates":
+            raise InputError(
+                f"extraction.read {e.read!r}: only templates say which tokens name the concept; read another, or set "
+                "extraction.rows to templates"
+            )
+        if e.keep == "moments" and e.dtype != "float32":
+            raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; leave it out")
+        need_rows = [name for name in self.settings.selectivity.row_measures if name in FROM_RANKS]
+        if e.keep == "moments" and need_rows:
+            raise InputError(
+                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set "
+                "extraction.keep to activations"
+            )
+        if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
+            raise InputError(
+                "masks.controls activation-matched: needs every row's activations; leave it out, or set "
+                "extraction.keep to activations"
+            )
+        if e.keep == "moments" and self.settings.ablation.edit == "resample":
+            raise InputError(
+                "ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep to activations"
+            )
+        if e.rows == "templates":
+            self._check_sentences()
+        elif e.rows in ("texts", "tokens"):
+            self._check_texts()
+
+    def _check_ablation(self) -> None:
+        """Refuse what the task and the edit would not look at."""
+        a, usual = self.settings.ablation, AblationSettings()
+        problems = []
+        if a.templates is not None and a.task == "prompts":
+            problems.append(
+                "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to "
+                "words or choice"
+            )
+        if a.words != usual.words and a.task != "words":
+            problems.append(f"ablation.words: task {a.task!r} has no use for them; leave them out, or set it to words")
+        if a.factor != usual.factor and a.edit != "scale":
+            problems.append(f"ablation.factor: edit {a.edit!r} has no use for it; leave it out, or set edit to scale")
+        if problems:
+            raise InputError(problems)
+
+    def _check_texts(self) -> None:
+        _ = self.text_pieces
+        wanted, limit = self.settings.stimuli.max_tokens, self._positions
+        if limit is not None and wanted > limit:
+            raise InputError(
+                f"stimuli.max_tokens {wanted}: {self.outline.name} has {limit} positions; set {limit} or less"
+            )
+
+    @property
+    def _positions(self) -> int | None:
+        positions = self.outline.positions
+        return None if positions is None else positions - self.outline.first_position
+
+    def _check_sentences(self) -> None:
+        sentences = self.sentences["text"].tolist()
+        limit = self._positions
+        if limit is None:
+            return
+        lengths = map(len, self.outline.tokenizer(sentences)["input_ids"])
+        problems = [
+            f"extraction.templates: {text!r} is {length} tokens, {self.outline.name} has {limit} positions; shorten it"
+            for text, length in zip(sentences, lengths, strict=True)
+            if length > limit
+        ]
+        if problems:
+            raise InputError(problems)
+
+
+def _word_tokens(outline: ModelOutline, setting: str, words: Sequence[str]) -> list[int]:
+    try:
+        return verbaliser_tokens(outline, words)
+    except InputError as error:
+        raise InputError(problem.replace("tuning.verbaliser", setting, 1) for problem in error.problems) from error

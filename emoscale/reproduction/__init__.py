@@ -1,5 +1,0 @@
-"""The published study again, from the files that its authors released (Li, Su et al. 2024)."""
-
-from emoscale.reproduction.stage import reproduce
-
-__all__ = ["reproduce"]

@@ -1,0 +1,142 @@
+"""A run is a folder: where each stage's files are, and the manifest that says what is done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emoscale.errors import InputError
+from emoscale.system.files import replacing, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run's folder.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings as used, defaults filled in."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        """What was done, with what, when."""
+        return self.path / "manifest.json"
+
+    @property
+    def prompts(self) -> Path:
+        """Folder of the tuned prompts, one safetensors file a group."""
+        return self.path / "prompts"
+
+    @property
+    def prompt_table(self) -> Path:
+        """One row a prompt: concept, replicate, accuracies."""
+        return self.path / "prompts.parquet"
+
+    @property
+    def inputs(self) -> Path:
+        """Store of what the model was given (token)."""
+        return self.path / "inputs.zarr"
+
+    @property
+    def activations(self) -> Path:
+        """Store of activations (observation, neuron)."""
+        return self.path / "activations.zarr"
+
+    @property
+    def moments(self) -> Path:
+        """Store of count, mean and spread (cell, neuron); in place of the activations if only these are kept."""
+        return self.path / "moments.zarr"
+
+    @property
+    def moment_parts(self) -> Path:
+        """Store of the moments of parts of the rows (part, cell, neuron), until they are summed up."""
+        return self.path / "moment_parts.zarr"
+
+    @property
+    def selectivity(self) -> Path:
+        """Store of tau, p, q and rank (neuron, attribute)."""
+        return self.path / "selectivity.zarr"
+
+    @property
+    def row_measures(self) -> Path:
+        """Store of the measures over single rows; there if some were asked for."""
+        return self.path / "row_measures.zarr"
+
+    @property
+    def masks(self) -> Path:
+        """Store of the masks (mask, neuron)."""
+        return self.path / "masks.zarr"
+
+    @property
+    def ablation(self) -> Path:
+        """Folder of the finished work units."""
+        return self.path / "ablation"
+
+    @property
+    def ablation_table(self) -> Path:
+        """Correct and total per concept, replicate and mask."""
+        return self.path / "ablation.parquet"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the result tables (CSV)."""
+        return self.path / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures (PNG and SVG)."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, one self-contained file."""
+        return self.path / "report.html"
+
+    def commits(self, store: Path) -> Path:
+        """Return the folder of a store's commit log."""
+        return store.with_suffix(".commits")
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest; empty if there is none yet.
+
+        Raises
+        ------
+        InputError
+            If the file is there but is not a manifest.
+        """
+        if not self.manifest_file.exists():
+            return {}
+        try:
+            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.manifest_file}: cannot be read ({error}); give another --out, or delete the folder"
+            ) from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
+            raise InputError(f"{self.manifest_file}: not an emoscale manifest; give another --out")
+        return manifest
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace the manifest, whole or not at all."""
+        write_text(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read one of the result tables, e.g. ``"drop_by_attribute"``."""
+        return pd.read_csv(self.tables / f"{name}.csv")
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write one result table as CSV with a header, at full precision."""
+        with replacing(self.tables / f"{name}.csv") as unfinished:
+            table.to_csv(unfinished, index=False, lineterminator="\n")

@@ -1,0 +1,1 @@
+"""What every part stands on and the machine provides: ranks, files, progress, signals."""

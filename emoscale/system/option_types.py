@@ -1,0 +1,123 @@
+"""Types of settings, from which the command line, the checks and the JSON schema are made.
+
+An options class is a standard dataclass whose fields have these types. Its functions take it as it is; pydantic checks
+it where it is read from a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import core_schema
+
+from emoscale.errors import InputError, suggest
+
+Entry = TypeVar("Entry")
+
+OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+"""Pydantic's configuration of every options class: unknown keys are errors, and fields are described by the docstrings
+below them."""
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Seed = Annotated[StrictInt, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Precision = Literal["auto", "exact", "bfloat16"]
+
+
+def _bytes(value: object) -> int:
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError as error:
+        raise ValueError("give a size such as 4 GB") from error
+
+
+Bytes = Annotated[StrictInt, BeforeValidator(_bytes), Field(ge=1)]
+
+
+def _without_duplicates(values: list[Any]) -> list[Any]:
+    if doubled := sorted({value for value in values if values.count(value) > 1}):
+        raise ValueError(f"list each once; repeated: {', '.join(map(str, doubled))}")
+    return values
+
+
+Distinct = AfterValidator(_without_duplicates)
+"""Of a list: no value twice."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The name of an entry of a registry.
+
+    The registry is imported when a value is checked, so that defaults cost no import.
+
+    Parameters
+    ----------
+    registry : str
+        ``"package.module:REGISTRY"``, a mapping by name.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> MeasureName = Annotated[str, OneOf("emoscale.selectivity.measures:MEASURES")]
+    """
+
+    registry: str
+
+    def names(self) -> list[str]:
+        """Import the registry, and return the names of its entries."""
+        module, _, name = self.registry.partition(":")
+        return list(getattr(import_module(module), name))
+
+    def check(self, value: str) -> str:
+        """Raise ValueError, with the nearest name, unless there is such an entry."""
+        known = self.names()
+        if value not in known:
+            raise ValueError(f"unknown{suggest(value, known)}; use one of {', '.join(known)}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": self.names()}
+
+
+def lookup(what: str, registry: Mapping[str, Entry], name: str | Entry) -> Entry:
+    """Return an entry of a registry by its name; an entry itself is returned as it is.
+
+    Parameters
+    ----------
+    what : str
+        What the entries are, for the message.
+    registry : mapping of str to entry
+    name : str or entry
+
+    Raises
+    ------
+    InputError
+        If no entry has that name.
+    """
+    if not isinstance(name, str):
+        return name
+    if name not in registry:
+        known = ", ".join(registry)
+        raise InputError(f"{what} {name!r}{suggest(name, registry)}: unknown; use one of {known}")
+    return registry[name]

@@ -1,0 +1,82 @@
+"""The tuning stage: prompts group by group, each group saved when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from emoscale.models.prompt_files import load_prompts, prompt_file
+from emoscale.models.prompted import PromptedModel
+from emoscale.run.folder import RunFolder
+from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.system.files import replacing
+from emoscale.system.progress import Progress
+from emoscale.system.ranks import Ranks
+from emoscale.tuning.training import GroupTrainer, Schedule
+
+
+def tune(
+    folder: RunFolder,
+    model: PromptedModel,
+    tokens: Sequence[Sequence[int]],
+    prompts: Sequence[PromptTexts],
+    *,
+    schedule: Schedule,
+    prompts_per_group: int,
+    ranks: Ranks,
+    progress: Progress,
+) -> dict[str, float]:
+    """Train every prompt and write it to the run folder. Groups that are there already are kept.
+
+    The table of prompts tells of each its held-out accuracy and loss in the epoch that was kept, that epoch, how many
+    epochs were trained, and the accuracy after the last.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    model : PromptedModel
+    tokens : sequence of sequence of int
+        Token ids of every text.
+    prompts : sequence of PromptTexts
+    schedule : Schedule
+    prompts_per_group : int
+        Prompts trained together and saved together. The ranks share the groups out.
+    ranks : Ranks
+    progress : Progress
+        Counts texts.
+
+    Returns
+    -------
+    dict
+        ``prompts``: how many; ``accuracy``: their mean held-out accuracy (chance 0.5).
+    """
+    starts = list(range(0, len(prompts), prompts_per_group))
+    groups = [(number, prompts[start : start + prompts_per_group]) for number, start in enumerate(starts)]
+    own = ranks.own(groups)
+    work = {number: schedule.epochs * sum(len(p.train) + len(p.dev) for p in group) for number, group in own}
+    todo = [(number, group) for number, group in own if not prompt_file(folder.prompts, number).exists()]
+    progress.start(sum(work.values()), "texts", done=sum(work.values()) - sum(work[number] for number, _ in todo))
+    for number, group in todo:
+        tuned = GroupTrainer(model, tokens, group, schedule).train(progress)
+        tuned.save(prompt_file(folder.prompts, number))
+    ranks.wait()
+    tuned = load_prompts(folder.prompts)
+    table = pd.DataFrame(
+        {
+            "concept": [p.concept for p in prompts],
+            "replicate": [str(p.seed) for p in prompts],
+            "accuracy": tuned.accuracy.numpy(),
+            "epoch": tuned.epoch.numpy(),
+            "epochs": tuned.epochs.numpy(),
+            "accuracy_last": tuned.accuracy_last.numpy(),
+            "loss": tuned.loss.numpy(),
+            "train": [len(p.train) for p in prompts],
+            "dev": [len(p.dev) for p in prompts],
+        }
+    )
+    if ranks.is_main:
+        with replacing(folder.prompt_table) as unfinished:
+            table.to_parquet(unfinished, index=False)
+    ranks.wait()
+    return {"prompts": len(table), "accuracy": float(table["accuracy"].mean())}
