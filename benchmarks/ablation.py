@@ -49,14 +49,14 @@ from emoscale.ablation.budget import find_budget, one_pass, shared_maps
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import passes, scored
-from emoscale.models import PromptedModel, load_model, outline_model
-from emoscale.models.loading import encode_texts
+from emoscale.models.loading import encode_texts, load_model, outline_model
 from emoscale.models.prompt_files import TunedPrompts
-from emoscale.stimuli import load_texts
+from emoscale.models.prompted import PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
 from emoscale.system.ranks import cores, has_fast_bfloat16, one_process
-from emoscale.tasks import PromptTask
+from emoscale.tasks.soft_prompt import PromptTask
 
 WORDS = ["negative", "positive"]
 SHARE_OFF = 0.1

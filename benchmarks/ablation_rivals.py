@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from emoscale.models import load_model
+from emoscale.models.loading import load_model
 from emoscale.models.prompted import Batch
 
 BATCH, WIDTH = 100, 256

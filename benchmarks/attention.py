@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.common import arguments, median_seconds, tell
-from emoscale.models import load_model, outline_model
+from emoscale.models.loading import load_model, outline_model
 from emoscale.system.ranks import precision
 
 ROWS, PROMPT, LENGTHS = 64, 8, (34, 128, 256)

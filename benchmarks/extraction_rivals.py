@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
-from emoscale.models import LanguageModel
+from emoscale.models.loading import LanguageModel
 
 Read = Callable[[Tensor, Tensor], Tensor]
 

@@ -27,8 +27,8 @@ from benchmarks.extraction import RIVALS, TOLERANCE, Job
 from emoscale.extraction.batches import batches_of, pad
 from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
-from emoscale.models import LanguageModel, load_model, outline_model
 from emoscale.models.forward import run_body
+from emoscale.models.loading import LanguageModel, load_model, outline_model
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store

@@ -22,9 +22,8 @@ import zarr
 from benchmarks.common import arguments, median_seconds, peak_rss_mib, tell
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity import Executor
 from emoscale.selectivity.design import observation_cells
-from emoscale.selectivity.executor import compute_neurons
+from emoscale.selectivity.executor import Executor, compute_neurons
 from emoscale.selectivity.ranking import Ranking
 from emoscale.selectivity.reading import used_boxes
 from emoscale.selectivity.select import select

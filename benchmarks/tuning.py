@@ -38,12 +38,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
-from emoscale.concepts import load_concepts
-from emoscale.models import PromptedModel, load_model, outline_model
-from emoscale.models.loading import encode_texts
-from emoscale.models.prompted import Batch
-from emoscale.stimuli import load_texts
+from emoscale.concepts.loading import load_concepts
+from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.prompted import Batch, PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
+from emoscale.stimuli.texts import load_texts
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import cores, precision
 from emoscale.tuning.training import GroupTrainer, Schedule, training_order

@@ -25,7 +25,7 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_outline(tiny_folder):
     """Give the outline of a tiny model by name."""
-    from emoscale.models import outline_model
+    from emoscale.models.loading import outline_model
 
     made = {}
 
@@ -40,7 +40,7 @@ def tiny_outline(tiny_folder):
 @pytest.fixture(scope="session")
 def tiny_model(tiny_outline):
     """Give a tiny model, loaded, by name; it must be left as it is."""
-    from emoscale.models import load_model
+    from emoscale.models.loading import load_model
 
     made = {}
 

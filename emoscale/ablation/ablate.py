@@ -16,14 +16,14 @@ from emoscale.ablation.edits import make_edit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import Answers, answer
 from emoscale.errors import StageError
-from emoscale.models import LanguageModel
+from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
 from emoscale.schema import MASKS
 from emoscale.store import open_store
 from emoscale.system.files import replacing
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks import Task
+from emoscale.tasks.task import Task
 
 _LABELS = 2
 """Of two answers the second best is the other."""

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import scored
-from emoscale.models import LanguageModel
+from emoscale.models.loading import LanguageModel
 from emoscale.models.shortcuts import confirmed, shareable
 from emoscale.system.files import write_text
 from emoscale.system.ranks import Ranks
-from emoscale.tasks import Task
+from emoscale.tasks.task import Task
 
 SMALLEST = 1024
 _LARGEST = 2**20

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError, StageError
-from emoscale.models import Edit
-from emoscale.models.masking import ZERO
+from emoscale.models.masking import ZERO, Edit
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS, StoreSchema
 from emoscale.store import Store, mean_activations, open_store

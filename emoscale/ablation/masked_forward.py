@@ -12,11 +12,12 @@ from torch import Tensor
 
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.errors import StageError
-from emoscale.models import LanguageModel, masking
+from emoscale.models.loading import LanguageModel
+from emoscale.models.masking import masking
 from emoscale.models.packing import pack
 from emoscale.models.shortcuts import sharing
 from emoscale.system.ranks import precision
-from emoscale.tasks import Task
+from emoscale.tasks.task import Task
 
 _TOP = 3
 

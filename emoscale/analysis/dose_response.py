@@ -21,7 +21,7 @@ def dose_response(paired: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.paired_accuracies`.
+        From `emoscale.analysis.manipulation.paired_accuracies`.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def specificity(
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.paired_accuracies`.
+        From `emoscale.analysis.manipulation.paired_accuracies`.
     scores : ndarray, float, shape (C, A)
         Attribute scores of the concepts.
     concepts : sequence of str, length C

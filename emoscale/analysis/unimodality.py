@@ -18,7 +18,7 @@ def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.paired_accuracies`.
+        From `emoscale.analysis.manipulation.paired_accuracies`.
 
     Returns
     -------

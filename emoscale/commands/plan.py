@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from emoscale.commands.throughput import Amount, count_rows, no_probe, try_extracting
 from emoscale.config import Settings
 from emoscale.errors import InputError
-from emoscale.models import ModelOutline
+from emoscale.models.loading import ModelOutline
 from emoscale.pipeline.context import Context
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_PARTS, MOMENTS, StoreSchema
 from emoscale.store import COORDINATE_CHUNK
@@ -124,7 +124,7 @@ def _without_weights(settings: Settings) -> Settings:
             f"model.name {name!r}: no such folder, and its configuration is not to be had from the hub "
             f"({type(error).__name__}); give a local folder or a hub name"
         ) from error
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"name": str(folder)})})
+    return replace(settings, model=replace(settings.model, name=str(folder)))
 
 
 def _told_rows(settings: Settings, amount: Amount) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,10 @@ from rich.table import Table
 from emoscale.ablation.edits import make_edit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import scored
-from emoscale.config import Settings, load_settings
-from emoscale.config.settings import AblationSettings
+from emoscale.ablation.options import AblationOptions
+from emoscale.config import Settings, load_settings, make_settings
 from emoscale.errors import InputError, suggest
-from emoscale.masks import resolve_k
+from emoscale.masks.make_masks import resolve_k
 from emoscale.pipeline import runner
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
@@ -31,7 +31,7 @@ from emoscale.system.progress import say
 from emoscale.system.ranks import join
 from emoscale.tasks.next_word import next_word
 
-EDITS: tuple[str, ...] = get_args(AblationSettings.model_fields["edit"].annotation)
+EDITS: tuple[str, ...] = get_args(get_type_hints(AblationOptions)["edit"])
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def show_steered(steered: Steered, attribute: str, edit: str, console: Console) 
 def _settings(model: str, run: Path | None) -> Settings:
     """Return a run's settings, but for the model's name; or those to compute selectivity with."""
     if run is None:
-        return Settings.model_validate(
+        return make_settings(
             {
                 "title": "steer",
                 "model": {"name": model},
@@ -156,7 +156,7 @@ def _settings(model: str, run: Path | None) -> Settings:
     if not folder.config.is_file():
         raise InputError(f"--run {run}: is no run folder; give one that emoscale run has made")
     settings = load_settings(folder.config)
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"name": model})})
+    return replace(settings, model=replace(settings.model, name=model))
 
 
 def _checked(

@@ -14,12 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
-from emoscale.extraction import PromptRows, Rows, TemplateRows, TextRows
 from emoscale.extraction.extract import extract
 from emoscale.extraction.reading import tokens_read
-from emoscale.extraction.rows import VECTOR
+from emoscale.extraction.rows import VECTOR, PromptRows, Rows, TemplateRows, TextRows
 from emoscale.extraction.rows import Inputs as Piece
-from emoscale.models import LanguageModel
+from emoscale.models.loading import LanguageModel
 from emoscale.models.prompted import make_layout
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder

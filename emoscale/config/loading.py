@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from emoscale.config.settings import Settings
 from emoscale.errors import InputError
+
+_ADAPTER = TypeAdapter(Settings)
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -45,7 +48,7 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         raise InputError(f"{path}: holds no settings; write sections such as 'model:' (see configs/demo.yaml)")
     overridden, problems = _override(given, overrides)
     try:
-        settings = Settings.model_validate(given)
+        settings = _ADAPTER.validate_python(given)
     except ValidationError as error:
         # A value that may be of two types and is of neither is reported once for each type; one line is enough.
         by_place = {_place(problem): _explain(problem) for problem in error.errors()}
@@ -55,9 +58,33 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     return settings
 
 
+def make_settings(given: Mapping[str, Any]) -> Settings:
+    """Make settings of nested mappings, as YAML gives them.
+
+    Raises
+    ------
+    InputError
+        With one line for every mistake.
+    """
+    try:
+        return _ADAPTER.validate_python(dict(given))
+    except ValidationError as error:
+        raise InputError(dict.fromkeys(_explain(problem) for problem in error.errors())) from error
+
+
+def settings_mapping(settings: Settings) -> dict[str, Any]:
+    """Return all settings, defaults filled in, as nested mappings of plain values."""
+    return asdict(settings)
+
+
 def settings_yaml(settings: Settings) -> str:
     """Return all settings, defaults filled in, as YAML that `load_settings` reads back."""
-    return yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(settings_mapping(settings), sort_keys=False, allow_unicode=True)
+
+
+def settings_schema() -> dict[str, Any]:
+    """Return the JSON schema of the settings, with the description of each."""
+    return _ADAPTER.json_schema()
 
 
 def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -91,16 +118,18 @@ def _is_in(keys: Sequence[str], place: str) -> bool:
 def _explain(problem: Any) -> str:
     place = _place(problem)
     kind, value = problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys(problem["loc"][:-1])
         near = get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{place}: no such key; {mend}"
     if kind == "missing":
         return f"{place}: missing; add it"
-    if kind in ("model_type", "model_attributes_type"):
+    if kind == "dataclass_type":
         held = "is empty" if value is None else f"{value!r} cannot be used"
         return f"{place}: {held}; write a section with keys {', '.join(_keys(problem['loc']))}, or leave it out"
+    if isinstance(value, dict):  # a check of a whole section, which names its keys
+        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
     what = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return f"{place}: {value!r} cannot be used; {what[0].lower()}{what[1:]}"
 
@@ -110,10 +139,9 @@ def _place(problem: Any) -> str:
 
 
 def _keys(location: Sequence[Any]) -> list[str]:
-    model: type[BaseModel] = Settings
+    section: Any = Settings
     for part in location:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        section = get_type_hints(section).get(str(part))
+        if not is_dataclass(section):
             return []
-        model = inner
-    return list(model.model_fields)
+    return [field.name for field in fields(section)]

@@ -78,6 +78,12 @@ class ModelOutline:
     trust_remote_code: bool
 
     @property
+    def pad_id(self) -> int:
+        """Id of the token that fills rows up; what it stands for does not matter, as padding is masked."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None else 0
+
+    @property
     def neurons(self) -> int:
         """Number of neurons N over all layers."""
         return sum(site.width for site in self.sites)

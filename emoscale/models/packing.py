@@ -1,11 +1,13 @@
-"""Cutting rows into forward passes."""
+"""Cutting rows into forward passes, and filling the rows of a pass up to one length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
@@ -33,3 +35,32 @@ def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArra
         start += max(int(fit), 1)
         cuts.append(start)
     return np.split(order, cuts[:-1]) if cuts else []
+
+
+def pad_rows(rows: Sequence[Sequence[int] | NDArray[np.integer]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Fill rows of tokens up to the longest, on the right.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of int
+        Token ids.
+    pad_id : int
+        Id of the padding, see `ModelOutline.pad_id`.
+
+    Returns
+    -------
+    ids, attention : Tensor
+        Shape (rows, tokens), int64, on the CPU; attention is 1 for tokens and 0 for padding.
+
+    Examples
+    --------
+    >>> ids, attention = pad_rows([[5, 6], [7]], pad_id=0)
+    >>> ids.tolist(), attention.tolist()
+    ([[5, 6], [7, 0]], [[1, 1], [1, 0]])
+    """
+    lengths = torch.tensor([len(row) for row in rows])
+    width = int(lengths.max())
+    ids = torch.full((len(rows), width), pad_id)
+    for place, row in zip(ids, rows, strict=True):
+        place[: len(row)] = torch.as_tensor(row, dtype=torch.int64)
+    return ids, (torch.arange(width)[None] < lengths[:, None]).long()

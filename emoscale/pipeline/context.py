@@ -8,22 +8,33 @@ from typing import Any
 
 import pandas as pd
 
-from emoscale.concepts import Concepts, load_concepts
+from emoscale.ablation.options import AblationOptions
+from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
-from emoscale.config.settings import AblationSettings
 from emoscale.errors import InputError
 from emoscale.extraction.reading import OF_CONCEPT
-from emoscale.masks import check_disjoint, resolve_k
-from emoscale.models import LanguageModel, ModelOutline, PromptedModel, load_model, outline_model
+from emoscale.masks.drawing import check_disjoint
+from emoscale.masks.make_masks import resolve_k
 from emoscale.models.forward import check_padding
-from emoscale.models.loading import check_split, encode_texts, weights_sha256
-from emoscale.models.prompted import make_layout
+from emoscale.models.loading import (
+    LanguageModel,
+    ModelOutline,
+    check_split,
+    encode_texts,
+    load_model,
+    outline_model,
+    weights_sha256,
+)
+from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
-from emoscale.selectivity import Executor
+from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.row_measures import FROM_RANKS
-from emoscale.stimuli import DEFAULT_TEMPLATES, check_labels, load_texts, render_templates, stream_texts
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
+from emoscale.stimuli.samples import check_labels
+from emoscale.stimuli.streaming import stream_texts
+from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
+from emoscale.stimuli.texts import load_texts
 from emoscale.system.ranks import Ranks
 from emoscale.tasks.multiple_choice import ChoiceQuestions, choice_questions
 from emoscale.tasks.yes_no import WORD_TEMPLATES, WordQuestions, word_questions
@@ -290,7 +301,7 @@ class Context:
 
     def _check_ablation(self) -> None:
         """Refuse what the task and the edit would not look at."""
-        a, usual = self.settings.ablation, AblationSettings()
+        a, usual = self.settings.ablation, AblationOptions()
         problems = []
         if a.templates is not None and a.task == "prompts":
             problems.append(

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from emoscale import __version__
-from emoscale.config import Settings, settings_yaml
+from emoscale.config import Settings, settings_mapping, settings_yaml
 from emoscale.errors import InputError
 from emoscale.run.compatibility import check_same_model, check_same_settings, hash_inputs, holds_run
 from emoscale.run.folder import RunFolder
@@ -74,7 +74,7 @@ def run(
     InputError
         If the settings cannot be used, or the folder holds something else.
     """
-    inputs_sha256 = hash_inputs(settings)
+    inputs_sha256 = hash_inputs(named_files(settings))
     if not _left_to_do(settings, folder, inputs_sha256, only, fresh):
         return _nothing_done(folder, console, only)
     with locked(folder.path) if is_rank_0() else nullcontext():
@@ -143,10 +143,10 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
     StageError
         If activations come out otherwise here than those stored beside them.
     """
-    inputs_sha256 = hash_inputs(settings)
+    inputs_sha256 = hash_inputs(named_files(settings))
     if not holds_run(folder) or not _is_done(folder, "extract"):
         raise InputError(f"{folder.path}: extract is not done, so there is nothing to repair; run emoscale extract")
-    check_same_settings(folder, settings, inputs_sha256)
+    check_same_settings(folder, settings_mapping(settings), inputs_sha256)
     if settings.extraction.keep == "moments":
         raise InputError(f"{folder.path}: moments cannot be mended in parts; run emoscale extract --fresh")
     if settings.machine.split_model == "tensors":
@@ -166,6 +166,12 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
     say(console, f"{folder.activations}: every chunk is there and whole")
 
 
+def named_files(settings: Settings) -> list[str | None]:
+    """Return the names of the user's own files and folders."""
+    concepts, stimuli = settings.concepts, settings.stimuli
+    return [concepts.attributes, concepts.dissimilarity, stimuli.path, stimuli.dev_path]
+
+
 def is_rank_0() -> bool:
     """Whether this is the first of the launcher's processes, or the only one."""
     return os.environ.get("RANK", "0") == "0"
@@ -175,7 +181,7 @@ def _left_to_do(
     settings: Settings, folder: RunFolder, inputs_sha256: dict[str, str], only: str | None, fresh: bool
 ) -> list[str]:
     if holds_run(folder) and not (fresh and only is None):
-        check_same_settings(folder, settings, inputs_sha256)
+        check_same_settings(folder, settings_mapping(settings), inputs_sha256)
     todo = [stage for stage in ([only] if only else _stages(settings)) if fresh or not _is_done(folder, stage)]
     if only and todo:
         _check_needs(folder, only, settings)

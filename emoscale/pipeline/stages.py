@@ -9,19 +9,20 @@ import pandas as pd
 
 from emoscale.ablation.ablate import ablate
 from emoscale.analysis.analyze import analyze
-from emoscale.config.settings import MaskSettings
-from emoscale.extraction import PromptRows, Rows, TemplateRows, TextRows
 from emoscale.extraction.extract import extract
+from emoscale.extraction.rows import PromptRows, Rows, TemplateRows, TextRows
 from emoscale.masks.make_masks import make_masks
+from emoscale.masks.options import MaskOptions
 from emoscale.models.prompt_files import load_prompts
 from emoscale.pipeline.context import Context
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
 from emoscale.selectivity.select import select
 from emoscale.system.progress import Progress
-from emoscale.tasks import ChoiceTask, PromptTask, Task, WordsTask
-from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES
-from emoscale.tasks.yes_no import WORD_TEMPLATES
+from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES, ChoiceTask
+from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.task import Task
+from emoscale.tasks.yes_no import WORD_TEMPLATES, WordsTask
 from emoscale.tuning.training import Schedule
 from emoscale.tuning.tune import tune
 
@@ -212,7 +213,7 @@ def _facts(context: Context) -> dict[str, str]:
     }
 
 
-def _controls(m: MaskSettings) -> str:
+def _controls(m: MaskOptions) -> str:
     of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
     kinds = [f"{kind} ({of_all if kind == 'uniform' and not m.disjoint else of_each})" for kind in m.controls]
     return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from emoscale.config import Settings
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 from emoscale.system.files import sha256
@@ -47,38 +47,33 @@ def holds_run(folder: RunFolder) -> bool:
     return False
 
 
-def hash_inputs(settings: Settings) -> dict[str, str]:
+def hash_inputs(names: Iterable[str | None]) -> dict[str, str]:
     """Hash the user's own files, so that a changed one is not taken for the one the run was made with.
 
     Parameters
     ----------
-    settings : Settings
+    names : iterable of str or None
+        Files and folders that settings name; what is not there, or no path, is left out.
 
     Returns
     -------
     dict of str to str
         SHA-256 by path. Of a folder, the files right in it.
     """
-    named = (
-        settings.concepts.attributes,
-        settings.concepts.dissimilarity,
-        settings.stimuli.path,
-        settings.stimuli.dev_path,
-    )
-    paths = [Path(name) for name in named if name]
+    paths = [Path(name) for name in names if name]
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     return {str(file): sha256(file) for file in files if file.is_file()}
 
 
-def check_same_settings(folder: RunFolder, settings: Settings, inputs_sha256: dict[str, str]) -> None:
+def check_same_settings(folder: RunFolder, settings: Mapping[str, Any], inputs_sha256: dict[str, str]) -> None:
     """Raise unless the run in a folder has these settings and was made from these files.
 
     Parameters
     ----------
     folder : RunFolder
         Holds a run.
-    settings : Settings
-        The title and the machine may differ.
+    settings : mapping
+        Nested, as `config.settings_mapping` returns them. The title and the machine may differ.
     inputs_sha256 : dict of str to str
         From `hash_inputs`.
 
@@ -90,7 +85,7 @@ def check_same_settings(folder: RunFolder, settings: Settings, inputs_sha256: di
     manifest = folder.manifest()
     if not folder.config.is_file() and not manifest["stages"]:
         return  # killed in the moment between the writing of the two
-    differing = _differences(_flat(_recorded_settings(folder)), _flat(settings.model_dump()))
+    differing = _differences(_flat(_recorded_settings(folder)), _flat(settings))
     recorded = manifest.get("inputs", {})
     differing += [
         f"{name} has changed" for name, digest in inputs_sha256.items() if recorded.get(name, digest) != digest
@@ -151,7 +146,7 @@ def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
     ]
 
 
-def _flat(sections: dict[str, Any]) -> dict[str, Any]:
+def _flat(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"{section}.{key}" if isinstance(values, dict) else section: value
         for section, values in sections.items()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from emoscale.errors import InputError
+from emoscale.system.option_types import OPTIONS, Count, Seed, Share
 
 
 @dataclass(frozen=True)
 class TextSettings:
-    """Which texts to read; the fields are the arguments of `emoscale.stimuli.load_texts`."""
+    """Which texts to read; the fields are the arguments of `emoscale.stimuli.texts.load_texts`."""
 
     source: str
     path: str | None = None
@@ -46,3 +48,35 @@ class TextSettings:
         ]
         if problems:
             raise InputError(problems)
+
+
+@dataclass(frozen=True)
+class StimuliOptions:
+    """The texts prompts are trained and judged on."""
+
+    __pydantic_config__ = OPTIONS
+
+    source: Literal["scenarios", "goemotions", "file", "dataset"] = "scenarios"
+    """``scenarios`` (built in), ``goemotions`` (its own tsv layout), ``file``, or ``dataset`` (a hub name)."""
+    path: str | None = None
+    """Folder, file or hub name, by source."""
+    dev_path: str | None = None
+    """File of held-out texts, when they have their own."""
+    text_column: str = "text"
+    label_column: str = "label"
+    label_separator: str | None = None
+    """What separates the labels in a cell, when a text may have several."""
+    split_column: str | None = None
+    """Column that says train or dev."""
+    dev_fraction: Share = 0.2
+    """Share of texts held out when the source does not say which."""
+    seed: Seed = 0
+    """Of the draw of held-out texts."""
+    max_tokens: Count = 256
+    """Texts are cut to so many tokens."""
+    train_texts: Count | None = None
+    """The most texts of a concept a prompt learns from; as many again do not show it."""
+    dev_texts: Count | None = None
+    """The most held-out texts of a concept; as many again do not show it."""
+    negatives: Literal["others", "any"] = "others"
+    """Texts that do not show the concept: drawn from the others, or, as published, from any."""

@@ -102,7 +102,7 @@ def join(
     threads : int, optional
         CPU threads of this process; by default the machine's cores shared out among its ranks.
     split_model : {"layers", "tensors"}, optional
-        See `emoscale.models.load_model`. With ``tensors`` all processes are parts of one rank.
+        See `emoscale.models.loading.load_model`. With ``tensors`` all processes are parts of one rank.
 
     Returns
     -------

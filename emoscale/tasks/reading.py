@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from emoscale.errors import StageError
-from emoscale.models import LanguageModel
 from emoscale.models.lm_head import reading
+from emoscale.models.loading import LanguageModel
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 

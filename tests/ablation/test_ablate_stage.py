@@ -10,16 +10,17 @@ from emoscale.ablation.edits import DONORS, RowEdit, make_edit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
 from emoscale.errors import InputError, StageError
-from emoscale.models import Edit, PromptedModel
 from emoscale.models.loading import encode_texts
+from emoscale.models.masking import Edit
 from emoscale.models.prompt_files import TunedPrompts
+from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import Store, create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
-from emoscale.tasks import PromptTask
+from emoscale.tasks.soft_prompt import PromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5

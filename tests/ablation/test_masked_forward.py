@@ -15,13 +15,13 @@ from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer, passes, scored
 from emoscale.errors import StageError
-from emoscale.models import Edit, PromptedModel
 from emoscale.models.loading import encode_texts
-from emoscale.models.masking import ZERO
+from emoscale.models.masking import ZERO, Edit
 from emoscale.models.prompt_files import TunedPrompts
+from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import shareable
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tasks import PromptTask
+from emoscale.tasks.soft_prompt import PromptTask
 
 LENGTH, MASKS = 3, 6
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.analysis import concept_correlations, human_comparison, importance, mean_drop_correlation
+from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
 
 
 def plain_tau_b(x, y):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.analysis import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
 
 CONCEPTS, REPLICATES, ATTRIBUTES, KS = ["joy", "fear", "grief"], ["1", "3"], ["arousal", "valence"], [10, 20]
 

@@ -6,7 +6,7 @@ import pytest
 from made_pairs import pairs_of
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from emoscale.analysis import mixed_model
+from emoscale.analysis.mixed_model import mixed_model
 
 CONCEPTS = [f"c{i:02}" for i in range(27)]
 ATTRIBUTES = [f"a{i:02}" for i in range(14)]

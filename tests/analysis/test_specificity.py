@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made_pairs import pairs_of
 from scipy import stats
 
-from emoscale.analysis import specificity, specificity_summary
+from emoscale.analysis.specificity import specificity, specificity_summary
 
 CONCEPTS = [f"c{i}" for i in range(9)]
 ATTRIBUTES = ["valence", "control", "arousal"]

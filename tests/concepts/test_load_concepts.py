@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscale.concepts import load_concepts
 from emoscale.concepts.csv_table import parse_number
+from emoscale.concepts.loading import load_concepts
 from emoscale.errors import InputError, suggest
 
 EMOTIONS = [

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.concepts import load_concepts
+from emoscale.concepts.loading import load_concepts
 from emoscale.concepts.ratings import EventReports, RaterRatings, read_ratings
 from emoscale.concepts.score_files import score_files
 from emoscale.concepts.scores import scores_from_ratings

@@ -12,14 +12,17 @@ import torch
 import emoscale.ablation.ablate as ablation
 from emoscale.ablation.ablate import ablate
 from emoscale.errors import InputError
-from emoscale.models import PromptedModel, capturing, load_model, masking, outline_model
 from emoscale.models.forward import run_body
+from emoscale.models.hooks import capturing
+from emoscale.models.loading import load_model, outline_model
+from emoscale.models.masking import masking
 from emoscale.models.prompt_files import TunedPrompts
+from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import join, leave
-from emoscale.tasks import PromptTask
+from emoscale.tasks.soft_prompt import PromptTask
 
 LENGTH, TOKENS = 3, 20
 

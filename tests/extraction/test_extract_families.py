@@ -11,8 +11,9 @@ import torch
 from emoscale.errors import StageError
 from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
-from emoscale.models import LanguageModel, capturing, load_model, outline_model
 from emoscale.models.forward import run_body
+from emoscale.models.hooks import capturing
+from emoscale.models.loading import LanguageModel, load_model, outline_model
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS
 from emoscale.store import open_store

@@ -10,9 +10,10 @@ import tiny_models
 import torch
 
 from emoscale.errors import StageError
-from emoscale.extraction import PromptRows
 from emoscale.extraction.extract import extract
-from emoscale.models import LanguageModel, PromptedModel
+from emoscale.extraction.rows import PromptRows
+from emoscale.models.loading import LanguageModel
+from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import CommitLog, open_store

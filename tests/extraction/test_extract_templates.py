@@ -10,11 +10,11 @@ import tiny_models
 import torch
 
 from emoscale.errors import InputError
-from emoscale.extraction import TemplateRows
 from emoscale.extraction.extract import extract
+from emoscale.extraction.rows import TemplateRows
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.stimuli import render_templates
+from emoscale.stimuli.templates import render_templates
 from emoscale.store import open_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process

@@ -7,8 +7,8 @@ import tiny_models
 import torch
 
 from emoscale.errors import InputError
-from emoscale.extraction import TextRows
 from emoscale.extraction.extract import extract
+from emoscale.extraction.rows import TextRows
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, INPUTS
 from emoscale.store import open_store

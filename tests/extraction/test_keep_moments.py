@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from emoscale.errors import InputError
-from emoscale.extraction import TextRows
 from emoscale.extraction.extract import extract
+from emoscale.extraction.rows import TextRows
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS
 from emoscale.store import open_store

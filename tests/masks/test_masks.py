@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from emoscale.config.settings import MaskSettings
 from emoscale.errors import InputError, StageError
-from emoscale.masks import KINDS, resolve_k
-from emoscale.masks.make_masks import make_masks
+from emoscale.masks.controls import KINDS
+from emoscale.masks.make_masks import make_masks, resolve_k
+from emoscale.masks.options import MaskOptions
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS, SELECTIVITY
 from emoscale.store import create_store, open_store
@@ -199,8 +200,8 @@ def test_no_or_unfinished_selectivity(tmp_path, tau):
 
 def test_every_kind_of_control_that_can_be_asked_for():
     """A kind is a line in KINDS and one in the settings; they must name the same."""
-    assert MaskSettings(controls=list(KINDS)[2:])
-    assert MaskSettings.model_json_schema()["properties"]["controls"]["items"]["enum"] == list(KINDS)[2:]
+    assert MaskOptions(controls=list(KINDS)[2:])
+    assert TypeAdapter(MaskOptions).json_schema()["properties"]["controls"]["items"]["enum"] == list(KINDS)[2:]
 
 
 def test_controls_in_the_order_asked_for(folder):

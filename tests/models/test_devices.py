@@ -6,8 +6,11 @@ import tiny_models
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from emoscale.models import LanguageModel, PromptedModel, capturing, load_model, masking, outline_model
 from emoscale.models.forward import run_body
+from emoscale.models.hooks import capturing
+from emoscale.models.loading import LanguageModel, load_model, outline_model
+from emoscale.models.masking import masking
+from emoscale.models.prompted import PromptedModel
 
 LOADERS = {"causal-lm": AutoModelForCausalLM, "masked-lm": AutoModelForMaskedLM, "encoder-decoder": AutoModel}
 HALF = {

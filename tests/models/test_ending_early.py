@@ -7,7 +7,8 @@ import tiny_families
 import torch
 
 from emoscale.errors import StageError
-from emoscale.models import Site, capturing, find_sites
+from emoscale.models.hooks import capturing
+from emoscale.models.sites import Site, find_sites
 
 FAMILIES = ["bert", "modernbert", "gpt2", "llama", "albert", "mixtral"]
 

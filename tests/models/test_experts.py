@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.functional import silu
 
 from emoscale.errors import StageError
-from emoscale.models import capturing, find_sites, masking
 from emoscale.models.experts import showing
-from emoscale.models.sites import neuron_coordinates
+from emoscale.models.hooks import capturing
+from emoscale.models.masking import masking
+from emoscale.models.sites import find_sites, neuron_coordinates
 
 EXPERTS, ROUTED, WIDTH, LAYERS = tiny_families.EXPERTS, tiny_families.ROUTED, tiny_families.WIDTH, tiny_families.LAYERS
 LAYER = EXPERTS * WIDTH

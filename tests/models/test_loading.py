@@ -20,10 +20,9 @@ from transformers import (
     T5Model,
 )
 
-from emoscale.config import Settings
+from emoscale.config import make_settings
 from emoscale.errors import InputError
-from emoscale.models import load_model, outline_model
-from emoscale.models.loading import check_split, encode_texts, weights_sha256
+from emoscale.models.loading import check_split, encode_texts, load_model, outline_model, weights_sha256
 from emoscale.models.prompted import make_layout
 from emoscale.pipeline.context import Context
 from emoscale.system.ranks import one_process
@@ -133,7 +132,7 @@ def test_several_files_have_one_hash_that_tells_their_names(tmp_path):
 
 
 def inputs_of(folder, **model):
-    return Context(Settings.model_validate({"model": {"name": str(folder), **model}}), one_process())
+    return Context(make_settings({"model": {"name": str(folder), **model}}), one_process())
 
 
 def test_a_wrong_checksum_is_refused(tiny_folder):

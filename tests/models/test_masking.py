@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tiny_families import run, token_ids
 from torch import nn
 
-from emoscale.models import Edit, Site, find_sites, masking
-from emoscale.models.masking import ZERO, _unpacked
+from emoscale.models.masking import ZERO, Edit, _unpacked, masking
+from emoscale.models.sites import Site, find_sites
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
 LENGTHS, MASKS = [5, 3, 1, 4, 5, 2], 4

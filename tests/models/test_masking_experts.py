@@ -6,8 +6,8 @@ import torch
 from tiny_families import token_ids
 from torch.nn.functional import silu
 
-from emoscale.models import Edit, find_sites, masking
-from emoscale.models.masking import ZERO
+from emoscale.models.masking import ZERO, Edit, masking
+from emoscale.models.sites import find_sites
 
 EXPERTS, WIDTH, LAYERS = tiny_families.EXPERTS, tiny_families.WIDTH, tiny_families.LAYERS
 NEURONS = LAYERS * EXPERTS * WIDTH

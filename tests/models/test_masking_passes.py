@@ -9,7 +9,9 @@ from tiny_families import hooks_of, token_ids
 from transformers import XLNetConfig, XLNetLMHeadModel
 
 from emoscale.errors import StageError
-from emoscale.models import Edit, Site, capturing, find_sites, masking
+from emoscale.models.hooks import capturing
+from emoscale.models.masking import Edit, masking
+from emoscale.models.sites import Site, find_sites
 
 NEURONS = tiny_families.LAYERS * tiny_families.WIDTH
 OFF = torch.rand(3, NEURONS, generator=torch.Generator().manual_seed(1)) < torch.tensor([[0.0], [0.4], [0.8]])

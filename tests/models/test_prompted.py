@@ -10,9 +10,8 @@ import torch
 from transformers import ElectraConfig, ElectraModel, OPTConfig, OPTForCausalLM
 
 from emoscale.errors import InputError
-from emoscale.models import PromptedModel, load_model, outline_model
-from emoscale.models.loading import encode_texts
-from emoscale.models.prompted import make_layout
+from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import LabelHead, verbaliser_tokens
 from emoscale.system.ranks import precision
 

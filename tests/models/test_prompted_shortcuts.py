@@ -7,7 +7,8 @@ import tiny_models
 import torch
 from tiny_families import hooks_of
 
-from emoscale.models import PromptedModel, load_model, outline_model
+from emoscale.models.loading import load_model, outline_model
+from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import narrowable
 from emoscale.tasks.reading import RowReader
 

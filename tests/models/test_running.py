@@ -6,8 +6,10 @@ import tiny_models
 import torch
 
 from emoscale.errors import InputError
-from emoscale.models import capturing, find_sites, load_model, outline_model
 from emoscale.models.forward import run_body
+from emoscale.models.hooks import capturing
+from emoscale.models.loading import load_model, outline_model
+from emoscale.models.sites import find_sites
 
 LENGTHS = [9, 3, 1, 6]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS] + [

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from emoscale.errors import InputError
-from emoscale.models import Site, capturing, find_sites, masking
+from emoscale.models.hooks import capturing
+from emoscale.models.masking import masking
+from emoscale.models.sites import Site, find_sites
 
 HIDDEN, INNER = 8, 12
 

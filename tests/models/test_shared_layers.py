@@ -8,7 +8,9 @@ import torch
 from torch.nn.functional import gelu
 
 from emoscale.errors import StageError
-from emoscale.models import Site, capturing, find_sites, masking
+from emoscale.models.hooks import capturing
+from emoscale.models.masking import masking
+from emoscale.models.sites import Site, find_sites
 
 WIDTH, HIDDEN = tiny_families.WIDTH, 16
 GROUPS = "albert.encoder.albert_layer_groups"

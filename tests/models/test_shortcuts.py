@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_families import hooks_of, run, token_ids
 
-from emoscale.models import Edit, find_sites, masking
 from emoscale.models.lm_head import reading
+from emoscale.models.masking import Edit, masking
 from emoscale.models.shortcuts import confirmed, narrowable, shareable, sharing
+from emoscale.models.sites import find_sites
 
 RELATIVE = tiny_families.FAMILIES["deberta"][2] | {
     "relative_attention": True,

@@ -12,9 +12,9 @@ from torch.nn.functional import gelu, relu, silu
 from transformers import BertConfig, BertModel, Gemma3Config, Gemma3ForConditionalGeneration, LlamaForCausalLM
 
 from emoscale.errors import InputError, StageError
-from emoscale.models import Site, capturing, find_sites, masking
-from emoscale.models.hooks import attention_for_training
-from emoscale.models.sites import ATTENTION_MAPS, SECOND_MAPS, neuron_coordinates
+from emoscale.models.hooks import attention_for_training, capturing
+from emoscale.models.masking import masking
+from emoscale.models.sites import ATTENTION_MAPS, SECOND_MAPS, Site, find_sites, neuron_coordinates
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
 

@@ -15,7 +15,7 @@ from tiny_run import RESULTS, STAGES, contents, times
 
 from emoscale import __version__
 from emoscale.commands import doctor
-from emoscale.report import FIGURES
+from emoscale.report.figures import FIGURES
 from emoscale.system.progress import say, stage_progress
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manife
 
 from emoscale.pipeline.runner import NEEDS
 from emoscale.pipeline.stages import STAGES as MADE
-from emoscale.stimuli import DEFAULT_TEMPLATES
+from emoscale.stimuli.templates import DEFAULT_TEMPLATES
 
 
 def test_every_stage_is_in_the_plan_and_made():

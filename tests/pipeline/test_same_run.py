@@ -71,10 +71,10 @@ def test_changed_file_in_a_folder_of_texts_is_noticed(world):
     (folder / "train.tsv").write_text("a")
     (folder / "cache").mkdir()
     settings = load_settings(world.write(stimuli={"source": "goemotions", "path": str(folder)}))
-    before = hash_inputs(settings)
+    before = hash_inputs(runner.named_files(settings))
     assert str(folder / "train.tsv") in before
     (folder / "train.tsv").write_text("b")
-    after = hash_inputs(settings)
+    after = hash_inputs(runner.named_files(settings))
     assert {name for name in before if before[name] != after[name]} == {str(folder / "train.tsv")}
 
 

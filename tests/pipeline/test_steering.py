@@ -9,8 +9,8 @@ from rich.console import Console
 from tiny_run import NEURONS
 
 from emoscale.commands.steer import steer
-from emoscale.concepts import load_concepts
-from emoscale.models import load_model, outline_model
+from emoscale.concepts.loading import load_concepts
+from emoscale.models.loading import load_model, outline_model
 
 TEXT = "my friend was full of"
 QUIET = Console(quiet=True)

@@ -1,8 +1,7 @@
 import pandas as pd
 import pytest
 
-from emoscale.report import human_verdict
-from emoscale.report.agreement import agreement_by_control, mixed_verdict
+from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
 
 NAN = float("nan")
 

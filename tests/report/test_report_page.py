@@ -11,7 +11,7 @@ from synthetic_run import make_run
 
 from emoscale.analysis.analyze import analyze
 from emoscale.errors import StageError
-from emoscale.report import FIGURES
+from emoscale.report.figures import FIGURES
 from emoscale.report.limits import EDITS, limits_told
 from emoscale.report.reading import read_findings, shown_size
 from emoscale.report.write_report import write_report

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from emoscale.report import ablation_verdict
+from emoscale.report.verdicts import ablation_verdict
 
 NAN = float("nan")
 

@@ -19,7 +19,9 @@ from distributed import Client, LocalCluster
 from emoscale.errors import InputError, StageError, StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity import MEASURES, Executor, cluster
+from emoscale.selectivity import cluster
+from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.select import select
 from emoscale.store import create_store
 from emoscale.system.progress import Silent

@@ -9,7 +9,7 @@ import pytest
 from emoscale.errors import InputError, StageError, StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS, SELECTIVITY, row_measures_schema
-from emoscale.selectivity import Executor
+from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.row_measures import FROM_MOMENTS
 from emoscale.selectivity.select import searchlight_job, select
 from emoscale.store import create_store, open_store

@@ -5,7 +5,8 @@ from slow_twins import mean_pair_distances
 
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
-from emoscale.selectivity import Executor, kendall
+from emoscale.selectivity import kendall
+from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.permutation import concept_orders, family_p, permutation_p
 from emoscale.selectivity.select import select
 from emoscale.store import create_store, open_store

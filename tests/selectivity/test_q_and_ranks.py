@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from emoscale.selectivity import average_ranks, q_values
+from emoscale.selectivity.inference import average_ranks, q_values
 
 p_elements = st.sampled_from([0.0, 1e-9, 0.004, 0.5, 1.0, np.nan]) | st.floats(0, 1)
 tau_elements = st.sampled_from([-1.0, 0.0, -0.0, 0.25, 1.0, np.nan]) | st.floats(-1, 1)

@@ -7,7 +7,9 @@ import slow_twins
 from emoscale.errors import StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY, row_measures_schema
-from emoscale.selectivity import ROW_MEASURES, Executor, reading
+from emoscale.selectivity import reading
+from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.select import select
 from emoscale.store import create_store, open_store
 from emoscale.store.bfloat16 import bfloat16_bits, from_bfloat16_bits

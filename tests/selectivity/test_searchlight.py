@@ -10,8 +10,9 @@ import slow_twins
 from emoscale.errors import InputError, StageError, StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
-from emoscale.selectivity import ROW_MEASURES, Executor
 from emoscale.selectivity.blocks import block_ranges, block_tasks
+from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.select import searchlight_job, select
 from emoscale.store import Store, create_store, open_store
 from emoscale.system.progress import Silent

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscale.errors import InputError
-from emoscale.stimuli import check_labels, draw_samples, load_texts
+from emoscale.stimuli.samples import check_labels, draw_samples
+from emoscale.stimuli.texts import load_texts
 
 
 def texts_of(*rows):

@@ -7,7 +7,7 @@ import pytest
 from stand_in_dataset import StandInLabel, split_of
 
 from emoscale.errors import InputError
-from emoscale.stimuli import load_texts
+from emoscale.stimuli.texts import load_texts
 
 
 def test_package_missing_says_how_to_install_it(monkeypatch):

@@ -3,7 +3,8 @@ import pytest
 from text_files import BAD_FILES, ROWS, table_in
 
 from emoscale.errors import InputError
-from emoscale.stimuli import SOURCES, load_texts
+from emoscale.stimuli.sources import SOURCES
+from emoscale.stimuli.texts import load_texts
 
 
 def problems_of(*arguments, **settings):

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from emoscale.errors import InputError
-from emoscale.stimuli import draw_samples
 from emoscale.stimuli.prompt_texts import draw_prompt_texts
+from emoscale.stimuli.samples import draw_samples
 
 CONCEPTS = ["joy", "fear", "grief"]
 

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscale.concepts import load_concepts
+from emoscale.concepts.loading import load_concepts
 from emoscale.errors import InputError
-from emoscale.stimuli import DEFAULT_TEMPLATES, render_templates
+from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
 
 
 def test_rows_and_spans():

@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from emoscale.concepts import load_concepts
-from emoscale.stimuli import load_texts
+from emoscale.concepts.loading import load_concepts
+from emoscale.stimuli.texts import load_texts
 
 # Any form of a word of an emotion's family. A leading \b keeps "danger" and "glove" out of it.
 WORD_FAMILIES = {

@@ -14,7 +14,8 @@ from stand_in_dataset import StandInLabel, split_of
 from text_files import BAD_FILES, table_in
 
 from emoscale.errors import InputError
-from emoscale.stimuli import load_texts, stream_texts
+from emoscale.stimuli.streaming import stream_texts
+from emoscale.stimuli.texts import load_texts
 
 SPLITS = ["train", "dev", "all"]
 SUFFIXES = [".csv", ".tsv", ".parquet", ".jsonl"]

@@ -13,9 +13,8 @@ from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
 from emoscale.errors import InputError
-from emoscale.tasks import ChoiceTask
 from emoscale.tasks.continuations import Continuations
-from emoscale.tasks.multiple_choice import choice_questions, draw_single
+from emoscale.tasks.multiple_choice import ChoiceTask, choice_questions, draw_single
 
 NAMES = ("joy", "sad alone", "surprise", "sad", "sad angry", "sad alone home", "remorseful")
 TEMPLATES = ("{text}\nThe writer feels", "She said: {text} He felt")

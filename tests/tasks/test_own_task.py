@@ -10,8 +10,8 @@ from plain_models import engine_scores, log_probabilities, some_masks, zeroed
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
-from emoscale.tasks import Task
 from emoscale.tasks.reading import RowReader
+from emoscale.tasks.task import Task
 
 
 class Surprise:

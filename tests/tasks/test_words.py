@@ -9,8 +9,7 @@ from plain_models import engine_scores, some_masks, zeroed
 from emoscale.errors import InputError
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tasks import WordsTask
-from emoscale.tasks.yes_no import word_questions
+from emoscale.tasks.yes_no import WordsTask, word_questions
 
 TEXTS = [*tiny_models.TEXTS, "she felt [MASK] <mask> alone"]
 CONCEPTS = ("joy", "surprise")

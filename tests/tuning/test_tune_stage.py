@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from emoscale.models import PromptedModel
 from emoscale.models.loading import encode_texts
 from emoscale.models.prompt_files import TunedPrompts, load_prompts, prompt_file
+from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent

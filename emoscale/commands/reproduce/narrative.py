@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emoscale.analysis import concept_correlations, human_comparison, paired_accuracies
+from emoscale.analysis.humans import concept_correlations, human_comparison
+from emoscale.analysis.manipulation import paired_accuracies
 from emoscale.commands.reproduce.comparison import PUBLISHED, TOP, as_printed
 from emoscale.report.phrasing import DASH
 from emoscale.report.write_report import Opening

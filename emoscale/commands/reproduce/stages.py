@@ -29,7 +29,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.lock import LOCK, locked
 from emoscale.run.manifest import do_stage, finish, now, versions
 from emoscale.schema import SELECTIVITY
-from emoscale.selectivity import Executor
+from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.select import select
 from emoscale.store import open_store
 from emoscale.system.progress import Progress, say, stage_progress

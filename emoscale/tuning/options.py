@@ -1,0 +1,41 @@
+"""Settings of prompt tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from emoscale.system.option_types import OPTIONS, Count, Distinct, Precision, Rate, Seed
+
+PUBLISHED_SEEDS = (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100)
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """Prompt tuning."""
+
+    __pydantic_config__ = OPTIONS
+
+    seeds: Annotated[list[Seed], Field(min_length=1), Distinct] = field(default_factory=lambda: list(PUBLISHED_SEEDS))
+    """One prompt a concept and seed; the seed is the replicate."""
+    layout: Literal["mask-first", "prefix"] = "mask-first"
+    """``mask-first`` is the published one (masked language models); ``prefix`` suits encoders and causal models."""
+    prompt_length: Count = 100
+    verbaliser: Annotated[list[str], Field(min_length=2, max_length=2)] = field(
+        default_factory=lambda: ["negative", "positive"]
+    )
+    """Words for "does not show the concept" and "shows it", where the model predicts words."""
+    epochs: Count = 2
+    patience: Count | None = None
+    """Epochs without a better result on the held-out texts (accuracy, then loss) after which a prompt is trained no
+    further; each takes all epochs, as published, when left out."""
+    batch_size: Count = 16
+    learning_rate: Rate = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    prompts_per_group: Count = 27
+    """Prompts trained and saved together."""
+    tokens_per_pass: Count | None = None
+    """The most tokens of one forward pass, padding included; 1,024 on CPUs and 8,192 on GPUs when left out."""
+    precision: Precision = "auto"
