@@ -128,7 +128,7 @@ def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: F
     -------
     tuple of str
     """
-    if model.parts > 1:  # they would have to agree
+    if model.tp_size > 1:  # they would have to agree
         return ()
     tokens = 2 * int(task.questions["tokens"].iloc[0])
     both = replace(way, precision="exact", tokens_per_pass=tokens)

@@ -101,7 +101,7 @@ def scored(
     lengths = task.questions["tokens"].to_numpy()[questions]
     sites, edit = model.outline.sites, way.edit.of_neurons
     with (
-        masking(model.module, sites, torch.from_numpy(off), model.part, model.parts, edit=edit) as masked,
+        masking(model.module, sites, torch.from_numpy(off), model.tp_rank, model.tp_size, edit=edit) as masked,
         sharing(model.module, way.shared) as shared,
     ):
         for chosen, mask in passes(lengths, len(off), way.tokens_per_pass):

@@ -128,7 +128,7 @@ def _explain(problem: Any) -> str:
     if kind == "dataclass_type":
         held = "is empty" if value is None else f"{value!r} cannot be used"
         return f"{place}: {held}; write a section with keys {', '.join(_keys(problem['loc']))}, or leave it out"
-    if isinstance(value, dict):  # a check of a whole section, which names its keys
+    if kind == "value_error" and isinstance(value, dict):  # a check of a section, which names its keys
         return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
     what = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return f"{place}: {value!r} cannot be used; {what[0].lower()}{what[1:]}"

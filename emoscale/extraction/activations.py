@@ -38,7 +38,7 @@ class KeptActivations:
         ranks.wait()
         self._store = open_store(work.folder.activations, ACTIVATIONS, mode="r+")
         # Processes that compute parts of the neurons commit these parts; a block is done when all parts are.
-        self._logs = [CommitLog(folder / f"part-{part}", ranks.rank) for part in range(ranks.parts)]
+        self._logs = [CommitLog(folder / f"part-{part}", ranks.rank) for part in range(ranks.tp_size)]
         everything = range(work.blocks)
         committed = set(everything) if self._store.complete else set(everything).intersection(*self._committed())
         self._damaged = damaged_blocks(self._store, ranks.own(sorted(committed))) if repair else {}
@@ -65,7 +65,7 @@ class KeptActivations:
             write_damaged(self._store, read_back, rows.start, self._damaged[block])
         else:
             self._work.write_columns(self._store, "activations", block_values, observation=rows.start)
-        self._logs[self._work.ranks.part].add(block, absent)
+        self._logs[self._work.ranks.tp_rank].add(block, absent)
 
     def finish(self) -> int:
         """Declare the store complete; return how many values are absent, of the blocks the commit log knows."""

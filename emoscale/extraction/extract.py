@@ -103,12 +103,12 @@ def extract(
         write_sequences(folder.inputs, rows, origin, progress)
     ranks.wait()
     sequences = open_sequences(folder.inputs, each=rows.read == "all")
-    neurons, columns = neuron_coordinates(sites), own_neurons(sites, ranks.part, ranks.parts)
+    neurons, columns = neuron_coordinates(sites), own_neurons(sites, ranks.tp_rank, ranks.tp_size)
     own = np.concatenate([np.arange(chosen.start, chosen.stop) for chosen in columns])
     check = FiniteCheck(sequences, neurons["layer"][own], neurons["expert"][own], non_finite == "stop")
-    if ranks.parts == 1:
+    if ranks.tp_size == 1:
         columns = [slice(0, len(own))]
-    chunk = chunk_neurons if ranks.parts == 1 else _common_chunk(chunk_neurons, columns)
+    chunk = chunk_neurons if ranks.tp_size == 1 else _common_chunk(chunk_neurons, columns)
     work = Work(folder, sequences, neurons, columns, block_rows, chunk, check, origin, ranks)
     kept: Kept
     kept = KeptMoments(work, concepts, parts) if keep == "moments" else KeptActivations(work, dtype, writers, repair)
@@ -137,7 +137,7 @@ def _compute(work: Work, kept: Kept, rows: Rows, batch_rows: int, padding: str, 
     batches = _Batches(work.sequences, rows, batch_rows, padding)
     with (
         torch.inference_mode(),
-        capturing(rows.model.module, sites, ranks.part, ranks.parts) as captured,
+        capturing(rows.model.module, sites, ranks.tp_rank, ranks.tp_size) as captured,
         writing(kept.write, kept.threads, work.block_rows, width, kept.buffer_type) as writer,
     ):
         for block in todo:

@@ -49,7 +49,7 @@ class KeptMoments:
             self._create()
         ranks.wait()
         self._store = open_store(work.folder.moments, MOMENTS, mode="r+")
-        self._logs = [CommitLog(folder / f"part-{part}", ranks.rank) for part in range(ranks.parts)]
+        self._logs = [CommitLog(folder / f"part-{part}", ranks.rank) for part in range(ranks.tp_size)]
         everything = set(range(len(self._shares)))
         self._done = everything if self._store.complete else everything.intersection(*self._committed())
         # When all is merged there are no parts any more.
@@ -95,7 +95,7 @@ class KeptMoments:
         if block != self._shares[part][-1]:
             return
         self._save(self._parts, self._moments, part=part)
-        self._logs[self._work.ranks.part].add(part, self._absent)
+        self._logs[self._work.ranks.tp_rank].add(part, self._absent)
         self._moments, self._absent = self._empty(), 0
 
     def _save(self, store: Store, moments: Moments, **starts: int) -> None:
@@ -111,7 +111,7 @@ class KeptMoments:
         if not self._store.complete:
             width = self._store.chunks("mean")[1]
             for start in ranks.own(range(0, self._store.sizes["neuron"], width)):
-                if ranks.part == 0:
+                if ranks.tp_rank == 0:
                     _merge(self._parts, self._store, slice(start, min(start + width, self._store.sizes["neuron"])))
         ranks.wait()
         if ranks.is_main:

@@ -57,8 +57,10 @@ class _AllReadError(Exception):
 class Captured:
     """Activations of the latest forward pass, one vector a row."""
 
-    def __init__(self, sites: Sequence[Site], part: int = 0, parts: int = 1, *, may_end_early: bool = False) -> None:
-        self._sites, self._part, self._parts = sites, part, parts
+    def __init__(
+        self, sites: Sequence[Site], tp_rank: int = 0, tp_size: int = 1, *, may_end_early: bool = False
+    ) -> None:
+        self._sites, self._tp_rank, self._tp_size = sites, tp_rank, tp_size
         self._may_end_early = may_end_early
         self._ran_whole = self._ending_early = False
         self._passes = Passes(sites)
@@ -118,7 +120,7 @@ class Captured:
     def see(self, module: str, values: Tensor) -> Tensor:
         """Read a dense site; for the hooks."""
         number, read = self._passes.next(module), self._expected()
-        own = own_values(values, self._sites[number], self._part, self._parts)
+        own = own_values(values, self._sites[number], self._tp_rank, self._tp_size)
         # A view of what is read would keep the values of all tokens in memory.
         self._keep(number, read(own.reshape(self._rows, -1, own.shape[-1])).clone())
         return values
@@ -136,7 +138,7 @@ class Captured:
 
 
 @contextmanager
-def capturing(model: nn.Module, sites: Sequence[Site], part: int = 0, parts: int = 1) -> Iterator[Captured]:
+def capturing(model: nn.Module, sites: Sequence[Site], tp_rank: int = 0, tp_size: int = 1) -> Iterator[Captured]:
     """Read the neurons while the block lasts.
 
     Call `expect` of the yielded object before each forward pass, `run` for the pass, and `take` after it.
@@ -145,7 +147,7 @@ def capturing(model: nn.Module, sites: Sequence[Site], part: int = 0, parts: int
     ----------
     model : Module
     sites : sequence of Site
-    part, parts : int
+    tp_rank, tp_size : int
         Which part of the model this process computes, and how many there are; `own_neurons` are read.
 
     Yields
@@ -153,8 +155,8 @@ def capturing(model: nn.Module, sites: Sequence[Site], part: int = 0, parts: int
     Captured
     """
     # What Accelerate moved to a device for the pass would stay there, and the other parts would wait for this one.
-    may_end_early = parts == 1 and not any(hasattr(module, "_hf_hook") for module in model.modules())
-    captured = Captured(sites, part, parts, may_end_early=may_end_early)
+    may_end_early = tp_size == 1 and not any(hasattr(module, "_hf_hook") for module in model.modules())
+    captured = Captured(sites, tp_rank, tp_size, may_end_early=may_end_early)
     with touching(model, sites, captured.see, captured.see_routed):
         yield captured
 

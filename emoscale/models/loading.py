@@ -97,14 +97,14 @@ class LanguageModel:
     ----------
     outline : ModelOutline
     module : PreTrainedModel
-    part, parts : int
+    tp_rank, tp_size : int
         Which part of every layer this process holds, from 0, and how many there are.
     """
 
     outline: ModelOutline
     module: Any
-    part: int = 0
-    parts: int = 1
+    tp_rank: int = 0
+    tp_size: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -207,8 +207,8 @@ def load_model(
     # Its table of weights that do not fit is no help to a user who is told the same in one line.
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     device = torch.device(device)
-    part, parts = _own_part(split)
-    check_split(outline, split, parts)
+    tp_rank, tp_size = _own_part(split)
+    check_split(outline, split, tp_size)
     try:
         module, report = _LOADERS[outline.kind].from_pretrained(
             outline.folder,
@@ -218,7 +218,7 @@ def load_model(
             local_files_only=True,
             trust_remote_code=outline.trust_remote_code,
             output_loading_info=True,
-            **_placement(split, device, parts),
+            **_placement(split, device, tp_size),
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
@@ -231,12 +231,12 @@ def load_model(
             f"model.name {outline.name!r}: {len(missing)} weights are not in {outline.folder}, the first is "
             f"{missing[0]}; fetch them anew, or correct architectures in its config.json"
         )
-    if not hasattr(module, "hf_device_map") and parts == 1:
+    if not hasattr(module, "hf_device_map") and tp_size == 1:
         module = module.to(device)
-    return LanguageModel(outline, module.eval().requires_grad_(False), part, parts)
+    return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
 
 
-def check_split(outline: ModelOutline, split: str | None, parts: int, stages: Collection[str] = ()) -> None:
+def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: Collection[str] = ()) -> None:
     """Check that a model can be split, and that the stages can work with it.
 
     Parameters
@@ -255,7 +255,7 @@ def check_split(outline: ModelOutline, split: str | None, parts: int, stages: Co
         If tensors are to be spread of a model without a plan for it, a mixture of experts, or one of a width that
         `parts` does not divide; or if prompts are to be tuned on such a model.
     """
-    if split != "tensors" or parts == 1:
+    if split != "tensors" or tp_size == 1:
         return
     problems = []
     if not outline.has_tensor_plan:
@@ -263,10 +263,10 @@ def check_split(outline: ModelOutline, split: str | None, parts: int, stages: Co
             f"machine.split_model 'tensors': {outline.name} is a mixture of experts, or transformers has no plan for "
             "its tensors; set it to 'layers'"
         )
-    elif (shared := _common_divisor(outline)) % parts:
-        fitting = max(number for number in range(1, parts) if shared % number == 0)
+    elif (shared := _common_divisor(outline)) % tp_size:
+        fitting = max(number for number in range(1, tp_size) if shared % number == 0)
         problems.append(
-            f"machine.split_model 'tensors': {parts} processes do not divide the heads and neurons of {outline.name}; "
+            f"machine.split_model 'tensors': {tp_size} processes do not divide the heads and neurons of {outline.name}; "
             f"start {fitting}"
         )
     if "tune" in stages:
@@ -296,9 +296,9 @@ def _own_part(split: str | None) -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def _placement(split: str | None, device: torch.device, parts: int) -> dict[str, Any]:
-    if split == "tensors" and parts > 1:
-        return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=parts)}
+def _placement(split: str | None, device: torch.device, tp_size: int) -> dict[str, Any]:
+    if split == "tensors" and tp_size > 1:
+        return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=tp_size)}
     return {"device_map": "auto"} if split == "layers" and device.type == "cuda" else {}
 
 

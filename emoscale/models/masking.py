@@ -47,9 +47,9 @@ class Masked:
     The masks stay packed, eight neurons a byte; of each site those of the pass's rows are unpacked when it is reached.
     """
 
-    def __init__(self, sites: Sequence[Site], off: Tensor, edit: Edit, part: int, parts: int) -> None:
+    def __init__(self, sites: Sequence[Site], off: Tensor, edit: Edit, tp_rank: int, tp_size: int) -> None:
         self._sites, self._edit = sites, edit
-        self._whole, self._own = own_neurons(sites), own_neurons(sites, part, parts)
+        self._whole, self._own = own_neurons(sites), own_neurons(sites, tp_rank, tp_size)
         self._masks = off.cpu().numpy()
         self._packed: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._donor_values: dict[tuple[int, bool, torch.device], Tensor] = {}
@@ -187,7 +187,7 @@ def _unpacked(packed: Tensor, width: int) -> Tensor:
 
 @contextmanager
 def masking(
-    model: nn.Module, sites: Sequence[Site], off: Tensor, part: int = 0, parts: int = 1, *, edit: Edit = ZERO
+    model: nn.Module, sites: Sequence[Site], off: Tensor, tp_rank: int = 0, tp_size: int = 1, *, edit: Edit = ZERO
 ) -> Iterator[Masked]:
     """Edit masked neurons at every position while the block lasts (Li, Su et al. 2024, neuron manipulation).
 
@@ -198,7 +198,7 @@ def masking(
     off : Tensor
         Shape (masks, neurons), bool: which neurons a mask edits. Call `expect` of the yielded object before forward
         passes.
-    part, parts : int
+    tp_rank, tp_size : int
         Which part of the model this process computes, and how many there are; the others edit their own neurons.
     edit : Edit
         What becomes of masked neurons; by default they are multiplied by 0.
@@ -213,7 +213,7 @@ def masking(
         If a forward pass left a site out or took it too often, or if in the first pass a site's map did not take the
         edited values: the ablation would not be what the mask says.
     """
-    masked = Masked(sites, off, edit, part, parts)
+    masked = Masked(sites, off, edit, tp_rank, tp_size)
     with ExitStack() as hooks, touching(model, sites, masked.apply, masked.apply_routed):
         for module in dict.fromkeys((model, getattr(model, "base_model", model))):
             hooks.callback(module.register_forward_pre_hook(masked.begin).remove)

@@ -201,7 +201,7 @@ class PromptedModel:
         """
         names = narrowable(self.model.module, self.model.outline.sites)
         # A mean over the row needs all of it; the parts of a split model would have to agree.
-        if self.layout.read == "mean" or self.model.parts > 1 or not names:
+        if self.layout.read == "mean" or self.model.tp_size > 1 or not names:
             return ()
         batch = self.batch([TRIED_TOKENS, TRIED_TOKENS[:1]])
         prompts = self.initial_prompt().to(batch.ids.device).expand(len(batch), -1, -1)

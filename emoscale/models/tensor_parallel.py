@@ -11,27 +11,27 @@ from emoscale.errors import StageError
 from emoscale.models.sites import Site
 
 
-def own_neurons(sites: Sequence[Site], part: int = 0, parts: int = 1) -> list[slice]:
+def own_neurons(sites: Sequence[Site], tp_rank: int = 0, tp_size: int = 1) -> list[slice]:
     """Return the neurons that a part of the model computes.
 
     Parameters
     ----------
     sites : sequence of Site
         Of widths that `parts` divides.
-    part, parts : int
-        Number of the part, from 0, and how many there are.
+    tp_rank, tp_size : int
+        This process's number among those that share the model, from 0, and how many there are.
 
     Returns
     -------
     list of slice
-        Of the flat, layer-major neurons, one slice a site: the contiguous `part`-th part of the site.
+        Of the flat, layer-major neurons, one slice a site: the contiguous `tp_rank`-th share of the site.
     """
     starts = accumulate((site.width for site in sites), initial=0)
-    own = [_own_units(site, part, parts) for site in sites]
+    own = [_own_units(site, tp_rank, tp_size) for site in sites]
     return [slice(start + units.start, start + units.stop) for start, units in zip(starts, own, strict=False)]
 
 
-def own_values(values: Tensor, site: Site, part: int, parts: int) -> Tensor:
+def own_values(values: Tensor, site: Site, tp_rank: int, tp_size: int) -> Tensor:
     """Return a part's own units of what its process sees at a site.
 
     Parameters
@@ -39,7 +39,7 @@ def own_values(values: Tensor, site: Site, part: int, parts: int) -> Tensor:
     values : Tensor
         Shape (..., units): the part's own, or those of the whole site where its map takes all of them in every process.
     site : Site
-    part, parts : int
+    tp_rank, tp_size : int
 
     Returns
     -------
@@ -51,17 +51,17 @@ def own_values(values: Tensor, site: Site, part: int, parts: int) -> Tensor:
     StageError
         If it is neither.
     """
-    own = _own_units(site, part, parts)
+    own = _own_units(site, tp_rank, tp_size)
     if values.shape[-1] == site.width:
         return values[..., own]
     if values.shape[-1] == own.stop - own.start:
         return values
     raise StageError(
-        f"{site.module} takes {values.shape[-1]} values where {site.width} are spread over {parts} processes; "
+        f"{site.module} takes {values.shape[-1]} values where {site.width} are spread over {tp_size} processes; "
         "set machine.split_model to 'layers'"
     )
 
 
-def _own_units(site: Site, part: int, parts: int) -> slice:
-    units = site.width // parts
-    return slice(part * units, (part + 1) * units)
+def _own_units(site: Site, tp_rank: int, tp_size: int) -> slice:
+    units = site.width // tp_size
+    return slice(tp_rank * units, (tp_rank + 1) * units)

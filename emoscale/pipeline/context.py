@@ -204,7 +204,7 @@ class Context:
             lambda: self.outline,
             lambda: self.weights_sha256,
             lambda: check_padding(self.outline, self.settings.extraction.padding),
-            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.parts, stages),
+            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, stages),
             self._check_rows,
             self._check_ablation,
         ]

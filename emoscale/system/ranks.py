@@ -36,7 +36,7 @@ class Ranks:
         How many share it out. Processes that hold one model together do all work together: they are rank 0 of 1.
     device : device
         Where this process computes.
-    part, parts : int
+    tp_rank, tp_size : int
         Which part of every layer this process holds, from 0, and how many there are.
     """
 
@@ -44,23 +44,23 @@ class Ranks:
     world: int
     device: torch.device
     _accelerator: Accelerator | None = None
-    part: int = 0
-    parts: int = 1
+    tp_rank: int = 0
+    tp_size: int = 1
 
     @property
     def is_main(self) -> bool:
         """Whether this is the one process that does what only one may do."""
-        return self.rank == 0 and self.part == 0
+        return self.rank == 0 and self.tp_rank == 0
 
     @property
     def saves(self) -> bool:
         """Whether this process saves what all parts of a model computed alike."""
-        return self.part == 0
+        return self.tp_rank == 0
 
     @property
     def processes(self) -> int:
         """How many processes run."""
-        return self.world * self.parts
+        return self.world * self.tp_size
 
     def own(self, work: Sequence[T]) -> list[T]:
         """Return this rank's share of some work: every world-th item."""
@@ -79,7 +79,7 @@ class Ranks:
         value : object
             Can be pickled.
         """
-        if self.parts == 1:
+        if self.tp_size == 1:
             return value
         values = [value]
         torch.distributed.broadcast_object_list(values, src=0)
@@ -132,7 +132,7 @@ def join(
         )
     number, count = accelerator.process_index, accelerator.num_processes
     if split_model == "tensors":
-        return Ranks(0, 1, accelerator.device, accelerator, part=number, parts=count)
+        return Ranks(0, 1, accelerator.device, accelerator, tp_rank=number, tp_size=count)
     return Ranks(number, count, accelerator.device, accelerator)
 
 

@@ -53,7 +53,7 @@ class RowReader:
         The model runs to find out, so ask before its neurons are edited.
         """
         names = narrowable(self.model.module, self.model.outline.sites)
-        if self.model.parts > 1:  # they would have to agree
+        if self.model.tp_size > 1:  # they would have to agree
             return ()
         ids, attention = self.pad([TRIED_TOKENS, TRIED_TOKENS[:1]])
         last = torch.tensor([[len(TRIED_TOKENS) - 1], [0]], device=ids.device)

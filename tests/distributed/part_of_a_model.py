@@ -37,7 +37,7 @@ def token_rows():
 @torch.inference_mode()
 def values(model):
     ids, attention = token_rows()
-    with capturing(model.module, model.outline.sites, model.part, model.parts) as captured:
+    with capturing(model.module, model.outline.sites, model.tp_rank, model.tp_size) as captured:
         for _ in range(2):
             captured.expect(len(ids), lambda v: v[:, 1])
             captured.run(lambda: run_body(model, ids, attention))
@@ -53,7 +53,7 @@ def masks(neurons, count=5):
 def logits(model):
     ids = token_rows()[0][:1].expand(3, -1)
     off = torch.from_numpy(masks(model.outline.neurons))
-    with masking(model.module, model.outline.sites, off, model.part, model.parts) as masked:
+    with masking(model.module, model.outline.sites, off, model.tp_rank, model.tp_size) as masked:
         masked.expect(torch.tensor([4, 0, 2]))
         return model.module(input_ids=ids).logits
 
@@ -92,20 +92,20 @@ def refuse(*_):
 
 def main(folder, cases):
     ranks = join("cpu", threads=1, split_model="tensors")
-    if ranks.part:
+    if ranks.tp_rank:
         ablation._save = refuse
         # It sees all units done: were it to leave one out, the other process would wait for ever.
         ablation._unit_file = lambda *_: folder
     for case in cases:
         family, site = case.split("-")
         model = load(folder / family, site, "tensors")
-        found = {"values": values(model), "logits": logits(model), "agreed": ranks.agree(ranks.part)}
-        torch.save(found, folder / family / f"{site}-{ranks.part}.pt")
+        found = {"values": values(model), "logits": logits(model), "agreed": ranks.agree(ranks.tp_rank)}
+        torch.save(found, folder / family / f"{site}-{ranks.tp_rank}.pt")
         correct_answers(folder / family / f"{site}-parts", model, ranks)
     try:
         load(folder / "odd", "ffn", "tensors")
     except InputError as error:
-        (folder / f"refused-{ranks.part}.txt").write_text(str(error))
+        (folder / f"refused-{ranks.tp_rank}.txt").write_text(str(error))
     leave()
 
 

@@ -135,7 +135,7 @@ def test_a_width_that_the_processes_do_not_divide(folder):
 
 
 def test_parts_of_one_model_do_all_work_and_one_of_them_saves():
-    parts = [Ranks(0, 1, torch.device("cpu"), part=part, parts=3) for part in range(3)]
+    parts = [Ranks(0, 1, torch.device("cpu"), tp_rank=part, tp_size=3) for part in range(3)]
     assert [ranks.own([1, 2, 3]) for ranks in parts] == [[1, 2, 3]] * 3
     assert [ranks.is_main for ranks in parts] == [ranks.saves for ranks in parts] == [True, False, False]
     assert {ranks.processes for ranks in parts} == {3}
