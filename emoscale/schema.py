@@ -41,11 +41,20 @@ class Array:
 
 @dataclass(frozen=True)
 class StoreSchema:
-    """The arrays of one kind of store: data in chunks, coordinates whole."""
+    """The arrays of one kind of store: data in chunks, coordinates whole.
+
+    Parameters
+    ----------
+    kind : str
+    data, coordinates : tuple of Array
+    written_by : str
+        The stage that writes stores of this kind.
+    """
 
     kind: str
     data: tuple[Array, ...]
     coordinates: tuple[Array, ...]
+    written_by: str
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -85,6 +94,7 @@ ACTIVATIONS = StoreSchema(
         Array("token_id", ("observation",), "int32", "Id of that token; -1 for a mean, and for a prompt's vector"),
         *NEURON_COORDINATES,
     ),
+    written_by="extract",
 )
 
 INPUTS = StoreSchema(
@@ -104,6 +114,7 @@ INPUTS = StoreSchema(
         Array("first", ("input",), "int32", "First token that is read", "tokens"),
         Array("stop", ("input",), "int32", "Token after the last that is read", "tokens"),
     ),
+    written_by="extract",
 )
 
 MOMENTS = StoreSchema(
@@ -119,12 +130,14 @@ MOMENTS = StoreSchema(
         Array("rows", ("cell",), "int64", "Number of rows of the cell", "rows"),
         *NEURON_COORDINATES,
     ),
+    written_by="extract",
 )
 
 MOMENT_PARTS = StoreSchema(
     "moment parts",
     data=tuple(Array(array.name, ("part", *array.dims), array.dtype, array.meaning) for array in MOMENTS.data),
     coordinates=(),
+    written_by="extract",
 )
 """Moments of consecutive parts of the rows, there until all are summed up."""
 
@@ -160,6 +173,7 @@ SELECTIVITY = StoreSchema(
         Array("tau_even", ("neuron", "attribute"), "float64", "tau from the second, fourth, ...; NaN if there is one"),
     ),
     coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
+    written_by="select",
 )
 
 ROW_MEASURES = (
@@ -181,7 +195,9 @@ def row_measures_schema(names: Collection[str]) -> StoreSchema:
         Array("concept", ("concept",), "str", "Concept"),
         Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"),
     )
-    return StoreSchema("row measures", data, (*(array for array in named if array.name in dims), *NEURON_COORDINATES))
+    return StoreSchema(
+        "row measures", data, (*(array for array in named if array.name in dims), *NEURON_COORDINATES), "select"
+    )
 
 
 MASKS = StoreSchema(
@@ -215,4 +231,5 @@ MASKS = StoreSchema(
             "Number of the draw of one kind, attribute and k, from 0",
         ),
     ),
+    written_by="mask",
 )

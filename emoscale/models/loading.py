@@ -266,8 +266,8 @@ def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: 
     elif (shared := _common_divisor(outline)) % tp_size:
         fitting = max(number for number in range(1, tp_size) if shared % number == 0)
         problems.append(
-            f"machine.split_model 'tensors': {tp_size} processes do not divide the heads and neurons of {outline.name}; "
-            f"start {fitting}"
+            f"machine.split_model 'tensors': {tp_size} processes do not divide the heads and neurons of "
+            f"{outline.name}; start {fitting}"
         )
     if "tune" in stages:
         problems.append(

@@ -19,6 +19,7 @@ SCHEMA = StoreSchema(
     "numbers",
     data=(Array("x", ("row", "column"), "float32", "Some numbers"),),
     coordinates=(Array("number", ("row",), "int32", ""), Array("label", ("column",), "int32", "")),
+    written_by="select",
 )
 ROWS, COLUMNS = 5, 7
 COORDINATES = {"number": np.arange(ROWS), "label": np.arange(COLUMNS)}

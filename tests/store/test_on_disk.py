@@ -13,6 +13,7 @@ SCHEMA = StoreSchema(
     "numbers",
     data=(Array("x", ("row", "column"), "float32", ""),),
     coordinates=(Array("number", ("row",), "int32", ""), Array("word", ("column",), "str", "")),
+    written_by="select",
 )
 VALUES = np.arange(35, dtype=np.float32).reshape(5, 7)
 COORDINATES = {"number": np.arange(5), "word": np.array(["é"] * 7)}

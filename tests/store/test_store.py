@@ -284,6 +284,7 @@ FILLS = StoreSchema(
         Array("whole", ("row", "column"), "uint8", ""),
     ),
     coordinates=(Array("number", ("row",), "int32", ""), Array("word", ("column",), "str", "")),
+    written_by="select",
 )
 
 
