@@ -86,8 +86,8 @@ def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None
     )
     table = Table("stage", "state", "seconds", "what", box=None, pad_edge=False)
     for stage, facts in manifest["stages"].items():
-        hidden = ("state", "wall_s", "started", "finished")
-        what = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in hidden)
+        counts = [f"{key} {value}" for key, value in facts.get("counts", {}).items()]
+        what = ", ".join([*counts, *([f"from {facts['from']}"] if "from" in facts else [])])
         table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), escape(what))
     console.print(table, highlight=False)
     for store in stores:
