@@ -25,7 +25,7 @@ from distributed.utils import silence_logging_cmgr
 
 from emoscale import __version__
 from emoscale.errors import InputError, StageError
-from emoscale.selectivity.blocks import Capacity
+from emoscale.selectivity.executor import Capacity
 from emoscale.system.progress import Progress
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale_kernels.columns import equal_columns
-from emoscale_kernels.strided import flat_rows
+from emoscale_kernels.layout import equal_columns, flat_rows
 from emoscale_kernels.welford import add_rows, rows_by_cell
 
 Floats = NDArray[np.float64]

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale_kernels.columns import equal_columns
+from emoscale_kernels.layout import equal_columns, flat_rows
 from emoscale_kernels.rank_words import pack_words, rank_words
-from emoscale_kernels.strided import flat_rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -58,7 +58,7 @@ def add_rows(
     ----------
     flat : ndarray of float32, float64, or uint16 (the bits of float16)
     step : int
-        Activations, both as `emoscale_kernels.strided.flat_rows` has them. NaN are left out.
+        Activations, both as `emoscale_kernels.layout.flat_rows` has them. NaN are left out.
     order : ndarray of int64
         As `rows_by_cell` makes it.
     added : ndarray of int64, shape (G,)

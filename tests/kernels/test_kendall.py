@@ -208,13 +208,13 @@ def test_the_callers_distances_are_left_alone():
 
 _LOOK = """
 import numpy as np
-from emoscale_kernels import kendall_bits, kendall_block, pairs, attribute_patterns, decimal_distances
+from emoscale_kernels import kendall_bits, kendall_block, distances, attribute_patterns, decimal_distances
 generator = np.random.default_rng(0)
 values = generator.normal(size=(3, 12, 19))
 values[:, :, 4] = values[:, :, 4].round()
 counted, ties = kendall_block(values, attribute_patterns(decimal_distances(generator.random((12, 3)).round(1))))
 print(counted.sum(), (counted**2).sum(), ties.sum())
-for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, pairs._mean_pair_distances):
+for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, distances._mean_pair_distances):
     print("ASSEMBLY", *kernel.inspect_asm().values())
 """
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emoscale_kernels import welford
+from emoscale_kernels.layout import flat_rows
 from emoscale_kernels.moments import (
     Moments,
     empty_moments,
@@ -17,7 +18,6 @@ from emoscale_kernels.moments import (
     pearson_with_scores,
     update_moments,
 )
-from emoscale_kernels.strided import flat_rows
 
 dtypes = st.sampled_from([np.float16, np.float32, np.float64])
 # Numbers that every type holds, so that all are tested with the same: 6e-8 is the smallest float16.

@@ -21,6 +21,7 @@ from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_r
 from emoscale.commands.reproduce.narrative import opening
 from emoscale.commands.reproduce.people import People, read_people, read_ranks
 from emoscale.commands.reproduce.released import Released, released_files
+from emoscale.concepts.loading import Concepts
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
@@ -30,8 +31,10 @@ from emoscale.run.lock import LOCK, locked
 from emoscale.run.manifest import do_stage, finish, now, versions
 from emoscale.schema import SELECTIVITY
 from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.select import select
 from emoscale.store import open_store
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress, say, stage_progress
 
 TITLE = "Language-specific representation of emotion-concept knowledge, from its released data"
@@ -190,17 +193,14 @@ def _select(
     progress: Progress,
 ) -> dict[str, object]:
     counts: dict[str, object] = {"permutations": permutations}
+    options = SelectivityOptions(permutations=permutations, seed=seed, alpha=_ALPHA)
     counts |= select(
         folder,
-        people.scores,
-        people.concepts,
-        people.attributes,
+        Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
+        options,
         rdms=people.rdms,
-        permutations=permutations,
-        seed=seed,
         as_published=as_published,
-        alpha=_ALPHA,
-        executor=Executor(threads=threads),
+        executor=Executor.of(MachineOptions(threads=threads), options),
         progress=progress,
     )
     store = open_store(folder.selectivity, SELECTIVITY)
