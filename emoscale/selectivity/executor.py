@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TASKS_PER_THREAD = 4
 """At least, so that the threads end at about the same time."""
 _SHARE_OF_MEMORY = 4
-"""One part in so many is used where no limit is given."""
+"""The part of the memory that is used where no limit is given is 1 / this."""
 
 
 class Job(Protocol):
@@ -110,7 +110,7 @@ class Executor:
         ------
         InputError
             If no scheduler answers, SLURM or dask-jobqueue is missing, or a GPU is asked for that this machine lacks.
-            Whether a cluster's workers have one, only they can say.
+            A cluster's workers check that themselves.
         """
         check_backend(self.backend)
         if self.scheduler:

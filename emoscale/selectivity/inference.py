@@ -189,7 +189,7 @@ def family_p(tau: Floats, highest: Floats) -> Floats:
     ----------
     tau : ndarray of float64, any shape
     highest : ndarray of float64, shape (B,)
-        Largest tau of the whole family of tests under each permutation.
+        Largest tau of the family of tests under each permutation.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Reading activations or moments: which rows belong to which concept, in boxes of whole chunks.
+"""Reading activations or moments: which rows belong to which concept, in boxes of complete chunks.
 
 Memory does not grow with the number of rows.
 """
@@ -79,7 +79,7 @@ def design_of(store: Store, concepts: Sequence[str]) -> Design:
 
 
 def box_rows(store: Store) -> int:
-    """Return how many rows are read at once: whole chunks, of about 2 MiB for a chunk's width of neurons."""
+    """Return how many rows are read at once: complete chunks, of about 2 MiB for a chunk's width of neurons."""
     rows, neurons = store.chunks("activations")
     bytes_of_chunk = rows * neurons * store.read_dtype("activations").itemsize
     return int(min(rows * max(1, _BOX_BYTES // bytes_of_chunk), -(-store.sizes["observation"] // rows) * rows))

@@ -45,8 +45,8 @@ def select(
 ) -> dict[str, int | float]:
     """Measure the selectivity of every neuron for every attribute, and write ``selectivity.zarr``.
 
-    Rows of one concept and replicate are averaged first. Every chunk of the store is read once, and once more if a row
-    measure needs ranks. Row measures are written to ``row_measures.zarr``.
+    Rows of one concept and replicate are averaged first; row measures are written to ``row_measures.zarr``. Every chunk
+    of the store is read once, and once more if a row measure needs ranks.
 
     Parameters
     ----------
@@ -67,14 +67,13 @@ def select(
     -------
     dict
         ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); if there are some, ``absent``, the
-        neurons that have no activation at all in some concept and replicate, as of an expert never routed to, and so no
-        value; ``constant``, the others without any; ``significant``, the tests with q < alpha.
+        neurons without activations in some concept and replicate, as of an expert never routed to, and so without a
+        value; ``constant``, the others without one; ``significant``, the tests with q < alpha.
 
     Raises
     ------
     InputError
-        If the options, the concepts or the executor cannot be used, or a row measure needs rows of which only moments
-        were kept.
+        If the options, the concepts or the executor cannot be used, or a row measure needs rows that were not kept.
     StageError
         If the activations are missing or not finished, or a cluster is lost.
     StoreError
@@ -87,10 +86,9 @@ def select(
     executor = executor or Executor.of(MachineOptions(), options)
     job = searchlight_job(store, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
     blocks = compute_neurons(store, job, executor, progress)
-    sorted_blocks = (
-        compute_neurons(store, Ranking(job.design, job.scores, ranked), executor, progress) if ranked else []
-    )
-    rows = _joined([block.rows for block in blocks]) | _joined(sorted_blocks)
+    rows = _joined([block.rows for block in blocks])
+    if ranked:
+        rows |= _joined(compute_neurons(store, Ranking(job.design, job.scores, ranked), executor, progress))
     arrays = _arrays(blocks, lookup("selectivity.inference", INFERENCES, options.inference))
     counts = _counts(arrays, np.concatenate([block.absent for block in blocks]), options.alpha)
     _write(folder, store, concepts, options, (job, arrays, rows, counts))

@@ -1,12 +1,14 @@
-"""What a store says of itself: the schema it was written with, so that it can be opened without knowing its arrays."""
+"""The schema that a store records of itself, so that it can be opened without knowing its arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import zarr
 
+from emoscale.errors import InputError
 from emoscale.schema import Array, StoreSchema
 
 
@@ -20,15 +22,23 @@ def described(schema: StoreSchema) -> dict[str, Any]:
     }
 
 
-def stored_schema(group: zarr.Group, recorded: Mapping[str, Any]) -> StoreSchema:
+def stored_schema(path: Path, group: zarr.Group, recorded: Mapping[str, Any]) -> StoreSchema:
     """Rebuild the schema of a store.
 
     Parameters
     ----------
+    path : Path
     group : zarr.Group
     recorded : mapping
         What `described` returned when the store was written.
+
+    Raises
+    ------
+    InputError
+        If an older version wrote the store, which did not record it.
     """
+    if "data" not in recorded:
+        raise InputError(f"{path}: does not describe its arrays; run the stage that wrote it with --fresh")
     data, coordinates = (tuple(_array(group, name) for name in recorded[key]) for key in ("data", "coordinates"))
     return StoreSchema(recorded["kind"], data, coordinates, recorded["written_by"])
 

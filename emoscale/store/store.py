@@ -241,7 +241,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
     ----------
     path : Path
     schema : StoreSchema, optional
-        What the store must hold; what it says of itself if left out.
+        What the store must hold; the schema that it records if left out.
     mode : {"r", "r+"}
 
     Returns
@@ -267,7 +267,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         raise InputError(
             f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; make it anew with --fresh"
         )
-    schema = schema or stored_schema(group, provenance)
+    schema = schema or stored_schema(path, group, provenance)
     if missing := [array.name for array in schema.arrays if array.name not in group]:
         raise InputError(f"{path}: the store lacks {', '.join(missing)}; make it anew with --fresh")
     return Store(path, schema, group)

@@ -20,13 +20,13 @@ def flat_rows(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     Returns
     -------
     flat : ndarray, read-only
-        Element ``[i, k]`` is ``flat[i * step + k]``. What lies between rows is somebody else's.
+        Element ``[i, k]`` is ``flat[i * step + k]``. What lies between rows is not part of the matrix.
     step : int
 
     Raises
     ------
     TypeError
-        If the elements are of another type, such as the bits of bfloat16, which their size alone would not tell.
+        If the elements are of another type, such as the bits of bfloat16, which have the size of float16.
     """
     if values.dtype not in (np.float16, np.float32, np.float64):
         raise TypeError(f"activations must be float16, float32 or float64, not {values.dtype}")
@@ -39,7 +39,7 @@ def flat_rows(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def equal_columns(counts: NDArray[np.integer[Any]]) -> Iterator[tuple[slice | NDArray[np.intp], NDArray[Any]]]:
-    """Put the neurons together that have the same counts: all of a dense model's, those of an expert otherwise.
+    """Group the neurons that have the same counts: all of a dense model's, those of an expert otherwise.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def pack_words(
 
 
 @kernel
-def rank_words(
+def rank_words(  # ten parameters: buffers that the caller reuses, and the arrays of a `RankSummary` to fill
     words: Words,
     spare: Words,
     digits: int,

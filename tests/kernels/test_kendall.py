@@ -228,7 +228,7 @@ for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, distance
     ],
 )
 def test_vector_instructions_are_taken(processor, instructions, tmp_path):
-    # Compiled anew for the processor named: code that comes from Numba's cache cannot be looked at.
+    # Compiled again for the processor named: code that comes from Numba's cache cannot be inspected.
     with open("/proc/cpuinfo") as cpuinfo:
         if processor == "znver4" and "avx512_vpopcntdq" not in cpuinfo.read():
             pytest.skip("this processor cannot run the code")

@@ -313,7 +313,7 @@ def test_measures_of_a_neuron_do_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("kind", [numba.float32, numba.float64])
 @pytest.mark.parametrize("function", ["_add_two", "_add_present"])
 def test_the_update_compiles_to_vector_code(kind, function):
-    # Compiled anew: code that comes from Numba's cache cannot be looked at.
+    # Compiled again: code that comes from Numba's cache cannot be inspected.
     row, state = kind[::1], numba.float64[::1]
     counts = {"_add_two": (row, numba.int64), "_add_present": (numba.int64[::1],)}[function]
     compiled = numba.njit((row, *counts, state, state))(getattr(welford, function).py_func)

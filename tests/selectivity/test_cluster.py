@@ -73,7 +73,7 @@ def expected(folder):
 
 
 def by_worker(monkeypatch, inference):
-    """Let the workers compute with another function, which travels to them as it is."""
+    """Let the workers compute with another function, which is sent to them as it is."""
     permuted = lambda values, **prepared: inference(values, prepared)  # noqa: E731
     monkeypatch.setitem(MEASURES, "kendall", replace(MEASURES["kendall"], permuted=permuted))
 
@@ -93,7 +93,7 @@ class Recorder(Silent):
 def until(condition, patience=60):
     end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "waited for too long"
         time.sleep(0.02)
 
 
@@ -117,15 +117,15 @@ def test_a_running_cluster_gives_the_same_bytes(folder, expected, address):
 
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 4]) + file.read_bytes()[1:]), "is damaged"),
         (lambda file: file.unlink(), "is missing"),
     ],
 )
-def test_a_spoilt_chunk_is_named_and_nothing_is_written(folder, address, on_cluster, spoil, said):
+def test_a_damaged_chunk_is_named_and_nothing_is_written(folder, address, on_cluster, damage, said):
     file = folder.activations / "activations" / "c" / "0" / "7"
-    spoil(file)
+    damage(file)
     with pytest.raises(StoreError) as caught:
         run(folder, scheduler=address if on_cluster else None)
     (problem,) = caught.value.problems
@@ -134,7 +134,7 @@ def test_a_spoilt_chunk_is_named_and_nothing_is_written(folder, address, on_clus
     assert not folder.selectivity.exists()
 
 
-def test_ctrl_c_withdraws_the_tasks(folder, address, monkeypatch):
+def test_ctrl_c_cancels_the_tasks(folder, address, monkeypatch):
     usual = MEASURES["kendall"].permuted
     by_worker(monkeypatch, lambda values, prepared: (time.sleep(0.2), usual(values, **prepared))[1])
 
@@ -191,7 +191,7 @@ def scheduler():
 
 @pytest.fixture
 def start_worker(tmp_path):
-    """Start workers as they are on a real cluster: nobody starts them again."""
+    """Start workers as they are on a real cluster: they are not restarted."""
     started = []
 
     def call(address):
@@ -237,12 +237,12 @@ def test_killing_one_of_two_workers_changes_nothing(folder, expected, scheduler,
         until(lambda: len(list(gate.glob("*-waits"))) == 2)
         with Client(scheduler.scheduler_address, set_as_default=False) as watcher:
             pids = watcher.run(os.getpid)
-            (doomed,) = (address for address, pid in pids.items() if pid == victim.pid)
-            until(lambda: sum(key.startswith("_block") for key in watcher.has_what()[doomed]) >= 3)
+            (address,) = (where for where, pid in pids.items() if pid == victim.pid)
+            until(lambda: sum(key.startswith("_block") for key in watcher.has_what()[address]) >= 3)
             assert (gate / f"{victim.pid}-waits").exists()
             os.kill(victim.pid, signal.SIGKILL)
             victim.wait()
-            until(lambda: doomed not in watcher.has_what())
+            until(lambda: address not in watcher.has_what())
         (gate / "open").touch()
 
     with Client(scheduler.scheduler_address, set_as_default=False) as watcher:
@@ -316,7 +316,7 @@ def test_workers_may_be_gone_for_a_while(folder, expected, monkeypatch):
     assert digest(folder.selectivity) == expected
 
 
-def test_a_slow_disk_on_a_worker_is_not_waited_for_for_ever(folder, address, monkeypatch):
+def test_a_slow_disk_on_a_worker_is_an_error(folder, address, monkeypatch):
     def inference(values, prepared):
         raise TimeoutError("disk")
 
@@ -399,7 +399,7 @@ def test_what_slurm_lacks_is_named(folder, slurm, monkeypatch):
         with pytest.raises(InputError, match=r"needs dask-jobqueue; pip install 'emoscale\[cluster\]'"):
             run(folder, cluster="slurm")
     monkeypatch.setenv("PATH", str(folder.path))
-    with pytest.raises(InputError, match="there is no sbatch here"):
+    with pytest.raises(InputError, match="no sbatch"):
         run(folder, cluster="slurm")
 
 

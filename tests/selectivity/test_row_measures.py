@@ -60,7 +60,7 @@ def measure(folder, scores, **options):
 
 
 def absent_of(concepts):
-    """Where neurons are absent: some in some rows, one in a whole concept, one wherever anybody looks."""
+    """Where neurons are absent: some in some rows, one in a whole concept, one in all concepts asked for."""
     absent = np.random.default_rng(3).random((ROWS, NEURONS)) < 0.3
     absent[:, :3] = False
     absent[:, 5] |= concepts == "fear"
@@ -145,9 +145,9 @@ def test_the_searchlight_compares_means_over_rows(tmp_path, concepts, scores):
 def test_a_value_that_is_infinite_spoils_its_neuron_alone(tmp_path, concepts, scores):
     values = values_of("float32")
     expected = measure(make(tmp_path / "whole", concepts, values), scores)
-    spoilt = values.copy()
-    spoilt[np.flatnonzero(concepts == "joy")[0], 4] = np.inf
-    found = measure(make(tmp_path / "spoilt", concepts, spoilt), scores)
+    infinite = values.copy()
+    infinite[np.flatnonzero(concepts == "joy")[0], 4] = np.inf
+    found = measure(make(tmp_path / "infinite", concepts, infinite), scores)
     others = np.arange(NEURONS) != 4
     for name in ROW_MEASURES:
         np.testing.assert_array_equal(found[name][others], expected[name][others])

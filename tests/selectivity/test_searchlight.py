@@ -44,7 +44,7 @@ def expected(values, scores):
 
 
 def write_activations(path, values, chunks, rows=None, complete=True):
-    """Rows shuffled, with those of a concept nobody asks for among them."""
+    """Rows shuffled, with those of a concept that is not asked for among them."""
     folder = RunFolder(path)
     path.mkdir(exist_ok=True)
     table = [
@@ -195,7 +195,7 @@ def test_one_task_a_block_and_its_progress(folder, scores):
     progress = Recorder()
     run(folder, scores, executor=executor(block_neurons=7), progress=progress)
     assert progress.started == (NEURONS, "neurons", 0)
-    # Blocks are whole chunks of the activations: 7 neurons become 8.
+    # Blocks are complete chunks of the activations: 7 neurons become 8.
     assert sorted(progress.steps) == [5, 8, 8]
 
 
@@ -226,10 +226,10 @@ def test_a_damaged_chunk_is_named(folder, scores):
 
 
 def test_every_hole_in_the_design_is_named(tmp_path, values, scores):
-    def spoil(table):
+    def remove(table):
         return [row for row in table if row[:2] not in {("joy", "3"), ("joy", "5")} and row[0] != "fear"]
 
-    folder = write_activations(tmp_path / "run", values, (4, 4), rows=spoil)
+    folder = write_activations(tmp_path / "run", values, (4, 4), rows=remove)
     with pytest.raises(InputError) as caught:
         run(folder, scores)
     problems = caught.value.problems
@@ -241,10 +241,10 @@ def test_every_hole_in_the_design_is_named(tmp_path, values, scores):
 
 
 def test_options_that_cannot_be_used_are_refused_together(folder, scores):
-    spoilt = np.column_stack([np.full(len(CONCEPTS), 0.3), scores[:, 1]])
-    spoilt[0, 1] = np.nan
+    unusable = np.column_stack([np.full(len(CONCEPTS), 0.3), scores[:, 1]])
+    unusable[0, 1] = np.nan
     with pytest.raises(InputError) as caught:
-        run(folder, spoilt, measure="pearson")
+        run(folder, unusable, measure="pearson")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "selectivity.measure 'pearson'",
         "attribute 'arousal'",
