@@ -30,8 +30,9 @@ from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.pipeline.stage import Stage
+from emoscale.run.stores import needs_every_row
 from emoscale.selectivity.executor import Executor
-from emoscale.selectivity.row_measures import FROM_RANKS
+from emoscale.selectivity.searchlight import chosen_row_measures
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
 from emoscale.stimuli.streaming import stream_texts
@@ -176,16 +177,7 @@ class Context:
     @cached_property
     def executor(self) -> Executor:
         """Where selectivity is computed."""
-        s, machine = self.settings.selectivity, self.settings.machine
-        return Executor(
-            threads=machine.threads,
-            memory_limit=machine.memory_limit,
-            block_neurons=s.block_neurons,
-            scheduler=machine.scheduler,
-            cluster=machine.cluster,
-            workers=machine.workers,
-            backend=machine.backend,
-        )
+        return Executor.of(self.settings.machine, self.settings.selectivity)
 
     @property
     def hardware(self) -> dict[str, Any]:
@@ -298,12 +290,9 @@ class Context:
 
     def _check_rows_are_kept(self) -> None:
         e = self.settings.extraction
-        need_rows = [name for name in self.settings.selectivity.row_measures if name in FROM_RANKS]
+        need_rows = [m.name for m in chosen_row_measures(self.settings.selectivity) if m.needs_rows]
         if e.keep == "moments" and need_rows:
-            raise InputError(
-                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set "
-                "extraction.keep to activations"
-            )
+            raise needs_every_row(f"selectivity.row_measures {', '.join(need_rows)}")
         if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
             raise InputError(
                 "masks.controls activation-matched: needs every row's activations; leave it out, or set "

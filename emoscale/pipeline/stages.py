@@ -95,21 +95,8 @@ def _rows(context: Context, folder: RunFolder) -> Rows:
 def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.selectivity.select import select
 
-    s = context.settings.selectivity
-    return select(
-        folder,
-        context.concepts.scores,
-        context.concepts.names,
-        context.concepts.attributes,
-        measure=s.measure,
-        inference=s.inference,
-        permutations=s.permutations,
-        seed=s.seed,
-        row_measures=s.row_measures,
-        alpha=s.alpha,
-        executor=context.executor,
-        progress=progress,
-    )
+    options = context.settings.selectivity
+    return select(folder, context.concepts, options, executor=context.executor, progress=progress)
 
 
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:

@@ -19,6 +19,7 @@ from emoscale.commands.reproduce.narrative import opening
 from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.commands.reproduce.people import People, read_people, read_ranks
 from emoscale.commands.reproduce.released import Released
+from emoscale.concepts.loading import Concepts
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
@@ -29,7 +30,9 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import SELECTIVITY
 from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.select import select
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks, one_process
 
@@ -114,19 +117,16 @@ def _scores(context: ReproductionContext, folder: RunFolder, progress: Progress)
 
 
 def _select(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, Any]:
-    people, options = context.people, context.options
-    counts: dict[str, Any] = {"permutations": options.permutations}
+    people, given = context.people, context.options
+    counts: dict[str, Any] = {"permutations": given.permutations}
+    options = SelectivityOptions(permutations=given.permutations, seed=given.seed, alpha=_ALPHA)
     counts |= select(
         folder,
-        people.scores,
-        people.concepts,
-        people.attributes,
+        Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
+        options,
         rdms=people.rdms,
-        permutations=options.permutations,
-        seed=options.seed,
-        as_published=options.as_published,
-        alpha=_ALPHA,
-        executor=Executor(threads=options.threads),
+        as_published=given.as_published,
+        executor=Executor.of(MachineOptions(threads=given.threads), options),
         progress=progress,
     )
     store = open_finished(folder.selectivity, SELECTIVITY)
