@@ -60,7 +60,7 @@ def test_values_are_those_of_a_whole_pass(model, family):
     sites = find_sites(model)
     values, ends = runs(model, sites)
     assert torch.equal(values.nan_to_num(7), whole_passes(model, sites).nan_to_num(7))
-    assert ends == 1  # the first shows whether a site is passed more than once
+    assert ends == 1  # the first shows whether a site is called more than once
 
 
 def test_the_last_second_map_is_not_called(model):
@@ -106,7 +106,7 @@ def test_weights_that_come_for_the_pass_go_again(model):
 def test_a_module_passed_more_than_once_is_still_found(model):
     model = model("albert")
     site = find_sites(model)[0]
-    with pytest.raises(StageError, match="passed more than once"):
+    with pytest.raises(StageError, match="called more than once"):
         runs(model, [LinearInput(0, site.path, site.width)])
 
 

@@ -235,7 +235,7 @@ def test_a_layer_passed_twice_stops_the_stage(mixtral):
     layer = mixtral.model.layers[1].mlp
     once = layer.forward
     layer.forward = lambda hidden: once(once(hidden))
-    with pytest.raises(StageError, match=r"mlp\.experts is passed more than once"):
+    with pytest.raises(StageError, match=r"mlp\.experts is called more than once"):
         capture(mixtral, token_ids(), lambda values: values[:, 0])
 
 

@@ -234,7 +234,7 @@ def test_python_code_runs_only_where_the_user_trusts_it(copy_of, monkeypatch, tm
         ("package:", "is not installed"),
         ("package:emoscale/store", "no config.json"),
         ("/no/such/folder", "/no/such/folder"),
-        ("some-user/some-model", "hub"),
+        ("some-user/some-model", "the Hub failed"),
     ],
 )
 def test_no_such_model(name, words):
@@ -353,7 +353,7 @@ def test_experts_are_not_spread(copy_of):
 
 def test_prompts_are_not_tuned_on_spread_tensors(copy_of):
     outline = llama(copy_of)
-    with pytest.raises(InputError, match=r"prompts cannot be tuned so; run emoscale tune with 'layers'"):
+    with pytest.raises(InputError, match=r"cannot be tuned .* run emoscale tune with 'layers'"):
         check_split(outline, "tensors", 2, ["tune", "extract"])
     check_split(outline, "tensors", 2, ["extract", "ablate"])
     check_split(outline, "layers", 1, ["tune"])

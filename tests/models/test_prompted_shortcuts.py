@@ -66,7 +66,7 @@ def test_a_mean_over_the_row_needs_all_of_it(prompted):
 
 
 def test_a_part_of_a_model_is_not_narrowed(prompted):
-    part = replace(prompted("llama").model, parts=2)
+    part = replace(prompted("llama").model, tp_size=2)
     assert PromptedModel(part, "prefix", LENGTH, VERBALISER).narrowed == RowReader(part).narrowed == ()
 
 

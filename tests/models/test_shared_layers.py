@@ -142,7 +142,7 @@ def test_masking_one_depth_leaves_the_others(albert, kind):
 def test_a_depth_too_few_or_too_many_stops_the_stage(albert):
     sites, ids = find_sites(albert), token_ids(1, 3)
     one_more = [*sites, LinearInput(len(sites), sites[-1].path, WIDTH, sites[-1].call + 1)]
-    for wrong, message in ((one_more, "no activation seen at"), (sites[:-1], "is passed more than")):
+    for wrong, message in ((one_more, "no activation seen at"), (sites[:-1], "is called more than")):
         off = torch.zeros(WIDTH * len(wrong), dtype=torch.bool)
         with pytest.raises(StageError, match=message):
             masked_logits(albert, wrong, ids, off)

@@ -70,7 +70,13 @@ def run_masked(model, sites):
         model(input_ids=token_ids(1, 3))
 
 
-@pytest.mark.parametrize(("maps", "cases"), [(SECOND_MAPS, FEED_FORWARDS), (ATTENTION_MAPS, ATTENTIONS)])
+@pytest.mark.parametrize(
+    ("maps", "cases"),
+    [
+        (SECOND_MAPS, [*FEED_FORWARDS, ("albert", "ffn"), ("jamba", "ffn")]),
+        (ATTENTION_MAPS, [*ATTENTIONS, ("albert", "attention")]),
+    ],
+)
 def test_every_known_second_map_is_of_a_tested_family(model, maps, cases):
     known = [find_sites(model(family), site)[0].path for family, site in cases]
     assert all(any(path.endswith(f".{second}") for path in known) for second in maps)
@@ -199,7 +205,7 @@ def test_of_a_model_that_sees_too_the_language_blocks_are_read():
 
 @pytest.mark.parametrize("family", ["bert", "opt", "llama"])
 def test_a_stack_of_a_model_with_one_is_refused(model, family):
-    with pytest.raises(InputError, match=r"has no encoder beside a decoder; leave 'decoder' out of it"):
+    with pytest.raises(InputError, match=r"has no encoder beside a decoder; remove 'decoder'"):
         find_sites(model(family), "decoder")
 
 
@@ -227,7 +233,7 @@ ALBERT_SITE = "albert.encoder.albert_layer_groups.{layer}.albert_layers.0.ffn_ou
 def test_a_site_passed_more_often_than_it_has_layers_stops_the_stage(model, touch):
     """A path given by hand is one layer a module; ALBERT passes it at every depth."""
     albert = model("albert")
-    with pytest.raises(StageError, match=r"ffn_output is passed more than once"):
+    with pytest.raises(StageError, match=r"ffn_output is called more than once"):
         touch(albert, find_sites(albert, ALBERT_SITE))
     assert not hooks_of(albert)
 

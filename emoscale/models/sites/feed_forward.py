@@ -13,7 +13,7 @@ from torch import nn
 
 from emoscale.models.sites.blocks import first_match, hidden_size, stacks
 from emoscale.models.sites.experts import RoutedExperts, expert_shape
-from emoscale.models.sites.linear_inputs import LinearInput, map_shape
+from emoscale.models.sites.linear_inputs import LinearInput, is_of_attention, map_shape
 from emoscale.models.sites.site import Site
 
 SECOND_MAPS = {
@@ -93,5 +93,5 @@ def _candidates(modules: Mapping[str, nn.Module], block: str, hidden: int) -> li
         if outputs == hidden
         and inner != hidden
         and {inner, 2 * inner} & inner_sizes
-        and not any(word in path.removeprefix(inside).lower() for word in ("attn", "attention"))
+        and not is_of_attention(path.removeprefix(inside))
     ]

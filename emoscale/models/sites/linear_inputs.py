@@ -48,6 +48,11 @@ class LinearInput(Site):
         return model.get_submodule(self.path).register_forward_hook(hook).remove
 
 
+def is_of_attention(path: str) -> bool:
+    """Whether a module belongs to attention, by its path."""
+    return any(word in path.lower() for word in ("attn", "attention"))
+
+
 def map_shape(module: nn.Module | None) -> tuple[int, int]:
     """Return the number of inputs and of outputs of a linear map; (0, 0) if the module is not one."""
     if isinstance(module, nn.Linear):

@@ -14,7 +14,7 @@ from emoscale.models.sites.blocks import STACKS, block_of
 from emoscale.models.sites.by_path import find_by_path, possible_paths
 from emoscale.models.sites.experts import expert_shape
 from emoscale.models.sites.feed_forward import find_feed_forward
-from emoscale.models.sites.linear_inputs import map_shape
+from emoscale.models.sites.linear_inputs import is_of_attention, map_shape
 from emoscale.models.sites.residual import find_residual
 from emoscale.models.sites.site import Site
 
@@ -130,14 +130,15 @@ def _maps_besides(model: nn.Module, sites: Sequence[Site]) -> Iterator[str]:
     besides: dict[str, None] = {}
     for site in sites:
         block = block_of(site.path)
-        if block is None or not (map_shape(modules[site.path])[0] or site.experts):
+        is_map = map_shape(modules[site.path])[0] or site.experts
+        if block is None or not is_map or is_of_attention(site.path):
             continue
         inside = f"{block[0]}.{block[1]}."
         # Experts are given as one module; a shared expert is a feed-forward of its own beside it.
         same = ".down_proj" if site.experts else f".{'.'.join(site.path.removeprefix(inside).split('.')[-2:])}"
         for path, module in modules.items():
             is_similar = expert_shape(module)[0] or (map_shape(module)[0] and path.endswith(same))
-            if path.startswith(inside) and path not in read and is_similar and "attention" not in path:
+            if path.startswith(inside) and path not in read and is_similar and not is_of_attention(path):
                 besides[path.replace(f"{block[0]}.{block[1]}.", f"{block[0]}.{{layer}}.", 1)] = None
     if besides:
         yield f"similar maps that are not read: {', '.join(besides)}; set model.site to one of them to read it"

@@ -146,10 +146,9 @@ class Site(ABC):
 
     def other_shape(self, shape: Sequence[int], batch: tuple[int, int | None], model: str) -> StageError:
         """Say that a module has other rows or tokens than the batch."""
-        rows, tokens = batch
-        of = "" if tokens is None else f" of {tokens} tokens"
+        here, given = (" x ".join("?" if size is None else str(size) for size in sizes) for sizes in (shape, batch))
         return StageError(
-            f"{model}: {self.path} has values of shape {tuple(shape)} where the batch has {rows} rows{of}: the model "
+            f"{model}: {self.path} has {here} values of a unit where the batch has {given} (rows x tokens): the model "
             "pads, shortens, flattens or swaps rows inside; set another model.site, or use rows of a length that it "
             "leaves unchanged"
         )
