@@ -49,7 +49,9 @@ from emoscale.ablation.budget import find_budget, one_pass, shared_maps
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import passes, scored
-from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
@@ -117,7 +119,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
     if name == "roberta":
         path, length, layout = str(folder / name), 100, "mask-first"
         save_roberta(Path(path))
-    language_model = load_model(outline_model(path), device=options.device)
+    language_model = load_model(outline_model(ModelOptions(path)), device=options.device)
     model = PromptedModel(language_model, layout, length, WORDS)
     texts, masks = (given or usual for given, usual in zip((options.texts, options.masks), DEFAULTS[name], strict=True))
     table = load_texts("goemotions", path=options.goemotions)
@@ -138,7 +140,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
 
 def save_roberta(folder: Path) -> None:
     """Save a random model of RoBERTa-base's shape with MiniLM's tokenizer."""
-    tokenizer = outline_model(MINILM).tokenizer
+    tokenizer = outline_model(ModelOptions(MINILM)).tokenizer
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=50265, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=514, type_vocab_size=1

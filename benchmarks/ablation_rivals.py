@@ -83,7 +83,7 @@ def hook(work: Any, model: torch.nn.Module, off: Tensor) -> list[Any]:
     handles, start = [], 0
     for site in work.model.model.outline.sites:
         keep = (~off[start : start + site.width]).float().to(work.model.model.device)
-        module = model.get_submodule(site.module)
+        module = model.get_submodule(site.path)
         handles.append(module.register_forward_pre_hook(lambda _, args, keep=keep: (args[0] * keep,)))
         start += site.width
     return handles

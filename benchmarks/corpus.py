@@ -27,7 +27,9 @@ import pyarrow.parquet
 from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction.rows import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
-from emoscale.models.loading import LanguageModel, outline_model
+from emoscale.models.loading import LanguageModel
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.stimuli.streaming import stream_texts
 from emoscale.system.progress import Silent
 
@@ -90,7 +92,7 @@ def measure(file: Path) -> dict[str, Any]:
 
 def tokenise(file: Path) -> dict[str, Any]:
     """Make the store of token ids; return the seconds it took, its tokens, and the most memory."""
-    model = LanguageModel(outline_model(MODEL), None)
+    model = LanguageModel(outline_model(ModelOptions(MODEL)), None)
     start = time.perf_counter()
     texts = stream_texts("file", path=str(file), split="all")
     store = file.with_suffix(".zarr")

@@ -29,7 +29,7 @@ def hooks(model: LanguageModel) -> Read:
         seen.append(mean_over_text(args[0], attention_now[0]))
 
     for site in model.outline.sites:
-        model.module.get_submodule(site.module).register_forward_pre_hook(keep)
+        model.module.get_submodule(site.path).register_forward_pre_hook(keep)
     body = model.module.base_model
 
     def read(ids: Tensor, attention: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ from emoscale.extraction.batches import batches_of, pad
 from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
 from emoscale.models.forward import run_body
-from emoscale.models.loading import LanguageModel, load_model, outline_model
+from emoscale.models.loading import LanguageModel, load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store
@@ -43,7 +45,7 @@ Ids = list[NDArray[np.int32]]
 
 def save(job: Job) -> dict[str, Any]:
     """Save a random model of RoBERTa-base's shape with another model's tokenizer."""
-    tokenizer = outline_model(job.model).tokenizer
+    tokenizer = outline_model(ModelOptions(job.model)).tokenizer
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=len(tokenizer),
@@ -189,7 +191,7 @@ def collected(
 def prepare(job: Job) -> tuple[LanguageModel, Ids]:
     """Load the model, run it once, and tokenise the texts."""
     torch.set_num_threads(cores())
-    model = load_model(outline_model(job.model))
+    model = load_model(outline_model(ModelOptions(job.model)))
     texts = json.loads(Path(job.texts).read_text(encoding="utf-8"))
     ids: Ids = []
     for piece in pieces(texts * job.copies):

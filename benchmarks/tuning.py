@@ -39,7 +39,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts.loading import load_concepts
-from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompted import Batch, PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
 from emoscale.stimuli.texts import load_texts
@@ -65,7 +67,7 @@ def main() -> None:
     settings: dict[str, Any] = {"prompts": 54, "timed": 4, "steps": 2, "device": "cpu", "goemotions": ""}
     options = arguments(__doc__ or "", **settings)
     torch.set_num_threads(cores())
-    outline = outline_model(MINILM)
+    outline = outline_model(ModelOptions(MINILM))
     model = PromptedModel(load_model(outline, device=torch.device(options.device)), "prefix", PROMPT_LENGTH, [])
     texts, source = texts_of(options.goemotions)
     tokens = encode_texts(outline, texts["text"].tolist(), STUDY_TOKENS - model.row_tokens([]))

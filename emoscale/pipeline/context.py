@@ -17,18 +17,11 @@ from emoscale.extraction.reading import OF_CONCEPT
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
 from emoscale.models.forward import check_padding
-from emoscale.models.loading import (
-    LanguageModel,
-    ModelOutline,
-    check_split,
-    encode_texts,
-    load_model,
-    outline_model,
-    weights_sha256,
-)
+from emoscale.models.identity import tokenizer_sha256, weights_sha256
+from emoscale.models.loading import LanguageModel, check_split, load_model
+from emoscale.models.outline import ModelOutline, encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import verbaliser_tokens
-from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
 from emoscale.selectivity.executor import Executor
@@ -131,8 +124,7 @@ class Context:
     @cached_property
     def outline(self) -> ModelOutline:
         """The model without its weights."""
-        m = self.settings.model
-        return outline_model(m.name, revision=m.revision, site=m.site, trust_remote_code=m.trust_remote_code)
+        return outline_model(self.settings.model)
 
     @property
     def extraction_options(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -140,3 +140,9 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """Return one SHA-256 for several files of a folder: that of their sorted names and hashes."""
+    lines = "".join(f"{file.name} {sha256(file)}\n" for file in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -19,10 +19,10 @@ from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
-from emoscale.models.hooks import attention_for_training
 from emoscale.models.packing import pack
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
+from emoscale.models.training_attention import attention_for_training
 from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import precision

@@ -10,7 +10,9 @@ from tiny_run import NEURONS
 
 from emoscale.commands.steer import steer
 from emoscale.concepts.loading import load_concepts
-from emoscale.models.loading import load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 
 TEXT = "my friend was full of"
 QUIET = Console(quiet=True)
@@ -33,10 +35,10 @@ def selective(folder, attribute, k):
 @torch.no_grad()
 def plain_probabilities(folder, neurons, factor):
     """Of every concept's name after the text, with the columns of some neurons multiplied."""
-    model = load_model(outline_model(str(folder)))
+    model = load_model(outline_model(ModelOptions(str(folder))))
     for neuron in neurons:
         site = model.outline.sites[neuron // 24]
-        model.module.get_submodule(site.module).weight[neuron % 24] *= factor
+        model.module.get_submodule(site.path).weight[neuron % 24] *= factor
     tokenizer, found = model.outline.tokenizer, {}
     start = len(tokenizer(TEXT)["input_ids"])
     for name in load_concepts("emotions", None, None).names:

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
 from emoscale.models import hooks
-from emoscale.models.loading import encode_texts
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompted import PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from emoscale.models.loading import encode_texts
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts, load_prompts, prompt_file
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
