@@ -39,6 +39,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts.loading import load_concepts
+from emoscale.concepts.options import ConceptOptions
 from emoscale.models.loading import encode_texts, load_model, outline_model
 from emoscale.models.prompted import Batch, PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
@@ -69,7 +70,7 @@ def main() -> None:
     model = PromptedModel(load_model(outline, device=torch.device(options.device)), "prefix", PROMPT_LENGTH, [])
     texts, source = texts_of(options.goemotions)
     tokens = encode_texts(outline, texts["text"].tolist(), STUDY_TOKENS - model.row_tokens([]))
-    names = load_concepts().names
+    names = load_concepts(ConceptOptions()).names
     seeds = range(1, 1 + -(-options.prompts // len(names)))
     prompts = [beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds)[: options.prompts]]
     numbers = {

@@ -57,8 +57,7 @@ class Context:
     @cached_property
     def concepts(self) -> Concepts:
         """Concepts, attribute scores, people's dissimilarities."""
-        chosen = self.settings.concepts
-        return load_concepts(chosen.attributes, chosen.dissimilarity, chosen.names)
+        return load_concepts(self.settings.concepts)
 
     @cached_property
     def texts(self) -> pd.DataFrame:
