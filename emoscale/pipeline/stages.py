@@ -23,24 +23,18 @@ from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES, ChoiceTask
 from emoscale.tasks.soft_prompt import PromptTask
 from emoscale.tasks.task import Task
 from emoscale.tasks.yes_no import WORD_TEMPLATES, WordsTask
-from emoscale.tuning.training import Schedule
 from emoscale.tuning.tune import tune
 
 Counts = dict[str, Any]
 
 
 def _tune(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    t = context.settings.tuning
-    schedule = Schedule(
-        t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.tokens_per_pass, t.precision, t.patience
-    )
     return tune(
         folder,
         context.prompted,
         context.tokens,
         context.prompt_texts,
-        schedule=schedule,
-        prompts_per_group=t.prompts_per_group,
+        context.settings.tuning,
         ranks=context.ranks,
         progress=progress,
     )
