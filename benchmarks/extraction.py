@@ -38,6 +38,7 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_name
 
 from benchmarks.common import arguments, tell
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
 
@@ -188,7 +189,7 @@ def texts_of(goemotions: str, count: int) -> tuple[list[str], str]:
     """Return so many texts, and whose they are."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
-    table = load_texts(source, path=str(folder) if source == "goemotions" else None)
+    table = load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None))
     texts = table.loc[table["split"] == "train", "text"].tolist()
     return (texts * -(-count // len(texts)))[:count], source
 

