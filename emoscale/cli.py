@@ -21,7 +21,7 @@ from emoscale.pipeline import runner
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
-from emoscale.system.preemption import TOLD, end_on_sigterm
+from emoscale.system.preemption import STOPPED, end_on_sigterm
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
 # a run with nothing left to do answer at once.
@@ -346,4 +346,4 @@ def _refused(error: OSError) -> str:
 def _leave_hastily() -> None:
     release_all()
     if runner.is_rank_0() and not _failed:
-        os.write(sys.stderr.fileno(), f"emoscale: {TOLD}\n".encode())
+        os.write(sys.stderr.fileno(), f"emoscale: {STOPPED}\n".encode())
