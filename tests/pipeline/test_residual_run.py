@@ -24,9 +24,9 @@ def hidden_states(folder, concept, template):
 
 def test_residual_units_are_extracted_selected_masked_and_ablated(cli, world, tiny_folder):
     config = world.write(
-        model={"name": str(tiny_folder("bert")), "site": "residual"},
+        model={"name": str(tiny_folder("bert-encoder")), "site": "residual"},
         extraction={"rows": "templates", "templates": TEMPLATES, "read": "last"},
-        masks={"k": [4], "draws": 2},
+        masks={"k": [4, 12], "draws": 2},
     )
     answer = cli("run", config, "--out", world.out)
     assert (answer.code, answer.err) == (0, "")
@@ -37,10 +37,10 @@ def test_residual_units_are_extracted_selected_masked_and_ablated(cli, world, ti
     assert store.read("layer").tolist() == [0] * HIDDEN + [1] * HIDDEN
     assert values.shape == (len(CONCEPTS) * len(TEMPLATES), LAYERS * HIDDEN)
     for row, concept, template in zip(values, store.read("concept"), store.read("replicate"), strict=True):
-        expected = hidden_states(tiny_folder("bert"), str(concept), str(template))
+        expected = hidden_states(tiny_folder("bert-encoder"), str(concept), str(template))
         np.testing.assert_allclose(row, expected, rtol=0, atol=1e-5)
     bits = np.unpackbits(open_store(folder.masks, MASKS).read("bits"), axis=1)[:, : LAYERS * HIDDEN]
-    assert set(bits.sum(axis=1)) == {0, 4}
+    assert set(bits.sum(axis=1)) == {0, 4, 12}
     table = pd.read_parquet(world.out / "ablation.parquet")
     assert table["mask"].nunique() == len(bits)
     correct = table.groupby("mask")["correct"].sum()
