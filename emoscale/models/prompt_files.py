@@ -38,7 +38,7 @@ class TunedPrompts:
     epochs: Tensor
 
     def save(self, file: Path) -> None:
-        """Write to a safetensors file, whole or not at all."""
+        """Write to a safetensors file, completely or not at all."""
         with replacing(file) as unfinished:
             save_file({name: value.contiguous() for name, value in vars(self).items()}, unfinished)
 
