@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import pytest
+import tiny_families
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
@@ -132,6 +133,17 @@ def test_several_files_have_one_hash_that_depends_on_their_names(tmp_path):
     hashes = {weights_sha256(folder(names)) for names in (("x", "y"), ("y", "x"), ("x", "z"))}
     assert len(hashes) == 3
     assert weights_sha256(tmp_path / "x-y") in hashes
+    files = sorted((tmp_path / "x-y").iterdir())
+    lines = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+    assert weights_sha256(tmp_path / "x-y") == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_blocks_without_units_are_noted_in_the_outline(copy_of):
+    folder = copy_of("bert")
+    assert outline_model(ModelOptions(str(folder))).notes == ()
+    tiny_families.make("jamba").save_pretrained(folder)
+    (note,) = outline_model(ModelOptions(str(folder), site="model.layers.{layer}.feed_forward.down_proj")).notes
+    assert note.endswith("without: 1, 3")
 
 
 def inputs_of(folder, **model):
