@@ -56,12 +56,12 @@ def test_malformed_set(refused, world):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("/no/such/folder", "/no/such/folder is no folder; give a folder that save_pretrained wrote"),
-        ("nobody/nothing", "no such folder, and not to be had from the hub (LocalEntryNotFoundError); give a local"),
-        ("nothing", "no such folder, and not to be had from the hub (LocalEntryNotFoundError); give a local"),
+        ("/no/such/folder", "/no/such/folder is not a folder; set a folder that save_pretrained wrote"),
+        ("nobody/nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
+        ("nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
         ("package:nonesuch/model", "package nonesuch is not installed; pip install it"),
         ("package:nonesuch.inner/model", "package nonesuch.inner is not installed; pip install it"),
-        ("package:yaml/model", "yaml/model is no folder; give a folder that save_pretrained wrote"),
+        ("package:yaml/model", "yaml/model is not a folder; set a folder that save_pretrained wrote"),
     ],
 )
 def test_no_such_model(refused, name, said):
@@ -86,7 +86,7 @@ def test_weights_that_are_cut_short(refused, model):
     file = model / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     (told,) = refused(model={"name": str(model)})
-    assert told.startswith(f"{file}: not a whole safetensors file (")
+    assert told.startswith(f"{file}: incomplete safetensors file (")
 
 
 def test_weights_of_another_model(refused, model, tiny_folder):
@@ -99,7 +99,7 @@ def test_weights_of_another_model(refused, model, tiny_folder):
     ("name", "content", "said"),
     [
         ("model.safetensors", None, "no safetensors weights; convert them (pickled weights are not loaded)"),
-        ("config.json", "{", "is not a valid JSON file.); give another"),
+        ("config.json", "{", "is not a valid JSON file.); set another"),
         ("tokenizer.json", "{", "transformers cannot read"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_model_without_its_tokenizer(refused, model):
 
 def test_no_such_site(refused):
     (told,) = refused(model={"site": "layers.{layer}.mlp"})
-    assert told.startswith("model.site 'layers.{layer}.mlp': no feed-forward found in BertModel; name its second map")
+    assert told.startswith("model.site 'layers.{layer}.mlp': no kind of unit, nor a linear map of BertModel")
     assert "encoder.layer.{layer}.output.dense" in told
 
 

@@ -33,7 +33,7 @@ def make_reader(module):
         first_position=0,
         takes_positions="position_ids" in inspect.signature(module.base_model.forward).parameters,
     )
-    return RowReader(SimpleNamespace(module=module, outline=outline, device=torch.device("cpu"), parts=1))
+    return RowReader(SimpleNamespace(module=module, outline=outline, device=torch.device("cpu"), tp_size=1))
 
 
 def plainly(module, continuations, texts=TEXTS):
