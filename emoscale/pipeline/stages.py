@@ -140,14 +140,11 @@ TASKS: dict[str, Callable[[Context, RunFolder], Task]] = {
 
 
 def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    c = context.concepts
     done = analyze(
         folder,
-        c.scores,
-        c.names,
-        c.attributes,
-        c.dissimilarity,
+        context.concepts,
         alpha=context.settings.selectivity.alpha,
+        exchangeable=[kind for kind, words in CONTROL_WORDS.items() if words.exchangeable],
         progress=progress,
     )
     return {"tables": len(done["tables"])}

@@ -15,12 +15,13 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.analysis.analyze import analyze
 from emoscale.commands.reproduce import released
-from emoscale.commands.reproduce.accuracies import ablation_table, prompt_table
+from emoscale.commands.reproduce.accuracies import CONTROL, ablation_table, prompt_table
 from emoscale.commands.reproduce.activations import read_activations, write_activations
 from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_results, compare_scores
 from emoscale.commands.reproduce.narrative import opening
 from emoscale.commands.reproduce.people import People, read_people, read_ranks
 from emoscale.commands.reproduce.released import Released, released_files
+from emoscale.concepts.loading import Concepts
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
@@ -221,13 +222,11 @@ def _select(
 def _analyze(people: People, folder: RunFolder, progress: Progress) -> dict[str, int]:
     done = analyze(
         folder,
-        people.scores,
-        people.concepts,
-        people.attributes,
-        people.dissimilarity,
+        Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
+        alpha=_ALPHA,
         rdms=people.rdms,
         participants=people.participants,
-        alpha=_ALPHA,
+        exchangeable=[CONTROL],
         progress=progress,
     )
     comparison = compare_results(folder)

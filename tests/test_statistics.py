@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscale.analysis.significance import correlation_interval, mean_tests, q_values
+from emoscale.statistics import (
+    column_correlations,
+    correlation,
+    correlation_interval,
+    fisher_z,
+    mean_tests,
+    published_q,
+    row_correlations,
+)
 
 
 def _tests_of(groups):
@@ -50,7 +58,7 @@ def test_q_is_p_times_tests_over_rank(p):
         else value * len(tested) / (sum(v < value for v in tested) + (sum(v == value for v in tested) + 1) / 2)
         for value in p
     ]
-    np.testing.assert_allclose(q_values(p), expected)
+    np.testing.assert_allclose(published_q(p), expected)
 
 
 def test_intervals_of_correlations_agree_with_scipy():
@@ -69,3 +77,34 @@ def test_correlations_without_an_interval():
         low, high = correlation_interval([0.5, 1.0, -1.0, np.nan, 0.5], [3, 10, 10, 10, 0])
     assert np.isnan(low).all()
     assert np.isnan(high).all()
+
+
+def test_all_ways_to_correlate_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
+    expected = [[stats.pearsonr(x[:, a], y[:, b]).statistic for b in range(2)] for a in range(3)]
+    np.testing.assert_allclose(column_correlations(x, y), expected)
+    np.testing.assert_allclose(column_correlations(np.stack([x, -x]), y), [expected, -np.array(expected)])
+    for b in range(2):
+        np.testing.assert_allclose(row_correlations(x.T, y[:, b]), np.array(expected)[:, b])
+        assert correlation(x[:, 0], y[:, b]) == pytest.approx(expected[0][b])
+
+
+def test_what_cannot_be_correlated_is_nan_without_a_warning():
+    x, flat = np.array([[0.1, 0.2, 0.4]]), np.full((1, 3), 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(row_correlations(flat, x[0])).all()
+        assert np.isnan(row_correlations(x, flat[0])).all()
+        assert np.isnan(row_correlations(x[:, :2], x[0, :2])).all()
+        assert np.isnan(column_correlations(flat.T, x.T)).all()
+        assert np.isnan(column_correlations(x[:, :2].T, x[:, :2].T)).all()
+        assert np.isnan(correlation(flat[0], x[0]))
+        assert np.isnan(correlation(x[0, :2], x[0, :2]))
+
+
+def test_a_perfect_correlation_has_no_z():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z = fisher_z([0.5, 1.0, -1.0, 1 - 1e-15, np.nan])
+    np.testing.assert_allclose(z, [np.arctanh(0.5), *[np.nan] * 4])
