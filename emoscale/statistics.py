@@ -187,7 +187,7 @@ def row_correlations(rows: Floats, values: Floats) -> Floats:
         y = rows - rows.mean(axis=1, keepdims=True)
         norms = np.linalg.norm(y, axis=1) * np.linalg.norm(x)
         r = np.divide(y @ x, norms, out=r, where=norms > _NO_SPREAD)
-    return np.clip(r, -1, 1)
+    return np.asarray(np.clip(r, -1, 1))
 
 
 def column_correlations(x: Floats, y: Floats) -> Floats:

@@ -13,10 +13,11 @@ from emoscale.analysis.humans import concept_correlations, importance, importanc
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_finished, require
 from emoscale.schema import SELECTIVITY
 from emoscale.statistics import Floats
-from emoscale.store import Store, open_store
-from emoscale_kernels.pairs import decimal_distances
+from emoscale.store import Store
+from emoscale_kernels import decimal_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +70,7 @@ class AnalysisInputs:
     @cached_property
     def accuracies(self) -> pd.DataFrame:
         """The ablation table in order of concepts, replicates and masks, with ``accuracy``."""
-        path, concepts = self.folder.ablation_table, self.concepts
-        if not path.is_file():
-            raise StageError(f"{path}: not there; run ablate first")
+        path, concepts = require(self.folder.ablation_table, "ablate"), self.concepts
         table = pd.read_parquet(path)
         unknown = {
             "concepts": set(table["concept"]) - set(concepts.names),
@@ -132,7 +131,7 @@ class AnalysisInputs:
     @cached_property
     def selectivity(self) -> Store:
         """The store of tau, p, q and rank."""
-        return open_store(self.folder.selectivity, SELECTIVITY)
+        return open_finished(self.folder.selectivity, SELECTIVITY)
 
     @cached_property
     def q(self) -> Floats:

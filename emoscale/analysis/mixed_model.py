@@ -72,8 +72,8 @@ def mixed_model(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame
 
     Attributes are no random effect here: the residuals of different concepts count as independent, though all concepts
     meet the same masks, and one that happens to hurt does so in every concept. So the interval speaks of other concepts
-    with these masks, not of other attributes or masks, for which `emoscale.analysis.humans.mean_drop_correlation` is the
-    test.
+    with these masks, not of other attributes or masks, for which
+    `emoscale.analysis.humans.mean_drop_correlation` is the test.
     """
     drops = mean_drops(paired)
     tau = importances.set_index("attribute")["tau"].reindex(drops.columns.astype(str)).to_numpy(np.float64)

@@ -140,9 +140,7 @@ def test_concepts_are_matched_by_name_and_each_size_is_drawn_alike():
     order = np.random.default_rng(1).permutation(9)
     paired = pairs_of({10: drops, 20: drops}, CONCEPTS, ATTRIBUTES)
     straight = specificity_summary(paired, Concepts(CONCEPTS, ATTRIBUTES, scores, None))
-    shuffled = specificity_summary(
-        paired, Concepts([CONCEPTS[i] for i in order], ATTRIBUTES, scores[order], None)
-    )
+    shuffled = specificity_summary(paired, Concepts([CONCEPTS[i] for i in order], ATTRIBUTES, scores[order], None))
     pd.testing.assert_frame_equal(straight, shuffled)
     columns = ["own", "other", "difference", "p", "ci_low", "ci_high"]
     assert straight.loc[0, columns].tolist() == pytest.approx(straight.loc[1, columns].tolist())

@@ -1,6 +1,5 @@
 import pandas as pd
 import pytest
-
 from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
 
 NAN = float("nan")

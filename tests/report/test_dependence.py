@@ -1,6 +1,5 @@
 import pandas as pd
 import pytest
-
 from emoscale.report.dependence import controls_verdict, dose_verdict, sizes_verdict
 
 NAN = float("nan")

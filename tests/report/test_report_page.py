@@ -7,13 +7,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from emoscale.report.limits import EDITS, limits_told
+from emoscale.report.reading import read_findings, shown_size
 from synthetic_run import make_run
 
 from emoscale.analysis.analyze import analyze
 from emoscale.errors import StageError
 from emoscale.report.figures import FIGURES
-from emoscale.report.limits import EDITS, limits_told
-from emoscale.report.reading import read_findings, shown_size
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY

@@ -1,5 +1,4 @@
 import pandas as pd
-
 from emoscale.report.specificity import specificity_elsewhere, specificity_verdict
 
 NAN = float("nan")
