@@ -48,13 +48,17 @@ def write_report(folder: RunFolder, study: Study, *, progress: Progress) -> dict
         study=study,
         findings=findings,
         figures=[_shown(figure) for figure in figures],
-        outputs={path: meaning for path, meaning in study.outputs.items() if (folder.path / path).exists()},
+        outputs={path: meaning for path, meaning in study.outputs.items() if _is_shown(folder, path)},
         made_with=_made_with(folder.manifest()),
         **_text(findings),
         **_tables(findings),
     )
     write_text(folder.report, page)
     return {"figures": [figure.name for figure in figures], "k": findings.k}
+
+
+def _is_shown(folder: RunFolder, path: str) -> bool:
+    return folder.path / path != folder.report and (folder.path / path).exists()
 
 
 def _text(findings: Findings) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import pandas as pd
 import pytest
-from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
+from control_words import CONTROLS
+
+from emoscale.report.people_text import agreement_by_control, agreement_text, mixed_model_text
 
 NAN = float("nan")
 
@@ -13,7 +15,7 @@ OVER = pd.Series({"r": 0.53, "ci_low": 0.0, "ci_high": 0.83, "p": 0.01, "attribu
 
 
 def test_agreement_with_people():
-    told = human_verdict(within(0.4736, 0.42, 0.52), OVER)
+    told = agreement_text(within(0.4736, 0.42, 0.52), OVER)
     assert told.startswith(
         "The more an attribute matters in people’s own space of these concepts, the more the model lost"
     )
@@ -26,32 +28,32 @@ def test_agreement_with_people():
 
 def test_agreement_that_the_attributes_alone_leave_open():
     for p in (0.2, NAN):
-        told = human_verdict(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
+        told = agreement_text(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
         assert "they leave it open" in told
         assert "can be chance" in told
 
 
 def test_no_agreement_with_people():
-    told = human_verdict(within(0.05, -0.1, 0.2), OVER)
+    told = agreement_text(within(0.05, -0.1, 0.2), OVER)
     assert "did not predict" in told
     assert "nor do they rule it out" in told
 
 
 def test_the_opposite_of_agreement_with_people():
-    told = human_verdict(within(-0.3, -0.4, -0.2), OVER)
+    told = agreement_text(within(-0.3, -0.4, -0.2), OVER)
     assert "the less the model lost" in told
     assert "opposite of agreement" in told
 
 
 def test_agreement_that_cannot_be_tested():
-    told = human_verdict(within(NAN, NAN, NAN).replace({27: 0}), OVER)
+    told = agreement_text(within(NAN, NAN, NAN).replace({27: 0}), OVER)
     assert "could not be tested" in told
     assert "0 concepts" in told
 
 
 def mixed(slope, low, high, random="intercept and slope", converged=True):
     values = {"slope": slope, "ci_low": low, "ci_high": high, "z": 3.2, "p": 0.0014, "concepts": 27, "attributes": 14}
-    return mixed_verdict(pd.Series(values | {"random": random, "converged": converged}))
+    return mixed_model_text(pd.Series(values | {"random": random, "converged": converged}))
 
 
 @pytest.mark.parametrize(
@@ -90,11 +92,11 @@ def test_a_mixed_model_that_was_hard_to_fit():
 
 
 def test_agreement_by_control():
-    rows = [("uniform", 0.47, 0.42, 0.52), ("layer-matched", 0.1, -0.1, 0.3)]
+    rows = [("random", 0.47, 0.42, 0.52), ("random-by-layer", 0.1, -0.1, 0.3)]
     table = pd.DataFrame(rows, columns=["control", "mean_r", "ci_low", "ci_high"])
-    assert agreement_by_control(table) == (
+    assert agreement_by_control(table, CONTROLS) == (
         "The conclusion about people depends on the kind of control: the mean correlation is .47 [.42, .52] against "
         "random neurons and .10 [−.10, .30] against random neurons of the same layers."
     )
-    assert "does not depend on the kind" in agreement_by_control(table.assign(ci_low=0.05))
-    assert agreement_by_control(table[:1]) == ""
+    assert "does not depend on the kind" in agreement_by_control(table.assign(ci_low=0.05), CONTROLS)
+    assert agreement_by_control(table[:1], CONTROLS) == ""
