@@ -7,7 +7,7 @@ import pytest
 from emoscale.analysis.analyze import analyze
 from emoscale.analysis.tables import TABLES, table
 from emoscale.concepts.loading import Concepts
-from emoscale.errors import InputError, StageError
+from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
@@ -245,8 +245,8 @@ def test_missing_or_foreign_input(folder):
     with pytest.raises(StageError, match="other attributes"):
         analyze(folder, Concepts(CONCEPTS, [*ATTRIBUTES, "novelty"], SCORES, None), alpha=0.01, progress=Silent())
     folder.selectivity.rename(folder.path / "elsewhere")
-    with pytest.raises(InputError):
+    with pytest.raises(StageError, match=r"selectivity\.zarr.*select"):
         analyzed(folder)
     folder.ablation_table.unlink()
-    with pytest.raises(StageError, match="run ablate first"):
+    with pytest.raises(StageError, match=r"ablation\.parquet.*ablate"):
         analyzed(folder)

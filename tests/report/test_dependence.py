@@ -72,18 +72,18 @@ def doses(*slopes):
     ],
 )
 def test_the_drop_by_dose(slope, low, high, words):
-    told = dose_text(doses(("", slope, low, high), ("a", 0.1, 0.05, 0.15), ("b", -0.1, -0.2, -0.05), ("c", 0, -1, 1)))
-    assert told[0].startswith("Over 3 sizes of masks, ")
-    assert words in told[0]
-    assert "t(26) = 2.35, p = .012, d = .45" in told[0]
-    assert ("includes zero" in told[0]) == (low < 0 < high)
-    assert told[1].startswith(
+    text = dose_text(doses(("", slope, low, high), ("a", 0.1, 0.05, 0.15), ("b", -0.1, -0.2, -0.05), ("c", 0, -1, 1)))
+    assert text[0].startswith("Over 3 sizes of masks, ")
+    assert words in text[0]
+    assert "t(26) = 2.35, p = .012, d = .45" in text[0]
+    assert ("includes zero" in text[0]) == (low < 0 < high)
+    assert text[1].startswith(
         "Taken one by one, it grows for 1 of 3 attributes (a) and shrinks for 1 of 3 attributes (b)."
     )
 
 
 def test_a_dose_response_of_no_attribute_and_one_that_cannot_be_tested():
-    told = dose_text(doses(("", 0.01, -1, 1), ("a", 0, -1, 1), ("b", 0, NAN, NAN)))
-    assert told[1].startswith("Taken one by one, it neither grows nor shrinks clearly for any attribute.")
+    text = dose_text(doses(("", 0.01, -1, 1), ("a", 0, -1, 1), ("b", 0, NAN, NAN)))
+    assert text[1].startswith("Taken one by one, it neither grows nor shrinks clearly for any attribute.")
     assert "do not vary enough" in dose_text(doses(("", 0.01, NAN, NAN)))[0]
     assert dose_text(doses()) == []

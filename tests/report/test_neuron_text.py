@@ -23,9 +23,9 @@ def test_overlap(ratios, words):
             "ratio": ratios,
         }
     )
-    told = overlap_text(rows)
+    text = overlap_text(rows)
     top = int(np.argmax(ratios))
-    assert words in told
-    assert f"above chance for {sum(r > 1 for r in ratios)} of 3 pairs" in told
-    assert f"{rows['attribute_1'][top]} and {rows['attribute_2'][top]}" in told
+    assert words in text
+    assert f"above chance for {sum(r > 1 for r in ratios)} of 3 pairs" in text
+    assert f"{rows['attribute_1'][top]} and {rows['attribute_2'][top]}" in text
     assert overlap_text(rows.iloc[:0]) == ""

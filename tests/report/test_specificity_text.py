@@ -14,17 +14,17 @@ def specificity(own, other, low, high, p=0.001):
 
 
 def test_specific_losses():
-    told = specificity(0.3, 0.02, 0.2, 0.4)
-    assert told.startswith("The losses are specific:")
-    assert "with r = .30, and with their scores on another with r = .02" in told
-    assert "(difference +.28, 95% interval [.20, .40]; p = .001, one-sided, by permuting the concepts)" in told
+    text = specificity(0.3, 0.02, 0.2, 0.4)
+    assert text.startswith("The losses are specific:")
+    assert "with r = .30, and with their scores on another with r = .02" in text
+    assert "(difference +.28, 95% interval [.20, .40]; p = .001, one-sided, by permuting the concepts)" in text
 
 
 def test_losses_that_are_not_shown_to_be_specific():
-    told = specificity(0.03, 0.02, -0.2, 0.4, p=0.7)
-    assert told.startswith("The losses were not shown to be specific:")
-    assert "The interval includes zero" in told
-    assert "nor do they rule it out" in told
+    text = specificity(0.03, 0.02, -0.2, 0.4, p=0.7)
+    assert text.startswith("The losses were not shown to be specific:")
+    assert "The interval includes zero" in text
+    assert "nor do they rule it out" in text
 
 
 def test_losses_opposite_to_specific():
