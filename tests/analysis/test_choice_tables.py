@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.analysis.choice import choice_table, choice_tables, confusion_table
+from emoscale.analysis.choice import choice_table, confusion_table
 
 CONCEPTS, ATTRIBUTES, KS = ["joy", "fear", "grief", "awe"], ["valence", "arousal"], [20, 100]
 MASKS = [
     ("none", "", 0, 0),
     *(("selective", attribute, k, 0) for k in KS for attribute in ATTRIBUTES),
-    *(("uniform", "", k, draw) for k in KS for draw in range(3)),
+    *(("random", "", k, draw) for k in KS for draw in range(3)),
 ]
 
 
@@ -38,7 +38,7 @@ def test_rows_follow_the_masks():
     expected = [("none", 0, "")]
     for k in KS:
         expected += [("selective", k, ""), *(("selective", k, attribute) for attribute in ATTRIBUTES)]
-    expected += [("uniform", k, "") for k in KS]
+    expected += [("random", k, "") for k in KS]
     found = list(dict.fromkeys(table[["kind", "k", "attribute"]].itertuples(index=False, name=None)))
     assert [row[:2] for row in found] == [row[:2] for row in expected]
     assert set(found) == set(expected)
@@ -82,8 +82,8 @@ def test_confusion_is_the_mean_share_of_each_answer():
         ["none", 0],
         ["selective", 20],
         ["selective", 100],
-        ["uniform", 20],
-        ["uniform", 100],
+        ["random", 20],
+        ["random", 100],
     ]
     assert table["answer"].tolist() == CONCEPTS * (len(table) // 4)
     assert table["concept"].tolist() == [concept for concept in CONCEPTS for _ in CONCEPTS] * 5
@@ -98,7 +98,3 @@ def test_confusion_is_the_mean_share_of_each_answer():
     right = table[table["concept"] == table["answer"]].groupby(["kind", "k"])["share"].mean()
     accuracy = choice_table(answers).query("scoring == 'raw' and attribute == ''").set_index(["kind", "k"])["accuracy"]
     assert right.sort_index().to_numpy() == pytest.approx(accuracy.sort_index().to_numpy())
-
-
-def test_both_tables_are_made():
-    assert list(choice_tables(made(), CONCEPTS)) == ["choice", "confusion"]

@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.analysis.unimodality import unimodality
+from emoscale.analysis.drops import unimodality
 
 
 def made_pairs(concepts, replicates=2, seed=0):
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "control": "uniform",
+            "control": "random",
             "k": 10,
             "attribute": attribute,
             "concept": f"c{concept}",
