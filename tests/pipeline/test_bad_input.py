@@ -339,7 +339,7 @@ def test_rows_that_cannot_be_read_so(refused, extraction, said):
 
 def test_measures_that_moments_do_not_give(refused):
     (told,) = refused(extraction={"keep": "moments"}, selectivity={"row_measures": ["mean", "auroc"]})
-    assert told.startswith("selectivity.row_measures auroc: need every row; leave them out")
+    assert told.startswith("selectivity.row_measures auroc: needs every row's activations; remove it")
 
 
 def test_controls_that_moments_do_not_give(refused):
@@ -383,4 +383,4 @@ def test_moments_are_not_repaired(cli, world):
     assert cli("select", world.config, "--out", world.out).code == 0
     answer = cli("extract", world.config, "--out", world.out, "--repair")
     assert answer.code == 2
-    assert answer.problems == [f"{world.out}: moments cannot be mended in parts; run emoscale extract --fresh"]
+    assert answer.problems == [f"{world.out}: moments cannot be repaired in parts; run emoscale extract --fresh"]

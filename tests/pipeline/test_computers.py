@@ -23,7 +23,7 @@ def test_select_on_a_running_cluster(cli, finished, extracted):
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
     ) as running:
-        answer = select(cli, finished, extracted, "--scheduler", running.scheduler_address)
+        answer = select(cli, finished, extracted, "--set", f"machine.scheduler={running.scheduler_address}")
         assert (answer.code, answer.err) == (0, "")
         recorded = yaml.safe_load((extracted.out / "config.yaml").read_text())["machine"]
         assert recorded["scheduler"] == running.scheduler_address
@@ -37,10 +37,10 @@ def test_select_on_a_running_cluster(cli, finished, extracted):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--cluster", "pbs"], "--set: machine.cluster: 'pbs' cannot be used; input should be 'slurm'"),
+        (["--set", "machine.cluster=pbs"], "--set: machine.cluster: 'pbs' cannot be used; input should be 'slurm'"),
         (
-            ["--cluster", "slurm", "--scheduler", "tcp://127.0.0.1:1"],
-            "--set: machine.cluster: 'slurm' cannot be used; machine.scheduler is set too, keep one of them",
+            ["--set", "machine.cluster=slurm", "--set", "machine.scheduler=tcp://127.0.0.1:1"],
+            "--set: machine: machine.scheduler and machine.cluster are both set; keep one of them",
         ),
         (
             ["--set", "machine.memory_limit=much"],

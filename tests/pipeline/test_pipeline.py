@@ -66,7 +66,7 @@ def test_second_run_does_nothing_and_says_so(cli, finished):
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == f"{finished.out}: all stages are done; report: {finished.out / 'report.html'}\n"
     answer = cli("select", finished.config, "--out", finished.out)
-    assert (answer.code, answer.out) == (0, f"{finished.out}: select is done; --fresh does it anew\n")
+    assert (answer.code, answer.out) == (0, f"{finished.out}: select is done; --fresh does it again\n")
     assert times(finished.out) == before
 
 
@@ -164,6 +164,6 @@ def test_every_kind_of_control_in_a_run(cli, world):
     answer = cli("mask", world.config, "--out", world.out)
     assert answer.out.startswith("mask     6 selective masks, 28 controls  [")
     counts = {"none": 1, "selective": 6, "layer-matched": 12, "activation-matched": 12, "uniform": 4}
-    assert counts.items() <= manifest(world.out)["stages"]["mask"].items()
+    assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]

@@ -27,7 +27,7 @@ def test_which_concept_a_text_shows(cli, plain):
     assert (answer.code, answer.err) == (0, "")
     assert list(states(plain.out)) == WITHOUT_TUNING
     assert not (plain.out / "prompts").exists()
-    assert manifest(plain.out)["stages"]["ablate"]["questions"] == 2 * 2 * len(CONCEPTS)
+    assert manifest(plain.out)["stages"]["ablate"]["counts"]["questions"] == 2 * 2 * len(CONCEPTS)
     table = pd.read_parquet(plain.out / "ablation.parquet")
     assert len(table) == 2 * MASKS * len(CONCEPTS)
     assert table["replicate"].unique().tolist() == ["0", "1"]

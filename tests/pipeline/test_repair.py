@@ -34,7 +34,7 @@ def test_only_what_is_damaged_is_written_anew(cli, copied, finished):
     before = times(copied)
     answer = cli("extract", finished.config, "--out", copied, "--repair")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out == f"{copied / 'activations.zarr'}: every chunk is there and whole\n"
+    assert answer.out == f"{copied / 'activations.zarr'}: every chunk is present and valid\n"
     assert contents(copied) == contents(finished.out)
     after = times(copied)
     assert {name for name in after if after[name] != before.get(name)} == damaged
@@ -67,6 +67,6 @@ def test_there_must_be_something_to_repair(cli, world, finished, copied):
         f"{world.folder / 'none'}: extract is not done, so there is nothing to repair; run emoscale extract"
     ]
     answer = cli("extract", finished.config, "--out", copied, "--repair", "--set", "tuning.epochs=9")
-    assert "tuning.epochs: 2 there, 9 here" in answer.problems[0]
+    assert "tuning.epochs: 2 → 9" in answer.problems[0]
     assert cli("extract", finished.config, "--out", copied, "--repair", "--fresh").code == 2
     assert states(copied)["extract"] == "done"

@@ -59,7 +59,7 @@ AFTER = {stage: list(STAGES[STAGES.index(stage) :]) for stage in STAGES}
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("tuning.epochs=1", AFTER["tune"]),
+        ("tuning.learning_rate=0.04", AFTER["tune"]),
         ("selectivity.alpha=0.5", AFTER["analyze"]),
         ("selectivity.permutations=7", AFTER["select"]),
         ("masks.k=[6]", AFTER["mask"]),

@@ -271,7 +271,7 @@ def test_a_block_that_kills_its_workers_is_named(folder, scheduler, start_worker
 def test_a_cluster_that_gets_no_workers(folder, scheduler, monkeypatch):
     monkeypatch.setattr(cluster, "_PATIENCE", 0.3)
     monkeypatch.setattr(cluster, "_LOOK_AFTER", 0.1)
-    with pytest.raises(StageError, match=r"no worker for .* minutes; start some, then the same command to resume"):
+    with pytest.raises(StageError, match=r"no worker for .* minutes; start some, then "):
         run(folder, scheduler=scheduler.scheduler_address)
     assert not folder.selectivity.exists()
 
