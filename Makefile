@@ -1,9 +1,10 @@
-# make demo: the whole study on a small model.   make test, make lint: what CI runs.   make venv: the environment alone.
+# make demo: the whole study on a small model.   make test, make lint: what CI runs.   make quick: the tests that are not slow.
+# make venv: the environment alone.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo venv test lint clean
+.PHONY: demo venv test quick lint clean
 
 demo: venv
 	$(BIN)/emoscale run configs/demo.yaml --out runs/demo
@@ -18,6 +19,9 @@ venv: .venv/installed
 
 test: venv
 	$(BIN)/python -m pytest
+
+quick: venv
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 lint: venv
 	$(BIN)/ruff check .
