@@ -1,7 +1,8 @@
 """Chunked arrays on disk: the only place that knows Zarr.
 
 A store is one Zarr group (format 3) with the arrays its schema declares. Data arrays carry a checksum in every chunk;
-coordinates are whole unless they are long. A store is finished when `Store.complete` says so, and that is written last.
+coordinates are one chunk unless they are long. A store is finished when `Store.complete` is true, which is written
+last.
 """
 
 from emoscale.store.commits import CommitLog
