@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from emoscale.schema import FORMAT, Array, StoreSchema
+from emoscale.store.description import described
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.types import ENCODED_AS, TEXT, stored_type
 from emoscale.store.writing import sync_tree, write_chunks
@@ -100,7 +101,7 @@ def _fill(
             write_chunks(array, (slice(start, start + len(piece)),), encoded, path / spec.name)
     group.attrs[PROVENANCE] = {
         "format": FORMAT,
-        "kind": schema.kind,
+        **described(schema),
         "complete": False,
         "origin": dict(attributes),
     }

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 from emoscale.tasks.continuations import Continuations, quickest
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
