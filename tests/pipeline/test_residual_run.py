@@ -16,7 +16,7 @@ HIDDEN, LAYERS, ROWS = 16, 2, 4
 def test_residual_units_are_extracted_selected_masked_and_ablated(cli, world, tiny_folder):
     config = world.write(
         model={"name": str(tiny_folder("bert")), "site": "residual"},
-        extraction={"rows": "templates", "templates": ["she felt {concept}", "a {concept} voice"], "read": "last"},
+        extraction={"rows": "templates", "templates": ["she felt {concept}", "a {concept} voice"], "pooling": "last"},
         masks={"k": [4], "draws": 2},
     )
     answer = cli("run", config, "--out", world.out)
