@@ -20,8 +20,8 @@ class ExtractionOptions:
     pooling: Annotated[str, OneOf("emoscale.extraction.pooling:POOLINGS")] | None = None
     """The tokens whose activations make a row: the ``first``, ``last`` or ``mask`` token, the last of the concept's
     tokens (``concept-last``) or their mean (``concept-mean``), the ``mean`` over all tokens, or ``all``, every token
-    as a row of its own. If not set, prompts are pooled as their task reads them, sentences at ``concept-last``, texts at
-    ``mean``."""
+    as a row of its own. By default prompts are pooled as their task reads them, sentences at ``concept-last`` and texts
+    at ``mean``."""
     split: Literal["train", "dev", "all"] = "train"
     """Which texts."""
     templates: list[str] | None = None

@@ -49,7 +49,7 @@ def test_a_run_is_as_planned(world, plan, rows, keep):
     planned = plan(*overrides)
     folder = RunFolder(world.out)
     runner.run(load_settings(world.config, overrides), folder, Console(quiet=True), Request("extract"))
-    facts = folder.manifest()["stages"]["extract"]
+    facts = folder.stage("extract")["counts"]
     store = folder.moments if keep == "moments" else folder.activations
     assert (planned.rows["rows"], planned.model["neurons"]) == (facts["rows"], facts["neurons"])
     assert planned.rows["estimated"] == []
