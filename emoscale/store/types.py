@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from emoscale.store.bfloat16 import NAN_BITS, bfloat16_bits, from_bfloat16_bits
 from emoscale.system.option_types import lookup
+
+if TYPE_CHECKING:
+    import zarr
 
 ENCODED_AS = "bits_of"
 """Name of the attribute of an array whose values are encoded; it holds the type's name."""

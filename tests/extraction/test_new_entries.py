@@ -1,5 +1,7 @@
 """A new stored type, pooling or kind of rows is one entry of a registry."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,3 +172,16 @@ def test_a_new_kind_of_rows(tmp_path, tiny_model, monkeypatch):
     settings.extraction = settings_of(rows="names", pooling="concept-last")
     with pytest.raises(InputError, match=r"'concept-last'.*'names'.*templates"):
         check_rows(context)
+
+
+def test_settings_are_checked_without_loading_libraries():
+    values = {"rows": "tokens", "pooling": "all", "dtype": "bfloat16"}
+    code = f"""
+import sys
+from pydantic import TypeAdapter
+from emoscale.extraction.options import ExtractionOptions
+TypeAdapter(ExtractionOptions).validate_python({values})
+print({{"torch", "transformers", "zarr", "numba", "pandas", "scipy"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
