@@ -25,7 +25,7 @@ import pyarrow
 import pyarrow.parquet
 
 from benchmarks.common import arguments, peak_rss_mib, tell
-from emoscale.extraction.rows import TextRows
+from emoscale.extraction.inputs import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
 from emoscale.models.loading import LanguageModel
 from emoscale.models.options import ModelOptions
@@ -95,9 +95,9 @@ def tokenise(file: Path) -> dict[str, Any]:
     """Write the store of token ids; return the seconds, the tokens, and the peak memory."""
     model = LanguageModel(outline_model(ModelOptions(MODEL)), None)
     start = time.perf_counter()
-    texts = stream_texts(StimuliOptions(source="file", path=str(file)))
+    options = StimuliOptions(source="file", path=str(file))
     store = file.with_suffix(".zarr")
-    write_sequences(store, TextRows(model, texts), {}, Silent())
+    write_sequences(store, TextRows(model, stream_texts(options), "mean", options.max_tokens), {}, Silent())
     took, peak = time.perf_counter() - start, peak_rss_mib()
     return {"seconds": took, "tokens": int(open_sequences(store, each=False).lengths.sum()), "peak_rss_mib": peak}
 

@@ -24,16 +24,21 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 from benchmarks import extraction_rivals
 from benchmarks.common import matmul_flops, peak_rss_mib, seconds
 from benchmarks.extraction import RIVALS, TOLERANCE, Job
-from emoscale.extraction.batches import batches_of, pad
+from emoscale.extraction.batches import batches_of
 from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import Inputs
+from emoscale.extraction.inputs import InputBatch
+from emoscale.extraction.options import ExtractionOptions
+from emoscale.extraction.pooling import POOLINGS
+from emoscale.extraction.sinks import Job as ExtractionJob
 from emoscale.models.forward import run_body
 from emoscale.models.loading import LanguageModel, load_model
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import outline_model
+from emoscale.models.packing import pad_rows
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import cores, one_process
 
@@ -127,17 +132,17 @@ TASKS: dict[str, Callable[[Job], dict[str, Any]]] = {
 class TokenisedRows:
     """Texts that are already tokenised, pooled by the mean over the text."""
 
-    read = "mean"
+    pooling = POOLINGS["mean"]
 
     def __init__(self, model: LanguageModel, ids: Ids) -> None:
         self.model = model
         self._ids = ids
 
-    def inputs(self) -> Iterator[Inputs]:
+    def inputs(self) -> Iterator[InputBatch]:
         """Yield all texts."""
         for piece in pieces(self._ids):
             names = [""] * len(piece)
-            yield Inputs([own.tolist() for own in piece], names, names, [(0, len(own)) for own in piece])
+            yield InputBatch([own.tolist() for own in piece], names, names, [(0, len(own)) for own in piece])
 
     def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
         """Run the model on some texts."""
@@ -149,11 +154,8 @@ def ours(model: LanguageModel, ids: Ids, block_rows: int, folder: Path) -> Calla
     return lambda: extract(
         RunFolder(folder),
         TokenisedRows(model, ids),
-        block_rows=block_rows,
-        batch_rows=BATCH_ROWS,
-        chunk_neurons=CHUNK_NEURONS,
-        dtype="float32",
-        origin={"model": model.outline.name},
+        ExtractionOptions(block_rows=block_rows, batch_rows=BATCH_ROWS, chunk_neurons=CHUNK_NEURONS),
+        job=ExtractionJob(origin={"model": model.outline.name}, concepts=(), writers=MachineOptions().writers),
         ranks=one_process(),
         progress=Silent(),
     )
@@ -219,7 +221,7 @@ def batches(ids: Ids, block_rows: int) -> Iterator[NDArray[np.int64]]:
 
 def padded(model: LanguageModel, ids: Ids, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Return token ids and attention of some rows."""
-    return pad([ids[row] for row in rows], model.outline.tokenizer.pad_token_id, "right")
+    return pad_rows([ids[row] for row in rows], model.outline.pad_id)
 
 
 def forward_flop(model: LanguageModel, rows: int, tokens: int) -> int:

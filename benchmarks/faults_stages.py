@@ -56,7 +56,7 @@ def _committed_blocks(folder: RunFolder) -> int:
     """Count them; a finished extraction has no commit log any more."""
     if folder.manifest()["stages"].get("extract", {}).get("state") == "done":
         return -(-TEMPLATES * CONCEPTS // BLOCK_ROWS)
-    return len(CommitLog(folder.commits(folder.activations) / "part-0").done())
+    return len(CommitLog(folder.commits(folder.activations) / "tp-0").done())
 
 
 def _saved_units(folder: RunFolder) -> int:

@@ -188,7 +188,7 @@ def plan(
     """Estimate what an extraction will cost: rows, disk, memory, hours."""
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
-    planned = make_plan(load_settings(config, overrides or []), probe_seconds=probe, ranks=ranks)
+    planned = make_plan(load_settings(config, overrides or []), measure_seconds=probe, ranks=ranks)
     show_plan(planned, Console())
     if json:
         write_text(json, dumps(plan_numbers(planned), indent=2) + "\n")

@@ -2,7 +2,7 @@
 
 Dimensions are the words of the field: `observation` (one row of input: a concept's prompt or template), `neuron`
 (one unit of one site), `attribute`, `mask`. Coordinates are one-dimensional arrays beside the data that say what each
-index stands for.
+index represents.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class Array:
     dims : tuple of str
         Names of its dimensions, outermost first.
     dtype : str
-        NumPy name, or ``"str"`` for variable-length text. A store of bfloat16 holds its bits as uint16, with the
-        attribute ``bits_of: bfloat16``.
+        NumPy name, or ``"str"`` for variable-length text. A store may hold another type, see `emoscale.store.types`.
     meaning : str
         One sentence for the reader of the store.
     units : str
@@ -41,7 +40,7 @@ class Array:
 
 @dataclass(frozen=True)
 class StoreSchema:
-    """The arrays of one kind of store: data in chunks, coordinates whole.
+    """The arrays of one kind of store: chunked data, and their coordinates.
 
     Parameters
     ----------
@@ -81,16 +80,21 @@ ACTIVATIONS = StoreSchema(
             "activations",
             ("observation", "neuron"),
             "float32",
-            "Input of the feed-forward's second linear map at the read position; NaN where the token was not routed to "
-            "the neuron's expert",
+            "Value of the neuron at the row's token, or mean over its tokens; NaN where they were not routed to the "
+            "neuron's expert",
             "the model's own",
         ),
     ),
     coordinates=(
-        Array("concept", ("observation",), "str", "Concept the row stands for"),
+        Array("concept", ("observation",), "str", "Concept the row represents"),
         Array("replicate", ("observation",), "str", "Seed of the prompt, or the template"),
         Array("item", ("observation",), "int32", "Number of the row's input, in inputs.zarr"),
-        Array("position", ("observation",), "int32", "Token that was read, from 0; -1 for a mean over several"),
+        Array(
+            "position",
+            ("observation",),
+            "int32",
+            "Number of the row's token in its input, from 0; -1 for a mean",
+        ),
         Array("token_id", ("observation",), "int32", "Id of that token; -1 for a mean, and for a prompt's vector"),
         *NEURON_COORDINATES,
     ),
@@ -104,15 +108,15 @@ INPUTS = StoreSchema(
             "token_ids",
             ("token",),
             "int32",
-            "What the model was given: token ids, one input after the other; -1 where a prompt's vector stood",
+            "Token ids given to the model, one input after the other; -1 in place of a prompt's vector",
         ),
     ),
     coordinates=(
-        Array("concept", ("input",), "str", "Concept the input stands for"),
+        Array("concept", ("input",), "str", "Concept the input represents"),
         Array("replicate", ("input",), "str", "Seed of the prompt, or the template"),
         Array("length", ("input",), "int32", "Number of tokens", "tokens"),
-        Array("first", ("input",), "int32", "First token that is read", "tokens"),
-        Array("stop", ("input",), "int32", "Token after the last that is read", "tokens"),
+        Array("first", ("input",), "int32", "First token that is used", "tokens"),
+        Array("stop", ("input",), "int32", "Token after the last that is used", "tokens"),
     ),
     written_by="extract",
 )
@@ -125,7 +129,7 @@ MOMENTS = StoreSchema(
         Array("count", ("cell", "neuron"), "int32", "Rows in which the neuron was not absent", "rows"),
     ),
     coordinates=(
-        Array("concept", ("cell",), "str", "Concept the cell's rows stand for"),
+        Array("concept", ("cell",), "str", "Concept the cell's rows represent"),
         Array("replicate", ("cell",), "str", "Seed of their prompt, or their template"),
         Array("rows", ("cell",), "int64", "Number of rows of the cell", "rows"),
         *NEURON_COORDINATES,
@@ -133,13 +137,13 @@ MOMENTS = StoreSchema(
     written_by="extract",
 )
 
-MOMENT_PARTS = StoreSchema(
-    "moment parts",
-    data=tuple(Array(array.name, ("part", *array.dims), array.dtype, array.meaning) for array in MOMENTS.data),
+MOMENT_SHARDS = StoreSchema(
+    "moment shards",
+    data=tuple(Array(array.name, ("shard", *array.dims), array.dtype, array.meaning) for array in MOMENTS.data),
     coordinates=(),
     written_by="extract",
 )
-"""Moments of consecutive parts of the rows, there until all are summed up."""
+"""Moments of consecutive shards of the rows, there until all are merged."""
 
 
 def selectivity_schema(symbol: str, meaning: str) -> StoreSchema:
@@ -208,13 +212,13 @@ MASKS = StoreSchema(
             "kind",
             ("mask",),
             "str",
-            "none, selective, or uniform, layer-matched or activation-matched",
+            "none, selective, or the name of a control",
         ),
         Array(
             "attribute",
             ("mask",),
             "str",
-            "Attribute the mask belongs to; empty for none and for uniform controls that all attributes share",
+            "Attribute the mask belongs to; empty for masks that all attributes share",
         ),
         Array("k", ("mask",), "int32", "Number of neurons switched off", "neurons"),
         Array(

@@ -1,27 +1,17 @@
-"""The extraction stage: each rank owns whole row blocks and writes its own chunks."""
+"""The extraction stage: each rank owns complete row blocks and writes its own chunks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from emoscale.extraction.activations import KeptActivations
-from emoscale.extraction.batches import batches_of, pad
-from emoscale.extraction.moments import KeptMoments
-from emoscale.extraction.pinned import HostCopies
-from emoscale.extraction.reading import reader
-from emoscale.extraction.rows import Rows
-from emoscale.extraction.sequences import Sequences, open_sequences, write_sequences
-from emoscale.extraction.sinks import Kept, Work
-from emoscale.extraction.validation import FiniteCheck
+from emoscale.extraction.batches import BatchRunner
+from emoscale.extraction.inputs import Rows
+from emoscale.extraction.options import ExtractionOptions
+from emoscale.extraction.sequences import open_sequences, write_sequences
+from emoscale.extraction.sinks import ActivationSink, FiniteCheck, Job, MomentSink, Sink, Work, chunk_width
 from emoscale.extraction.writing import writing
-from emoscale.models.capture import Captured, capturing
+from emoscale.models.capture import capturing
 from emoscale.models.sites.site import neuron_coordinates
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.folder import RunFolder
@@ -30,60 +20,23 @@ from emoscale.system.ranks import Ranks
 
 
 def extract(
-    folder: RunFolder,
-    rows: Rows,
-    *,
-    block_rows: int = 1024,
-    batch_rows: int = 32,
-    chunk_neurons: int = 1024,
-    dtype: str = "float32",
-    padding: str = "right",
-    keep: str = "activations",
-    concepts: Sequence[str] = (),
-    parts: int = 16,
-    non_finite: str = "stop",
-    writers: int = 2,
-    origin: dict[str, Any],
-    ranks: Ranks,
-    progress: Progress,
-    repair: bool = False,
+    folder: RunFolder, rows: Rows, options: ExtractionOptions, *, job: Job, ranks: Ranks, progress: Progress
 ) -> dict[str, int]:
-    """Run the model on every input and keep its neurons' activations. What is there already is kept.
+    """Run the model on every input and keep its neurons' activations, or their moments. What is done already is kept.
 
-    Inputs are batched within their row block, those of like length together, and blocks are the ranks' shares, so the
-    stores do not depend on the number of ranks, to the last bit.
+    Inputs are batched within their row block, those of similar length together, and the ranks share the blocks, so the
+    stores are bit-identical for any number of ranks.
 
     Parameters
     ----------
     folder : RunFolder
     rows : Rows
-    block_rows : int
-        Rows a rank computes, writes and commits at a time; the row length of a chunk.
-    batch_rows : int
-        The most inputs of one forward pass.
-    chunk_neurons : int
-        Neurons in a chunk; fewer where processes that share the model out could not write whole ones.
-    dtype : {"float32", "float16", "bfloat16"}
-        Type in the store.
-    padding : {"right", "left"}
-    keep : {"activations", "moments"}
-        Every row, into `RunFolder.activations`; or count, mean and spread by concept and replicate, into
-        `RunFolder.moments`, in float64 whatever `dtype`.
-    concepts : sequence of str
-        Those whose moments are kept.
-    parts : int
-        Moments are summed up in so many parts, which the ranks share.
-    non_finite : {"stop", "keep"}
-        What to do about activations that are not finite.
-    writers : int
-        Threads that write.
-    origin : dict
-        Where the activations come from; stores of another origin are made anew.
+    options : ExtractionOptions
+        What is said there of rows, pooling and texts is not read: `rows` is the result of it.
+    job : Job
     ranks : Ranks
     progress : Progress
         Counts inputs while they are tokenised, then rows.
-    repair : bool
-        Check every chunk, and write missing and damaged ones anew.
 
     Returns
     -------
@@ -94,51 +47,47 @@ def extract(
     Raises
     ------
     InputError
-        If there are no rows, or they cannot be read as asked.
+        If there are no rows, or they cannot be pooled like this.
     StageError
         If an activation is not finite (names layer and row), or a repair would mix two computations.
     """
-    sites = rows.model.outline.sites
     if ranks.is_main:
-        write_sequences(folder.inputs, rows, origin, progress)
+        write_sequences(folder.inputs, rows, job.origin, progress)
     ranks.wait()
-    sequences = open_sequences(folder.inputs, each=rows.read == "all")
+    work = _work(folder, rows, options, job, ranks)
+    sink: Sink = MomentSink(work) if options.keep == "moments" else ActivationSink(work)
+    _compute(work, sink, rows, progress)
+    absent = sink.finish()
+    ranks.wait()
+    counts = {"rows": work.sequences.rows, "neurons": len(work.neurons["layer"])}
+    return counts | ({"absent": absent} if (work.neurons["expert"] >= 0).any() else {})
+
+
+def _work(folder: RunFolder, rows: Rows, options: ExtractionOptions, job: Job, ranks: Ranks) -> Work:
+    sites = rows.model.outline.sites
+    sequences = open_sequences(folder.inputs, each=rows.pooling.each)
     neurons, columns = neuron_coordinates(sites), own_neurons(sites, ranks.tp_rank, ranks.tp_size)
     own = np.concatenate([np.arange(chosen.start, chosen.stop) for chosen in columns])
-    check = FiniteCheck(sequences, neurons["layer"][own], neurons["expert"][own], non_finite == "stop")
+    check = FiniteCheck(sequences, neurons["layer"][own], neurons["expert"][own], options.non_finite == "stop")
     if ranks.tp_size == 1:
         columns = [slice(0, len(own))]
-    chunk = chunk_neurons if ranks.tp_size == 1 else _common_chunk(chunk_neurons, columns)
-    work = Work(folder, sequences, neurons, columns, block_rows, chunk, check, origin, ranks)
-    kept: Kept
-    kept = KeptMoments(work, concepts, parts) if keep == "moments" else KeptActivations(work, dtype, writers, repair)
-    _compute(work, kept, rows, batch_rows, padding, progress)
-    absent = kept.finish()
-    ranks.wait()
-    counts = {"rows": sequences.rows, "neurons": len(neurons["layer"])}
-    return counts | ({"absent": absent} if (neurons["expert"] >= 0).any() else {})
+    width = chunk_width(options, [site.width for site in sites], ranks.tp_size)
+    return Work(folder, sequences, neurons, columns, width, check, options, job, ranks)
 
 
-def _common_chunk(most: int, columns: Sequence[slice]) -> int:
-    """Return how many neurons a chunk has, so that each process's ranges of them are whole chunks."""
-    width = math.gcd(*(edge for chosen in columns for edge in (chosen.start, chosen.stop)))
-    return max(size for size in range(1, min(most, width) + 1) if width % size == 0)
-
-
-def _compute(work: Work, kept: Kept, rows: Rows, batch_rows: int, padding: str, progress: Progress) -> None:
-    shares, ranks, sites = kept.shares(), work.ranks, rows.model.outline.sites
+def _compute(work: Work, sink: Sink, rows: Rows, progress: Progress) -> None:
+    shares, ranks = sink.shares(), work.ranks
     sizes = [sum(work.rows(block).stop - work.rows(block).start for block in blocks) for blocks in shares]
-    own, done = ranks.own(range(len(shares))), kept.done()
+    own, done = ranks.own(range(len(shares))), sink.done()
     progress.start(sum(sizes[i] for i in own), "rows", done=sum(sizes[i] for i in own if i in done))
-    width = sum(columns.stop - columns.start for columns in work.columns)
     todo = [block for i in own if i not in done for block in shares[i]]
     if not todo:
         return
-    batches = _Batches(work.sequences, rows, batch_rows, padding)
+    batches = BatchRunner(work.sequences, rows, work.options.batch_rows)
     with (
         torch.inference_mode(),
-        capturing(rows.model.module, sites, ranks.tp_rank, ranks.tp_size) as captured,
-        writing(kept.write, kept.threads, work.block_rows, width, kept.buffer_type) as writer,
+        capturing(rows.model.module, rows.model.outline.sites, ranks.tp_rank, ranks.tp_size) as captured,
+        writing(sink.write, sink.threads, work.options.block_rows, work.width, sink.buffer_type) as writer,
     ):
         for block in todo:
             buffer, span = writer.buffer(), work.rows(block)
@@ -148,28 +97,3 @@ def _compute(work: Work, kept: Kept, rows: Rows, batch_rows: int, padding: str, 
             writer.submit(block, span.stop - span.start, buffer)
         for written in writer.written(wait=True):
             progress.advance(written)
-
-
-class _Batches:
-    """Runs the inputs of a block and gathers what is read of them."""
-
-    def __init__(self, sequences: Sequences, rows: Rows, batch_rows: int, padding: str) -> None:
-        self._sequences, self._rows, self._batch_rows, self._padding = sequences, rows, batch_rows, padding
-        self._pad_id = rows.model.outline.tokenizer.pad_token_id or 0
-        self._copies = HostCopies()
-
-    def run(self, block: slice, captured: Captured, values: Tensor) -> None:
-        """Fill the first rows of `values` (rows, neurons) with the block's activations."""
-        s = self._sequences
-        batches = batches_of(s.lengths, s.first, s.stop, s.row_of, block.start, block.stop, self._batch_rows)
-        lowest = min(int(batch.inputs.min()) for batch in batches)
-        ids = s.ids(lowest, max(int(batch.inputs.max()) for batch in batches) + 1)
-        for batch in batches:
-            tokens, attention = pad([ids[i - lowest] for i in batch.inputs], self._pad_id, self._padding)
-            before = tokens.shape[1] - s.lengths[batch.inputs]
-            offsets = before if self._padding == "left" else np.zeros_like(before)
-            _, read = reader(batch.first, batch.stop, offsets, tokens.shape[1], s.each)
-            captured.expect(len(tokens), tokens.shape[1], read)
-            captured.run(partial(self._rows.run, batch.inputs, tokens, attention))
-            self._copies.put(captured.take(), values, torch.from_numpy(batch.rows - block.start))
-        self._copies.finish(values)

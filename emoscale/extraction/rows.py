@@ -1,184 +1,320 @@
-"""What the model is given: tuned prompts, sentences that name a concept, or texts."""
+"""What represents a concept in the rows of activations. A new kind of rows is one entry of `ROW_SOURCES`.
+
+The settings import this module, so PyTorch and pandas are imported only inside functions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from torch import Tensor
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from emoscale.errors import InputError
-from emoscale.extraction.reading import tokens_read
-from emoscale.models.forward import run_body
-from emoscale.models.loading import LanguageModel
-from emoscale.models.prompted import PromptedModel
+from emoscale.extraction.options import ExtractionOptions
+from emoscale.extraction.pooling import POOLINGS
+from emoscale.run.folder import RunFolder
+from emoscale.stimuli.options import StimuliOptions
 
-VECTOR = -1
-"""Stands for the id of a token that is a prompt's vector."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emoscale.concepts.loading import Concepts
+    from emoscale.extraction.inputs import Amount, Rows
+    from emoscale.models.loading import LanguageModel
+    from emoscale.models.outline import ModelOutline
+    from emoscale.models.prompted import Layout, PromptedModel
 
 
-class Inputs(NamedTuple):
-    """Some inputs, in their order.
+class PromptSettings(Protocol):
+    """The settings of prompt tuning that describe a prompt."""
+
+    @property
+    def layout(self) -> str:
+        """Name of the layout, see `make_layout`."""
+
+    @property
+    def prompt_length(self) -> int:
+        """Vectors of a prompt."""
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """One prompt a concept and seed."""
+
+
+class RowSettings(Protocol):
+    """The settings that rows depend on."""
+
+    @property
+    def extraction(self) -> ExtractionOptions: ...  # noqa: D102
+
+    @property
+    def stimuli(self) -> StimuliOptions: ...  # noqa: D102
+
+    @property
+    def tuning(self) -> PromptSettings: ...  # noqa: D102
+
+
+class RowContext(Protocol):
+    """What rows are made of; each part is loaded when it is first used."""
+
+    @property
+    def settings(self) -> RowSettings: ...  # noqa: D102
+
+    @property
+    def concepts(self) -> Concepts: ...  # noqa: D102
+
+    @property
+    def outline(self) -> ModelOutline:
+        """The model without its weights."""
+
+    @property
+    def model(self) -> LanguageModel: ...  # noqa: D102
+
+    @property
+    def prompted(self) -> PromptedModel:
+        """The model, ready for prompts."""
+
+    @property
+    def sentences(self) -> pd.DataFrame:
+        """Carrier sentences that name the concepts."""
+
+    @property
+    def text_pieces(self) -> Iterator[pd.DataFrame]:
+        """The texts of the split, some at a time; they are checked before the first, and can be iterated over once."""
+
+    @property
+    def pooling(self) -> str:
+        """Name of the pooling, the rows' own where the settings do not name one."""
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A kind of rows.
 
     Attributes
     ----------
-    ids : list of list of int
-        Token ids.
-    concept, replicate : sequence of str
-    read : list of (int, int)
-        The first token that is read of each, and the one after the last.
+    name : str
+    meaning : str
+        What represents a concept, for the report.
+    pooling : callable
+        From the context to the name of the pooling where the settings do not name one.
+    check : callable
+        Takes the context; raises `InputError` if there can be no such rows.
+    make : callable
+        From the context and the run's folder to the rows.
+    count : callable
+        From the context to how much there is to extract.
+    sample : callable
+        From the context, what `count` returned and a number of inputs to as many inputs like those of the run, to
+        measure throughput with.
+    uses_prompts : bool
+        Whether prompts must be tuned first.
+    needs_texts : bool
+        Whether rows are made of the texts of a split.
+    names_concept : bool
+        Whether it is known which tokens name the concept.
+    only_pooling : str, optional
+        The one pooling that is possible; any otherwise.
     """
 
-    ids: list[list[int]]
-    concept: Sequence[str]
-    replicate: Sequence[str]
-    read: list[tuple[int, int]]
+    name: str
+    meaning: str
+    pooling: Callable[[RowContext], str]
+    check: Callable[[RowContext], None]
+    make: Callable[[RowContext, RunFolder], Rows]
+    count: Callable[[RowContext], Amount]
+    sample: Callable[[RowContext, Amount, int], Rows]
+    uses_prompts: bool = False
+    needs_texts: bool = False
+    names_concept: bool = False
+    only_pooling: str | None = None
+
+    def poolings(self) -> list[str]:
+        """Return the names of the poolings that are possible."""
+        if self.only_pooling:
+            return [self.only_pooling]
+        return [name for name, pooling in POOLINGS.items() if self.names_concept or not pooling.needs_concept]
 
 
-class Rows(Protocol):
-    """Inputs, and how to run the model on some of them.
-
-    Attributes
-    ----------
-    model : LanguageModel
-    read : str
-        See `tokens_read`; with ``all`` every token is a row, else every input is.
-    """
-
-    model: LanguageModel
-    read: str
-
-    def inputs(self) -> Iterator[Inputs]:
-        """Yield all inputs, a piece at a time."""
-
-    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
-        """Run the model on some inputs, padded; whoever listens at its sites reads them."""
-
-
-class PromptRows:
-    """Tuned prompts, everything up to the text and no text (Li, Su et al. 2024, neuron activations).
-
-    Parameters
-    ----------
-    prompted : PromptedModel
-    vectors : Tensor
-        Shape (prompts, L, hidden).
-    table : DataFrame
-        Columns concept and replicate, one row a prompt.
-    read : str, optional
-        Where the prompt's task reads it, if left out.
-    """
-
-    def __init__(self, prompted: PromptedModel, vectors: Tensor, table: pd.DataFrame, read: str | None = None) -> None:
-        self.model = prompted.model
-        self.read = read or prompted.layout.read
-        self._prompted, self._vectors, self._table = prompted, vectors, table
-
-    def inputs(self) -> Iterator[Inputs]:
-        """Yield all prompts; the seed is the replicate."""
-        layout, count = self._prompted.layout, len(self._table)
-        ids = [*layout.before, *[VECTOR] * self._prompted.prompt_length, *layout.after]
-        read = tokens_read(self.read, ids, self.model.outline.tokenizer.mask_token_id)
-        yield Inputs([ids] * count, list(self._table["concept"]), list(self._table["replicate"]), [read] * count)
-
-    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
-        """Run the model on some prompts, which are all of one length."""
-        batch = self._prompted.bare_batch(len(ids))
-        self._prompted.forward(batch, self._vectors[numbers].to(batch.ids.device))
-
-
-class TemplateRows:
-    """Carrier sentences that name the concept.
-
-    Parameters
-    ----------
-    model : LanguageModel
-    sentences : DataFrame
-        Columns concept, template, text, start, end (character span of the concept), as `render_templates` gives it.
-    read : str
+def check_rows(context: RowContext) -> None:
+    """Check what is to be extracted.
 
     Raises
     ------
     InputError
-        If the tokenizer cannot say which characters a token stands for.
+        If there can be no such rows.
     """
-
-    def __init__(self, model: LanguageModel, sentences: pd.DataFrame, read: str = "concept-last") -> None:
-        if not model.outline.tokenizer.is_fast:
-            raise InputError(
-                f"{model.outline.name}: extraction.rows 'templates' needs a fast tokenizer (tokenizer.json)"
-            )
-        self.model, self.read = model, read
-        self._sentences = sentences
-
-    def inputs(self) -> Iterator[Inputs]:
-        """Yield all sentences; the template is the replicate."""
-        tokenizer, sentences = self.model.outline.tokenizer, self._sentences
-        encoded = tokenizer(sentences["text"].tolist(), return_offsets_mapping=True)
-        ids: list[list[int]] = encoded["input_ids"]
-        concepts = [
-            self._concept(spans, start, end, text)
-            for spans, start, end, text in zip(
-                encoded["offset_mapping"], sentences["start"], sentences["end"], sentences["text"], strict=True
-            )
-        ]
-        read = [
-            tokens_read(self.read, own, tokenizer.mask_token_id, concept)
-            for own, concept in zip(ids, concepts, strict=True)
-        ]
-        yield Inputs(ids, sentences["concept"].tolist(), sentences["template"].tolist(), read)
-
-    def _concept(self, spans: Sequence[tuple[int, int]], start: int, end: int, text: str) -> tuple[int, int]:
-        # Every token that holds a part of the concept: one letter may be several tokens.
-        tokens = [token for token, (first, last) in enumerate(spans) if first < end and last > start]
-        if not tokens:
-            raise InputError(f"{self.model.outline.name} has no token for the concept in {text!r}; leave it out")
-        return tokens[0], tokens[-1] + 1
-
-    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
-        """Run the model on some sentences."""
-        run_body(self.model, ids, attention)
+    e = context.settings.extraction
+    source = ROW_SOURCES[e.rows]
+    if e.pooling is not None and e.pooling not in source.poolings():
+        others = [name for name, other in ROW_SOURCES.items() if e.pooling in other.poolings()]
+        raise InputError(
+            f"extraction.pooling {e.pooling!r}: not possible with extraction.rows {e.rows!r}; set it to "
+            f"{' or '.join(source.poolings())}, or extraction.rows to {' or '.join(others)}"
+        )
+    if e.keep == "moments" and e.dtype != ExtractionOptions().dtype:
+        raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; remove it")
+    source.check(context)
 
 
-class TextRows:
-    """Texts.
+def _most_tokens(outline: ModelOutline) -> int | None:
+    """Return how many tokens an input may have."""
+    return None if outline.positions is None else outline.positions - outline.first_position
 
-    Parameters
-    ----------
-    model : LanguageModel
-    texts : iterable of DataFrame
-        Columns text and labels (tuples of str); all texts, a piece at a time.
-    read : str
-        Tokens that the tokenizer adds at the ends are tokens of the text.
-    max_tokens : int
-        Longer texts are cut.
-    """
 
-    def __init__(
-        self, model: LanguageModel, texts: Iterable[pd.DataFrame], read: str = "mean", max_tokens: int = 256
-    ) -> None:
-        self.model, self.read = model, read
-        self._texts, self._max_tokens = texts, max_tokens
+def _layout(context: RowContext) -> Layout:
+    from emoscale.models.prompted import make_layout
 
-    def inputs(self) -> Iterator[Inputs]:
-        """Yield all texts.
+    return make_layout(context.settings.tuning.layout, context.outline)
 
-        The concept of a text with several labels is all of them, joined by ``|``, so that it counts for none; that of a
-        text without is empty.
-        """
-        tokenizer = self.model.outline.tokenizer
-        for piece in self._texts:
-            texts = piece["text"].tolist()
-            ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=self._max_tokens)["input_ids"]
-            for text, own in zip(texts, ids, strict=True):
-                if not own:
-                    raise InputError(f"{self.model.outline.name} has no token for the text {text!r}; leave it out")
-            read = [tokens_read(self.read, own, tokenizer.mask_token_id) for own in ids]
-            yield Inputs(ids, ["|".join(labels) for labels in piece["labels"]], [""] * len(ids), read)
 
-    def run(self, numbers: NDArray[np.int64], ids: Tensor, attention: Tensor) -> None:
-        """Run the model on some texts."""
-        run_body(self.model, ids, attention)
+def _make_prompts(context: RowContext, folder: RunFolder) -> Rows:
+    import pandas as pd
+
+    from emoscale.extraction.inputs import PromptRows
+    from emoscale.models.prompt_files import load_prompts
+
+    vectors, table = load_prompts(folder.prompts).vectors, pd.read_parquet(folder.prompt_table)
+    return PromptRows(context.prompted, vectors, table, context.pooling)
+
+
+def _count_prompts(context: RowContext) -> Amount:
+    from emoscale.extraction.inputs import Amount, InputBatch, prompt_ids
+
+    tuning = context.settings.tuning
+    ids = prompt_ids(_layout(context), tuning.prompt_length)
+    names = [(concept, str(seed)) for seed in tuning.seeds for concept in context.concepts.names]
+    concepts, seeds = zip(*names, strict=True)
+    pooling = POOLINGS[context.pooling]
+    span = pooling.tokens(ids, context.outline.tokenizer.mask_token_id)
+    return Amount.of(InputBatch([ids] * len(names), concepts, seeds, [span] * len(names)), pooling, concepts)
+
+
+def _sample_prompts(context: RowContext, amount: Amount, count: int) -> Rows:
+    import pandas as pd
+    import torch
+
+    from emoscale.extraction.inputs import PromptRows
+
+    # Time does not depend on the values of a prompt's vectors, so they need not be tuned.
+    hidden = context.model.module.get_input_embeddings().embedding_dim
+    vectors = torch.zeros(count, context.settings.tuning.prompt_length, hidden)
+    table = pd.DataFrame({"concept": ["any"] * count, "replicate": [""] * count})
+    return PromptRows(context.prompted, vectors, table, context.pooling)
+
+
+def _check_sentences(context: RowContext) -> None:
+    sentences, limit = context.sentences["text"].tolist(), _most_tokens(context.outline)
+    if limit is None:
+        return
+    lengths = map(len, context.outline.tokenizer(sentences)["input_ids"])
+    problems = [
+        f"extraction.templates: {text!r} is {length} tokens, {context.outline.name} has {limit} positions; shorten it"
+        for text, length in zip(sentences, lengths, strict=True)
+        if length > limit
+    ]
+    if problems:
+        raise InputError(problems)
+
+
+def _make_sentences(context: RowContext, folder: RunFolder) -> Rows:
+    from emoscale.extraction.inputs import TemplateRows
+
+    return TemplateRows(context.model, context.sentences, context.pooling)
+
+
+def _count_sentences(context: RowContext) -> Amount:
+    from emoscale.extraction.inputs import Amount, TemplateRows
+    from emoscale.models.loading import LanguageModel
+
+    rows = TemplateRows(LanguageModel(context.outline, None), context.sentences, context.pooling)
+    return Amount.of(next(rows.inputs()), rows.pooling, context.concepts.names)
+
+
+def _sample_sentences(context: RowContext, amount: Amount, count: int) -> Rows:
+    from emoscale.extraction.inputs import TemplateRows
+
+    # In random order: sentences of one concept may be longer than those of another.
+    sentences = context.sentences.sample(count, random_state=0)
+    return TemplateRows(context.model, sentences, context.pooling)
+
+
+def _check_texts(context: RowContext) -> None:
+    _ = context.text_pieces
+    wanted, limit = context.settings.stimuli.max_tokens, _most_tokens(context.outline)
+    if limit is not None and wanted > limit:
+        raise InputError(
+            f"stimuli.max_tokens {wanted}: {context.outline.name} has {limit} positions; set {limit} or less"
+        )
+
+
+def _make_texts(context: RowContext, folder: RunFolder) -> Rows:
+    from emoscale.extraction.inputs import TextRows
+
+    return TextRows(context.model, context.text_pieces, context.pooling, context.settings.stimuli.max_tokens)
+
+
+def _count_texts(context: RowContext) -> Amount:
+    from emoscale.extraction.inputs import Amount, TextRows, survey_texts
+    from emoscale.models.loading import LanguageModel
+
+    count, cells, sample = survey_texts(context.text_pieces, set(context.concepts.names))
+    model = LanguageModel(context.outline, None)
+    rows = TextRows(model, [sample], context.pooling, context.settings.stimuli.max_tokens)
+    return Amount.of(next(rows.inputs()), rows.pooling, ())._replace(inputs=count, cells=cells, texts=sample)
+
+
+def _sample_texts(context: RowContext, amount: Amount, count: int) -> Rows:
+    from emoscale.extraction.inputs import TextRows
+
+    texts = amount.texts.iloc[[number % len(amount.texts) for number in range(count)]]
+    return TextRows(context.model, [texts], context.pooling, context.settings.stimuli.max_tokens)
+
+
+ROW_SOURCES: dict[str, RowSource] = {
+    source.name: source
+    for source in (
+        RowSource(
+            "prompts",
+            "its tuned prompts",
+            pooling=lambda context: _layout(context).read,
+            check=lambda context: None,
+            make=_make_prompts,
+            count=_count_prompts,
+            sample=_sample_prompts,
+            uses_prompts=True,
+        ),
+        RowSource(
+            "templates",
+            "carrier sentences that name it",
+            pooling=lambda context: "concept-last",
+            check=_check_sentences,
+            make=_make_sentences,
+            count=_count_sentences,
+            sample=_sample_sentences,
+            names_concept=True,
+        ),
+        RowSource(
+            "texts",
+            "the texts labelled with it",
+            pooling=lambda context: "mean",
+            check=_check_texts,
+            make=_make_texts,
+            count=_count_texts,
+            sample=_sample_texts,
+            needs_texts=True,
+        ),
+        RowSource(
+            "tokens",
+            "the tokens of the texts labelled with it",
+            pooling=lambda context: "all",
+            check=_check_texts,
+            make=_make_texts,
+            count=_count_texts,
+            sample=_sample_texts,
+            needs_texts=True,
+            only_pooling="all",
+        ),
+    )
+}
+"""Kinds of rows by name."""

@@ -1,4 +1,4 @@
-"""The exact token ids of every input, in a store: written once, as they come, and read a row block at a time."""
+"""The exact token ids of every input, in a store: written as they are tokenised, and read a row block at a time."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
-from emoscale.extraction.rows import Rows
+from emoscale.extraction.inputs import Rows
+from emoscale.run.stores import open_finished
 from emoscale.schema import INPUTS
 from emoscale.store import Store, create_store, open_store
 from emoscale.system.files import naming
 from emoscale.system.progress import Progress
 
-_CHUNK_TOKENS = 2**18
+CHUNK_TOKENS = 2**18
+"""Of a chunk of token ids."""
 
 
 class Sequences:
-    """What the model is given, from a finished store.
+    """The inputs of a finished store.
 
     Parameters
     ----------
     store : Store
         Of inputs.
     each : bool
-        Whether every token that is read is a row, instead of every input.
+        Whether every token that is used is a row, instead of every input.
 
     Attributes
     ----------
     lengths, first, stop : ndarray of int32, shape (inputs,)
-        Tokens of every input, the first that is read and the one after the last.
+        Tokens of every input, the first that is used and the one after the last.
     row_of : ndarray of int64, shape (inputs + 1,)
         First row of every input, and the number of rows.
     """
@@ -82,14 +84,14 @@ def _starts(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def write_sequences(path: Path, rows: Rows, origin: dict[str, Any], progress: Progress) -> None:
-    """Tokenise all inputs into a store, a piece at a time; one that is there and whole is kept.
+    """Tokenise all inputs into a store, a batch at a time; a complete store of the same origin is kept.
 
     Parameters
     ----------
     path : Path
     rows : Rows
     origin : dict
-        Where the inputs come from; a store of another origin is made anew.
+        Where the inputs come from; a store of another origin is replaced.
     progress : Progress
         Counts inputs.
 
@@ -98,38 +100,38 @@ def write_sequences(path: Path, rows: Rows, origin: dict[str, Any], progress: Pr
     InputError
         If there are no inputs.
     """
-    if _is_whole(path, origin):
+    if _is_complete(path, origin):
         return
-    for left in path.parent.glob(f".{path.stem}-*.spool"):  # by processes that were killed
-        left.unlink()
+    for leftover in path.parent.glob(f".{path.stem}-*.spool"):  # of processes that were killed
+        leftover.unlink()
     spool = path.with_name(f".{path.stem}-{os.getpid()}.spool")
     try:
         with naming(spool):
             coordinates = _spool(rows, spool, progress)
         tokens = int(coordinates["length"].sum(dtype=np.int64))
-        store = create_store(path, INPUTS, coordinates, {"token": _CHUNK_TOKENS}, {"token": tokens}, attributes=origin)
+        store = create_store(path, INPUTS, coordinates, {"token": CHUNK_TOKENS}, {"token": tokens}, attributes=origin)
         with spool.open("rb") as file:
-            for start in range(0, tokens, _CHUNK_TOKENS):
-                store.write("token_ids", np.fromfile(file, dtype=np.int32, count=_CHUNK_TOKENS), token=start)
+            for start in range(0, tokens, CHUNK_TOKENS):
+                store.write("token_ids", np.fromfile(file, dtype=np.int32, count=CHUNK_TOKENS), token=start)
         store.mark_complete()
     finally:
         spool.unlink(missing_ok=True)
 
 
 def _spool(rows: Rows, spool: Path, progress: Progress) -> dict[str, NDArray[Any]]:
-    """Write token ids to a file as they come, since a store must know their number first; return the coordinates."""
+    """Write token ids to a file, since a store must know their number first; return the coordinates."""
     spool.parent.mkdir(parents=True, exist_ok=True)
     lengths, ranges, codes = [], [], []
-    # Names are few and long, inputs many: each is kept as a number.
+    # There are few names and many inputs: each name is kept as a number.
     numbers: dict[str, int] = {}
     progress.start(None, "inputs tokenised")
     with spool.open("wb") as file:
-        for piece in rows.inputs():
-            progress.advance(len(piece.ids))
-            np.fromiter((token for own in piece.ids for token in own), dtype=np.int32).tofile(file)
-            lengths.append(np.fromiter(map(len, piece.ids), dtype=np.int32))
-            ranges.append(np.array(piece.read, dtype=np.int32).reshape(-1, 2))
-            named = zip(piece.concept, piece.replicate, strict=True)
+        for batch in rows.inputs():
+            progress.advance(len(batch.ids))
+            np.fromiter((token for own in batch.ids for token in own), dtype=np.int32).tofile(file)
+            lengths.append(np.fromiter(map(len, batch.ids), dtype=np.int32))
+            ranges.append(np.array(batch.spans, dtype=np.int32).reshape(-1, 2))
+            named = zip(batch.concept, batch.replicate, strict=True)
             codes.append(np.array([[numbers.setdefault(n, len(numbers)) for n in pair] for pair in named], np.int32))
     if not sum(map(len, lengths)):
         raise InputError("extraction: there are no rows; give another extraction.split, or other texts")
@@ -145,7 +147,7 @@ def _spool(rows: Rows, spool: Path, progress: Progress) -> dict[str, NDArray[Any
     }
 
 
-def _is_whole(path: Path, origin: dict[str, Any]) -> bool:
+def _is_complete(path: Path, origin: dict[str, Any]) -> bool:
     try:
         store = open_store(path, INPUTS)
     except InputError:
@@ -155,4 +157,4 @@ def _is_whole(path: Path, origin: dict[str, Any]) -> bool:
 
 def open_sequences(path: Path, each: bool) -> Sequences:
     """Open what `write_sequences` wrote."""
-    return Sequences(open_store(path, INPUTS), each)
+    return Sequences(open_finished(path, INPUTS), each)

@@ -1,21 +1,109 @@
-"""What an extraction works on, and what it leaves behind."""
+"""What an extraction leaves: every row's activations, or only their moments.
+
+The row blocks of activations are each committed once they are on disk. For moments the rows are cut into consecutive
+shards, each summed in order by one rank, and the shards are merged in their order. Either result is bit-identical for
+any number of ranks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emoscale.errors import InputError, StageError
+from emoscale.extraction.options import ExtractionOptions
 from emoscale.extraction.sequences import Sequences
-from emoscale.extraction.validation import FiniteCheck
+from emoscale.extraction.writing import buffers
 from emoscale.run.folder import RunFolder
-from emoscale.store import Store
+from emoscale.schema import ACTIVATIONS, MOMENT_SHARDS, MOMENTS
+from emoscale.store import CommitLog, Store, create_store, open_store
+from emoscale.store.types import STORED_TYPES
 from emoscale.system.ranks import Ranks
+from emoscale_kernels import MOMENTS_BYTES, Moments, empty_moments, merge_moments, update_moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an extraction is done for.
+
+    Attributes
+    ----------
+    origin : dict
+        Where the activations come from; stores of another origin are replaced.
+    concepts : sequence of str
+        Those whose moments are kept.
+    writers : int
+        Threads that write activations.
+    repair : bool
+        Check every chunk, and write missing and damaged ones again.
+    """
+
+    origin: dict[str, Any]
+    concepts: Sequence[str]
+    writers: int
+    repair: bool = False
+
+
+class FiniteCheck:
+    """What is done about activations that are not finite.
+
+    Parameters
+    ----------
+    sequences : Sequences
+        To name what a row represents.
+    layer, expert : ndarray of int32, shape (neurons,)
+        Of the neurons in the columns of the values. NaN in an expert's neuron means that its token was not routed to
+        the expert.
+    stops : bool
+        Whether to raise an error, or only count.
+    """
+
+    def __init__(self, sequences: Sequences, layer: NDArray[np.int32], expert: NDArray[np.int32], stops: bool) -> None:
+        self._sequences, self._layer, self._stops = sequences, layer, stops
+        self._may_be_absent = expert >= 0
+
+    def count_absent(self, values: NDArray[Any], first_row: int) -> int:
+        """Count the absent values of a block.
+
+        Parameters
+        ----------
+        values : ndarray, shape (rows, neurons)
+        first_row : int
+            Row of the store that the block begins with.
+
+        Raises
+        ------
+        StageError
+            If other values are not finite. Names layer and row.
+        """
+        finite = np.isfinite(values)
+        if finite.all():
+            return 0
+        absent = np.isnan(values) & self._may_be_absent
+        wrong = ~(finite | absent)
+        if self._stops and wrong.any():
+            raise self._error(wrong, first_row, values.dtype)
+        return int(absent.sum())
+
+    def _error(self, wrong: NDArray[np.bool_], first_row: int, dtype: np.dtype[Any]) -> StageError:
+        row, neuron = np.argwhere(wrong)[0]
+        row += first_row
+        item = int(np.searchsorted(self._sequences.row_of, row, side="right")) - 1
+        concept, replicate = (names[item] for names in self._sequences.labels())
+        return StageError(
+            f"{wrong.sum()} activations are not finite in {dtype}, first in layer {self._layer[neuron]}, row {row} "
+            f"({concept}, {replicate}); set extraction.dtype and model.dtype to float32, or extraction.non_finite to "
+            "keep"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,13 +118,13 @@ class Work:
     neurons : dict of ndarray
         Coordinates of all neurons.
     columns : sequence of slice
-        This process's neurons, beside one another in the values it computes; all of them, unless the processes share
-        the model out.
-    block_rows, chunk_neurons : int
-        Rows of a block, neurons of a chunk.
+        This process's neurons, beside one another in the values it computes; all of them, unless several processes
+        share the model.
+    chunk_neurons : int
+        Neurons of a chunk, see `chunk_width`.
     check : FiniteCheck
-    origin : dict
-        Where the activations come from; what is there of another origin is made anew.
+    options : ExtractionOptions
+    job : Job
     ranks : Ranks
     """
 
@@ -44,20 +132,26 @@ class Work:
     sequences: Sequences
     neurons: dict[str, NDArray[np.int32]]
     columns: Sequence[slice]
-    block_rows: int
     chunk_neurons: int
     check: FiniteCheck
-    origin: dict[str, Any]
+    options: ExtractionOptions
+    job: Job
     ranks: Ranks
+
+    @property
+    def width(self) -> int:
+        """Number of this process's neurons."""
+        return sum(columns.stop - columns.start for columns in self.columns)
 
     @property
     def blocks(self) -> int:
         """Number of row blocks."""
-        return -(-self.sequences.rows // self.block_rows)
+        return count_blocks(self.options, self.sequences.rows)
 
     def rows(self, block: int) -> slice:
         """Return the rows of a block."""
-        return slice(block * self.block_rows, min((block + 1) * self.block_rows, self.sequences.rows))
+        size = self.options.block_rows
+        return slice(block * size, min((block + 1) * size, self.sequences.rows))
 
     def write_columns(self, store: Store, name: str, values: NDArray[Any], **starts: int) -> None:
         """Write values whose last dimension is this process's neurons."""
@@ -67,9 +161,67 @@ class Work:
             store.write(name, values[..., first : first + width], neuron=columns.start, **starts)
             first += width
 
+    def commit_logs(self, store: Store) -> list[CommitLog]:
+        """Return the commit logs of a store, one for each part of the model: a block is done when all parts are."""
+        folder = self.folder.commits(store.path)
+        return [CommitLog(folder / f"tp-{part}", self.ranks.rank) for part in range(self.ranks.tp_size)]
 
-class Kept(Protocol):
-    """What an extraction leaves: every row's activations, or their moments."""
+
+def chunk_width(options: ExtractionOptions, widths: Sequence[int], tp_size: int) -> int:
+    """Return how many neurons a chunk has.
+
+    Parameters
+    ----------
+    options : ExtractionOptions
+    widths : sequence of int
+        Neurons of every layer.
+    tp_size : int
+        How many processes share every layer; each writes complete chunks of its part of the layer.
+    """
+    if tp_size == 1:
+        return options.chunk_neurons
+    shared = math.gcd(*(width // tp_size for width in widths))
+    return max(size for size in range(1, min(options.chunk_neurons, shared) + 1) if shared % size == 0)
+
+
+def count_blocks(options: ExtractionOptions, rows: int) -> int:
+    """Return into how many blocks so many rows are cut."""
+    return -(-rows // options.block_rows)
+
+
+def count_shards(options: ExtractionOptions, rows: int) -> int:
+    """Return in how many shards the moments of so many rows are summed."""
+    return min(options.reduction_shards, count_blocks(options, rows))
+
+
+def host_bytes(options: ExtractionOptions, writers: int, cells: int, neurons: int) -> int:
+    """Return the memory that the values of a process take until they are written.
+
+    Parameters
+    ----------
+    options : ExtractionOptions
+    writers : int
+        See `Job`.
+    cells : int
+        Number of pairs of concept and replicate.
+    neurons : int
+        Neurons that the process computes.
+    """
+    if options.keep == "moments":
+        threads, buffer_type = MomentSink.threads, MomentSink.buffer_type
+    else:
+        threads, buffer_type = writers, _buffer_type(options)
+    blocks = buffers(threads) * options.block_rows * neurons * buffer_type.itemsize
+    return blocks + (MOMENTS_BYTES * cells * neurons if options.keep == "moments" else 0)
+
+
+def _buffer_type(options: ExtractionOptions) -> torch.dtype:
+    buffer_type: torch.dtype = getattr(torch, STORED_TYPES[options.dtype].gathered_as)
+    return buffer_type
+
+
+class Sink(Protocol):
+    """Takes the row blocks of an extraction."""
 
     def shares(self) -> list[list[int]]:
         """Return the blocks that one rank computes one after the other, and commits together."""
@@ -79,14 +231,280 @@ class Kept(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many threads may write blocks at once."""
+        """How many threads may write blocks concurrently."""
 
     @property
     def buffer_type(self) -> torch.dtype:
         """Type in which blocks are gathered."""
 
     def write(self, block: int, values: Tensor) -> None:
-        """Write a block (rows, neurons), or add it to what is kept of it."""
+        """Write or add up a block (rows, neurons)."""
 
     def finish(self) -> int:
-        """Declare all done; return how many values are absent."""
+        """Declare everything done; return how many values are absent."""
+
+
+class ActivationSink:
+    """Writes the activations of every row.
+
+    Parameters
+    ----------
+    work : Work
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work, self.threads = work, work.job.writers
+        self.buffer_type = _buffer_type(work.options)
+        ranks = work.ranks
+        if ranks.is_main:
+            _create_activations(work)
+        ranks.wait()
+        self._store = open_store(work.folder.activations, ACTIVATIONS, mode="r+")
+        self._logs = work.commit_logs(self._store)
+        everything = range(work.blocks)
+        committed = set(everything) if self._store.complete else set(everything).intersection(*self._committed())
+        self._damaged = _damaged_blocks(self._store, ranks.own(sorted(committed))) if work.job.repair else {}
+        self._done = committed - self._damaged.keys()
+        ranks.wait()  # all see the same blocks done before any does another
+
+    def _committed(self) -> list[dict[int, int]]:
+        return [log.done() for log in self._logs]
+
+    def shares(self) -> list[list[int]]:
+        """Return every block by itself."""
+        return [[block] for block in range(self._work.blocks)]
+
+    def done(self) -> set[int]:
+        """Return the blocks that are on disk already."""
+        return self._done
+
+    def write(self, block: int, values: Tensor) -> None:
+        """Write a block, and commit it."""
+        rows, block_values = self._work.rows(block), values.numpy()
+        absent = self._work.check.count_absent(block_values, rows.start)
+        if block in self._damaged:
+            read_back = self._store.as_read("activations", block_values)
+            _write_damaged(self._store, read_back, rows.start, self._damaged[block])
+        else:
+            self._work.write_columns(self._store, "activations", block_values, observation=rows.start)
+        self._logs[self._work.ranks.tp_rank].add(block, absent)
+
+    def finish(self) -> int:
+        """Declare the store complete; return how many values are absent, of the blocks the commit log knows."""
+        self._work.ranks.wait()
+        absent = sum(sum(done.values()) for done in self._committed())
+        self._work.ranks.wait()
+        if self._work.ranks.is_main:
+            if not self._store.complete:
+                self._store.mark_complete()
+            shutil.rmtree(self._work.folder.commits(self._store.path), ignore_errors=True)
+        return absent
+
+
+def _create_activations(work: Work) -> None:
+    path, job = work.folder.activations, work.job
+    try:
+        store = open_store(path, ACTIVATIONS, mode="r+")
+        is_other = store.attributes["origin"] != job.origin
+    except InputError:
+        is_other = True
+    if not (is_other or job.repair):
+        return
+    coordinates = {**work.sequences.coordinates(), **work.neurons}
+    if not is_other:
+        _write_damaged_coordinates(store, coordinates)
+        return
+    shutil.rmtree(work.folder.commits(path), ignore_errors=True)
+    chunks = {"observation": work.options.block_rows, "neuron": work.chunk_neurons}
+    dtypes = {"activations": work.options.dtype}
+    create_store(path, ACTIVATIONS, coordinates, chunks, dtypes=dtypes, attributes=job.origin)
+
+
+def _damaged_blocks(store: Store, blocks: Iterable[int]) -> dict[int, list[int]]:
+    """Return the row blocks with missing or damaged chunks, and the places of those among the block's chunks."""
+    size, total = store.chunks("activations")[0], store.sizes["observation"]
+    found = {}
+    for block in blocks:
+        rows = slice(block * size, min((block + 1) * size, total))
+        if damage := store.damage("activations", observation=rows):
+            found[block] = [column for _, column in damage]
+    return found
+
+
+def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iterable[int]) -> None:
+    """Write the damaged chunks of a row block.
+
+    Parameters
+    ----------
+    store : Store
+    values : ndarray, shape (rows, neurons)
+        The complete block, as the store would return it.
+    start : int
+        Its first row.
+    columns : iterable of int
+        Places of the damaged chunks, from `_damaged_blocks`.
+
+    Raises
+    ------
+    StageError
+        If the block's intact chunks are not bit-identical to `values`: this machine would mix two computations.
+    """
+    width, damaged = store.chunks("activations")[1], set(columns)
+    rows = slice(start, start + len(values))
+    for column, first in enumerate(range(0, values.shape[1], width)):
+        chunk = values[:, first : first + width]
+        if column in damaged:
+            continue
+        stored = store.read("activations", observation=rows, neuron=slice(first, first + width))
+        if stored.tobytes() != np.ascontiguousarray(chunk).tobytes():
+            raise StageError(
+                f"{store.path}: rows {rows.start} to {rows.stop - 1} differ from those stored (another machine, device "
+                "or library?); repair where they were extracted, or extract with --fresh"
+            )
+    for column in sorted(damaged):
+        first = column * width
+        store.write("activations", values[:, first : first + width], observation=start, neuron=first)
+
+
+def _write_damaged_coordinates(store: Store, coordinates: Mapping[str, NDArray[Any]]) -> None:
+    for spec in store.schema.coordinates:
+        if store.damage(spec.name):
+            store.write(spec.name, np.asarray(coordinates[spec.name]))
+
+
+class MomentSink:
+    """Sums the moments of every pair of concept and replicate.
+
+    Parameters
+    ----------
+    work : Work
+
+    Raises
+    ------
+    InputError
+        If no row represents one of the concepts.
+    """
+
+    threads = 1
+    buffer_type = torch.float32
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._cell_of, self._cells = _cells(work)
+        shards = np.array_split(np.arange(work.blocks), count_shards(work.options, work.sequences.rows))
+        self._shares = [blocks.tolist() for blocks in shards]
+        self._shard_of = {block: shard for shard, blocks in enumerate(self._shares) for block in blocks}
+        self._moments = self._empty()
+        self._absent = 0
+        ranks = work.ranks
+        if ranks.is_main:
+            self._create()
+        ranks.wait()
+        self._store = open_store(work.folder.moments, MOMENTS, mode="r+")
+        self._logs = work.commit_logs(self._store)
+        everything = set(range(len(self._shares)))
+        self._done = everything if self._store.complete else everything.intersection(*self._committed())
+        # Once all are merged there are no shards any more.
+        self._shards = self._store if self._store.complete else _open_shards(work)
+        ranks.wait()  # all see the same shards done before any does another
+
+    def _committed(self) -> list[dict[int, int]]:
+        return [log.done() for log in self._logs]
+
+    def _empty(self) -> Moments:
+        return empty_moments(len(self._cells), self._work.width)
+
+    def _create(self) -> None:
+        work, folder, origin = self._work, self._work.folder, self._work.job.origin
+        try:
+            store = open_store(folder.moments, MOMENTS)
+            if store.attributes["origin"] == origin and (store.complete or _open_shards(work)):
+                return
+        except InputError:
+            pass
+        shutil.rmtree(folder.commits(folder.moments), ignore_errors=True)
+        chunks = {"shard": 1, "neuron": work.chunk_neurons}
+        sizes = {"shard": len(self._shares), "cell": len(self._cells), "neuron": len(work.neurons["layer"])}
+        create_store(folder.moment_shards, MOMENT_SHARDS, {}, chunks, sizes, attributes=origin)
+        coordinates = {name: self._cells[name].to_numpy() for name in ("concept", "replicate", "rows")}
+        create_store(folder.moments, MOMENTS, {**coordinates, **work.neurons}, chunks, attributes=origin)
+
+    def shares(self) -> list[list[int]]:
+        """Return the blocks of every shard."""
+        return self._shares
+
+    def done(self) -> set[int]:
+        """Return the shards that are on disk already."""
+        return self._done
+
+    def write(self, block: int, values: Tensor) -> None:
+        """Add a block to its shard, and commit the shard with its last block."""
+        rows, shard = self._work.rows(block), self._shard_of[block]
+        self._absent += self._work.check.count_absent(values.numpy(), rows.start)
+        inputs = np.searchsorted(self._work.sequences.row_of, np.arange(rows.start, rows.stop), side="right") - 1
+        update_moments(self._moments, values.numpy(), self._cell_of[inputs])
+        if block != self._shares[shard][-1]:
+            return
+        for name, sums in _arrays(self._moments):
+            self._work.write_columns(self._shards, name, sums[np.newaxis], shard=shard)
+        self._logs[self._work.ranks.tp_rank].add(shard, self._absent)
+        self._moments, self._absent = self._empty(), 0
+
+    def finish(self) -> int:
+        """Merge the shards, and declare the moments complete; return how many values are absent."""
+        ranks, folder = self._work.ranks, self._work.folder
+        ranks.wait()
+        absent = sum(sum(done.values()) for done in self._committed())
+        if not self._store.complete:
+            width = self._store.chunks("mean")[1]
+            for start in ranks.own(range(0, self._store.sizes["neuron"], width)):
+                if ranks.tp_rank == 0:
+                    _merge(self._shards, self._store, slice(start, min(start + width, self._store.sizes["neuron"])))
+        ranks.wait()
+        if ranks.is_main:
+            if not self._store.complete:
+                self._store.mark_complete()
+            shutil.rmtree(folder.commits(folder.moments), ignore_errors=True)
+            shutil.rmtree(folder.moment_shards, ignore_errors=True)
+        return absent
+
+
+def _open_shards(work: Work) -> Store:
+    return open_store(work.folder.moment_shards, MOMENT_SHARDS, mode="r+")
+
+
+def _arrays(moments: Moments) -> list[tuple[str, NDArray[Any]]]:
+    return [("mean", moments.mean), ("m2", moments.m2), ("count", moments.counts)]
+
+
+def _merge(shards: Store, store: Store, neurons: slice) -> None:
+    total: Moments | None = None
+    for shard in range(shards.sizes["shard"]):
+        here = {"shard": slice(shard, shard + 1), "neuron": neurons}
+        mean, m2, count = (shards.read(name, **here)[0] for name in ("mean", "m2", "count"))
+        own = Moments(count.astype(np.int64), mean, m2)
+        total = own if total is None else merge_moments(total, own)
+    if total is not None:
+        for name, values in _arrays(total):
+            store.write(name, values, neuron=neurons.start)
+
+
+def _cells(work: Work) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    """Return the cell of every input, -1 for none, and a table of the cells."""
+    concepts = work.job.concepts
+    concept, replicate = work.sequences.labels()
+    number = pd.Index(concepts).get_indexer(pd.Index(concept))
+    used = number >= 0
+    if not used.any():
+        raise InputError("extraction.keep 'moments': no row represents a concept; check concepts and texts' labels")
+    seed, names = pd.factorize(replicate[used])
+    cell, found = pd.factorize(seed * len(concepts) + number[used], sort=True)
+    cell_of = np.full(len(concept), -1, dtype=np.int64)
+    cell_of[used] = cell
+    rows = np.bincount(cell, weights=np.diff(work.sequences.row_of)[used]).astype(np.int64)
+    table = {
+        "concept": np.array(concepts, dtype=object)[found % len(concepts)],
+        "replicate": np.asarray(names, dtype=object)[found // len(concepts)],
+        "rows": rows,
+    }
+    return cell_of, pd.DataFrame(table)

@@ -1,4 +1,7 @@
-"""Writing row blocks while the next are computed, with no more memory than a few blocks take."""
+"""From the device to the disk: copying batches into row blocks, and writing those while the next are computed.
+
+Memory is limited to a few row blocks.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,17 +24,71 @@ Write = Callable[[int, Tensor], None]
 """Takes a block's number and its values, (rows, neurons)."""
 
 
+class _Copy(NamedTuple):
+    staged: Tensor
+    rows: Tensor
+    done: torch.cuda.Event
+
+
+class HostCopies:
+    """Copies batches into a row block.
+
+    From a GPU they go through two pinned buffers in turn, so that the host never waits for the batch that is being
+    computed. A buffer that is read before its copy has ended holds garbage, hence the events.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: deque[Tensor | None] = deque([None, None])
+        self._pending_copies: deque[_Copy] = deque()
+
+    def put(self, values: Tensor, block: Tensor, rows: Tensor) -> None:
+        """Copy a batch (rows, neurons) into these rows of the block; `finish` waits until it is there."""
+        if not values.is_cuda:
+            block.index_copy_(0, rows, values.to(block.dtype))
+            return
+        if len(self._pending_copies) == len(self._buffers):
+            self._complete_oldest(block)
+        staged = self._buffer(values)
+        staged.copy_(values, non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(values.device))
+        self._pending_copies.append(_Copy(staged, rows, event))
+
+    def finish(self, block: Tensor) -> None:
+        """Return when all batches are in the block."""
+        while self._pending_copies:
+            self._complete_oldest(block)
+
+    def _complete_oldest(self, block: Tensor) -> None:
+        copy = self._pending_copies.popleft()
+        copy.done.synchronize()
+        block.index_copy_(0, copy.rows, copy.staged.to(block.dtype))
+
+    def _buffer(self, values: Tensor) -> Tensor:
+        """Return the next buffer, enlarged where a batch does not fit."""
+        buffer = self._buffers.popleft()
+        if buffer is None or len(buffer) < len(values) or buffer.dtype != values.dtype:
+            buffer = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        self._buffers.append(buffer)
+        return buffer[: len(values)]
+
+
+def buffers(threads: int) -> int:
+    """Return how many row blocks are in memory: while each thread writes one, another is filled."""
+    return threads + 1
+
+
 class BlockWriter:
     """A few buffers for row blocks, and threads that write them.
 
     Parameters
     ----------
     write : callable
-        Called by the threads. Under one thread the blocks come in the order in which they were submitted. Once it has
-        raised, no further block is written: a sum of blocks would lack one.
+        Called by the threads. A single thread writes the blocks in the order in which they were submitted. Once it has
+        raised an error, no further block is written: a sum would lack one.
     threads : int
     rows, neurons : int
-        Size of a buffer; there is one more of them than threads.
+        Size of a buffer; there are `buffers` of them.
     dtype : dtype
     """
 
@@ -41,7 +99,7 @@ class BlockWriter:
         self._pending: deque[tuple[Future[None], int]] = deque()
         self._written = count(1)
         self._failed = False
-        for _ in range(threads + 1):
+        for _ in range(buffers(threads)):
             self._free.put(torch.empty(rows, neurons, dtype=dtype))
 
     def buffer(self) -> Tensor:
@@ -49,7 +107,7 @@ class BlockWriter:
         return self._free.get()
 
     def submit(self, block: int, rows: int, buffer: Tensor) -> None:
-        """Have the first rows of a buffer written as a block; the buffer is then in use until it is."""
+        """Queue the first rows of a buffer to be written as a block; the buffer is in use until then."""
         self._pending.append((self._threads.submit(self._write_and_free, block, rows, buffer), rows))
 
     def _write_and_free(self, block: int, rows: int, buffer: Tensor) -> None:
@@ -58,7 +116,7 @@ class BlockWriter:
                 return
             self._write(block, buffer[:rows])
             if next(self._written) % _BLOCKS_A_TRIM == 0:
-                _give_memory_back()
+                _return_free_memory()
         except BaseException:
             self._failed = True
             raise
@@ -76,7 +134,7 @@ class BlockWriter:
         Raises
         ------
         Exception
-            What a thread ran into.
+            What a thread raised.
         """
         while self._pending and (wait or self._pending[0][0].done()):
             future, rows = self._pending.popleft()
@@ -84,15 +142,15 @@ class BlockWriter:
             yield rows
 
     def stop(self) -> None:
-        """Write nothing that has not been begun, and return when no thread writes."""
+        """Write no further block, and return when no thread writes."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _give_memory_back() -> None:
-    # The C library keeps what each thread freed, in pieces: without this, memory crept up by 1.5 MB a block of 38 MB.
-    # After every block it would cost the model's next passes more than it is worth.
+def _return_free_memory() -> None:
+    # The C library keeps what each thread freed, in pieces: without this, memory grew by 1.5 MB a block of 38 MB. After
+    # every block it would slow the model's next passes more than it is worth.
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
         if trim is not None:
             trim(0)
 

@@ -13,10 +13,9 @@ from emoscale.ablation.options import AblationOptions
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
-from emoscale.extraction.reading import OF_CONCEPT
+from emoscale.extraction.rows import ROW_SOURCES, check_rows
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
-from emoscale.models.forward import check_padding
 from emoscale.models.identity import tokenizer_sha256, weights_sha256
 from emoscale.models.loading import LanguageModel, check_split, load_model
 from emoscale.models.outline import ModelOutline, encode_texts, outline_model
@@ -99,24 +98,15 @@ class Context:
         return render_templates(DEFAULT_TEMPLATES if templates is None else templates, self.concepts.names)
 
     @property
-    def read(self) -> str:
-        """Where rows of activations are read."""
+    def pooling(self) -> str:
+        """Name of the pooling of rows of activations."""
         e = self.settings.extraction
-        if e.rows == "prompts":
-            return e.read or make_layout(self.settings.tuning.layout, self.outline).read
-        return e.read or {"templates": "concept-last", "texts": "mean", "tokens": "all"}[e.rows]
+        return e.pooling or ROW_SOURCES[e.rows].pooling(self)
 
     @cached_property
     def outline(self) -> ModelOutline:
         """The model without its weights."""
         return outline_model(self.settings.model)
-
-    @property
-    def extraction_options(self) -> dict[str, Any]:
-        """How `extract` is to go about it, whatever the rows."""
-        e = self.settings.extraction
-        names = ("block_rows", "batch_rows", "chunk_neurons", "dtype", "padding", "keep", "non_finite")
-        return {**{name: getattr(e, name) for name in names}, "writers": self.settings.machine.writers}
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -185,7 +175,6 @@ class Context:
             lambda: self.concepts,
             lambda: self.outline,
             lambda: self.weights_sha256,
-            lambda: check_padding(self.outline, self.settings.extraction.padding),
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
             self._check_rows_are_kept,
         ]
@@ -199,7 +188,7 @@ class Context:
 
     def extraction_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the extraction."""
-        return [self._check_rows]
+        return [lambda: check_rows(self)]
 
     def mask_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the masks."""
@@ -247,38 +236,23 @@ class Context:
                 f"positions, {self.outline.name} has {limit}; {mend}"
             )
 
-    def _check_rows(self) -> None:
-        e = self.settings.extraction
-        if e.rows == "tokens" and e.read not in (None, "all"):
-            raise InputError(
-                f"extraction.read {e.read!r}: rows 'tokens' read every token; leave it out, or set rows: texts"
-            )
-        if e.read in OF_CONCEPT and e.rows != "templates":
-            raise InputError(
-                f"extraction.read {e.read!r}: only templates say which tokens name the concept; read another, or set "
-                "extraction.rows to templates"
-            )
-        if e.keep == "moments" and e.dtype != "float32":
-            raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; leave it out")
-        if e.rows == "templates":
-            self._check_sentences()
-        elif e.rows in ("texts", "tokens"):
-            self._check_texts()
-
     def _check_rows_are_kept(self) -> None:
-        e = self.settings.extraction
-        need_rows = [m.name for m in chosen_row_measures(self.settings.selectivity) if m.needs_rows]
-        if e.keep == "moments" and need_rows:
-            raise needs_every_row(f"selectivity.row_measures {', '.join(need_rows)}")
-        if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
-            raise InputError(
-                "masks.controls activation-matched: needs every row's activations; leave it out, or set "
-                "extraction.keep to activations"
-            )
-        if e.keep == "moments" and self.settings.ablation.edit == "resample":
-            raise InputError(
-                "ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep to activations"
-            )
+        """Refuse what needs every row's activations where only moments are kept."""
+        if self.settings.extraction.keep == "moments":
+            problems = [str(needs_every_row(setting)) for setting in self._settings_that_need_rows()]
+            if problems:
+                raise InputError(problems)
+
+    def _settings_that_need_rows(self) -> Iterator[str]:
+        s = self.settings
+        for measure in chosen_row_measures(s.selectivity):
+            if measure.needs_rows:
+                yield f"selectivity.row_measures {measure.name!r}"
+        for control in s.masks.controls:
+            if control == "activation-matched":
+                yield f"masks.controls {control!r}"
+        if s.ablation.edit == "resample":
+            yield f"ablation.edit {s.ablation.edit!r}"
 
     def _check_ablation(self) -> None:
         """Refuse what the task and the edit would not look at."""
@@ -293,33 +267,6 @@ class Context:
             problems.append(f"ablation.words: task {a.task!r} has no use for them; leave them out, or set it to words")
         if a.factor != usual.factor and a.edit != "scale":
             problems.append(f"ablation.factor: edit {a.edit!r} has no use for it; leave it out, or set edit to scale")
-        if problems:
-            raise InputError(problems)
-
-    def _check_texts(self) -> None:
-        _ = self.text_pieces
-        wanted, limit = self.settings.stimuli.max_tokens, self._positions
-        if limit is not None and wanted > limit:
-            raise InputError(
-                f"stimuli.max_tokens {wanted}: {self.outline.name} has {limit} positions; set {limit} or less"
-            )
-
-    @property
-    def _positions(self) -> int | None:
-        positions = self.outline.positions
-        return None if positions is None else positions - self.outline.first_position
-
-    def _check_sentences(self) -> None:
-        sentences = self.sentences["text"].tolist()
-        limit = self._positions
-        if limit is None:
-            return
-        lengths = map(len, self.outline.tokenizer(sentences)["input_ids"])
-        problems = [
-            f"extraction.templates: {text!r} is {length} tokens, {self.outline.name} has {limit} positions; shorten it"
-            for text, length in zip(sentences, lengths, strict=True)
-            if length > limit
-        ]
         if problems:
             raise InputError(problems)
 

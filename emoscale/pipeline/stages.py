@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.stage import Counts, Stage
 from emoscale.run.folder import RunFolder
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.system.progress import Progress
 
 if TYPE_CHECKING:
-    from emoscale.extraction.rows import Rows
     from emoscale.masks.options import MaskOptions
     from emoscale.pipeline.context import Context
     from emoscale.tasks.task import Task
@@ -42,48 +42,32 @@ def _tune(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def repair_activations(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    """Write missing and damaged chunks of the activations anew."""
+    """Write missing and damaged chunks of the activations again."""
     return _extract(context, folder, progress, repair=True)
 
 
 def _extract(context: Context, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
     from emoscale.extraction.extract import extract
+    from emoscale.extraction.sinks import Job
 
-    e = context.settings.extraction
-    return extract(
-        folder,
-        _rows(context, folder),
-        **context.extraction_options,
+    options, source = context.settings.extraction, ROW_SOURCES[context.settings.extraction.rows]
+    origin = {
+        "model": context.outline.name,
+        "weights_sha256": context.weights_sha256,
+        "tokenizer_sha256": context.tokenizer_sha256,
+        "site": context.settings.model.site,
+        "rows": options.rows,
+        "pooling": context.pooling,
+        **({"split": options.split} if source.needs_texts else {}),
+    }
+    job = Job(
+        origin=origin,
         concepts=context.concepts.names,
-        parts=e.parts,
-        origin={
-            "model": context.outline.name,
-            "weights_sha256": context.weights_sha256,
-            "tokenizer_sha256": context.tokenizer_sha256,
-            "site": context.settings.model.site,
-            "rows": e.rows,
-            "read": context.read,
-            **({"split": e.split} if e.rows in ("texts", "tokens") else {}),
-        },
-        ranks=context.ranks,
-        progress=progress,
+        writers=context.settings.machine.writers,
         repair=repair,
     )
-
-
-def _rows(context: Context, folder: RunFolder) -> Rows:
-    import pandas as pd
-
-    from emoscale.extraction.rows import PromptRows, TemplateRows, TextRows
-    from emoscale.models.prompt_files import load_prompts
-
-    e = context.settings.extraction
-    if e.rows == "templates":
-        return TemplateRows(context.model, context.sentences, context.read)
-    if e.rows == "prompts":
-        prompts, table = load_prompts(folder.prompts), pd.read_parquet(folder.prompt_table)
-        return PromptRows(context.prompted, prompts.vectors, table, context.read)
-    return TextRows(context.model, context.text_pieces, context.read, context.settings.stimuli.max_tokens)
+    rows = source.make(context, folder)
+    return extract(folder, rows, options, job=job, ranks=context.ranks, progress=progress)
 
 
 def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
@@ -176,7 +160,7 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 def _prompt_facts(context: Context) -> dict[str, str]:
     s = context.settings
-    if "prompts" not in (s.extraction.rows, s.ablation.task):
+    if not ROW_SOURCES[s.extraction.rows].uses_prompts and s.ablation.task != "prompts":
         return {}
     first = context.prompt_texts[0]
     return {
@@ -211,12 +195,6 @@ def _facts(context: Context) -> dict[str, str]:
     s, outline, concepts = context.settings, context.outline, context.concepts
     train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
     source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
-    rows = {
-        "prompts": "its tuned prompts",
-        "templates": "carrier sentences that name it",
-        "texts": "the texts labelled with it",
-        "tokens": "the tokens of the texts labelled with it",
-    }[s.extraction.rows]
     return {
         "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
         "Weights (SHA-256)": context.weights_sha256,
@@ -226,7 +204,7 @@ def _facts(context: Context) -> dict[str, str]:
         "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
         **_prompt_facts(context),
         **_question_facts(context),
-        "A concept is represented by": rows,
+        "A concept is represented by": ROW_SOURCES[s.extraction.rows].meaning,
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": _controls(s.masks),
     }
@@ -268,16 +246,16 @@ STAGES: dict[str, Stage] = {
             },
             working=lambda folder: (
                 folder.commits(folder.activations),
-                folder.moment_parts,
+                folder.moment_shards,
                 folder.commits(folder.moments),
             ),
-            needs=lambda settings: ("tune",) if settings.extraction.rows == "prompts" else (),
+            needs=lambda settings: ("tune",) if ROW_SOURCES[settings.extraction.rows].uses_prompts else (),
             depends_on=lambda settings: (
                 *_MODEL,
                 "model.site",
                 "concepts.names",
                 "extraction",
-                *(("stimuli",) if settings.extraction.rows in ("texts", "tokens") else ()),
+                *(("stimuli",) if ROW_SOURCES[settings.extraction.rows].needs_texts else ()),
             ),
             checks=lambda context: context.extraction_checks(),
             shared=True,

@@ -61,9 +61,9 @@ class RunFolder:
         return self.path / "moments.zarr"
 
     @property
-    def moment_parts(self) -> Path:
-        """Store of the moments of parts of the rows (part, cell, neuron), until they are summed up."""
-        return self.path / "moment_parts.zarr"
+    def moment_shards(self) -> Path:
+        """Store of the moments of shards of the rows (shard, cell, neuron), until they are merged."""
+        return self.path / "moment_shards.zarr"
 
     @property
     def selectivity(self) -> Path:

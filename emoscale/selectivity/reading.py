@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from emoscale.errors import InputError
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import Store
-from emoscale_kernels import Moments, empty_moments, group_moments, update_moments
+from emoscale_kernels import MOMENTS_BYTES, Moments, empty_moments, group_moments, update_moments
 
-_MOMENTS_BYTES = 24
-"""Of count, mean and spread of a cell and neuron."""
 _BOX_BYTES = 2**21
 """About so much is read at once for a chunk's width of neurons, so that it is still in the cache when it is used."""
 
@@ -117,9 +115,9 @@ def moments_bytes(store: Store, count: int) -> int:
     if store.schema.kind == ACTIVATIONS.kind:
         rows = min(box_rows(store), store.sizes["observation"])
         # A box of rows twice: it is decoded from the files' bytes.
-        return int(2 * rows * store.read_dtype("activations").itemsize + _MOMENTS_BYTES * count)
+        return int(2 * rows * store.read_dtype("activations").itemsize + MOMENTS_BYTES * count)
     # What is read, and an array of it once more.
-    return (_MOMENTS_BYTES + 8) * store.sizes["cell"] + _MOMENTS_BYTES * count
+    return (MOMENTS_BYTES + 8) * store.sizes["cell"] + MOMENTS_BYTES * count
 
 
 def read_moments(store: Store, cells: NDArray[np.integer[Any]], count: int, start: int, stop: int) -> Moments:

@@ -1,12 +1,35 @@
 """Chunked arrays on disk: the only place that knows Zarr.
 
 A store is one Zarr group (format 3) with the arrays its schema declares. Data arrays carry a checksum in every chunk;
-coordinates are whole unless they are long. A store is finished when `Store.complete` says so, and that is written last.
+coordinates are one chunk unless they are long. A store is finished when `Store.complete` is true, which is written
+last.
 """
 
-from emoscale.store.commits import CommitLog
-from emoscale.store.creating import COORDINATE_CHUNK, create_store
-from emoscale.store.means import mean_activations
-from emoscale.store.store import Store, open_store
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emoscale.store.commits import CommitLog
+    from emoscale.store.creating import COORDINATE_CHUNK, create_store
+    from emoscale.store.means import mean_activations
+    from emoscale.store.store import Store, open_store
 
 __all__ = ["COORDINATE_CHUNK", "CommitLog", "Store", "create_store", "mean_activations", "open_store"]
+
+_MODULES = {
+    "COORDINATE_CHUNK": "creating",
+    "CommitLog": "commits",
+    "Store": "store",
+    "create_store": "creating",
+    "mean_activations": "means",
+    "open_store": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Only on first use: the settings import `emoscale.store.types`, and Zarr and Numba take a second.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NAN_BITS = 0x7FC0
-"""The bits of the one NaN that is written, whatever the NaN given, so that equal values are equal files."""
+"""The bits in which every NaN is written, so that equal values give equal files."""
 _STRIP_VALUES = 2**16
-"""Rounded together: what is between the steps stays in the cache."""
+"""Rounded together, so that intermediate results stay in the cache."""
 
 
 def bfloat16_bits(values: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
-    """Round to bfloat16, to the nearest and of two as near to the even one.
+    """Round to the nearest bfloat16, ties to even.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ def bfloat16_bits(values: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
     scratch = np.empty((min(rows, len(values)), *values.shape[1:]), dtype=np.uint32)
     for first in range(0, len(values), rows):
         strip = values[first : first + rows].astype(np.float32, copy=False)
-        whole, sums = strip.view(np.uint32), scratch[: len(strip)]
-        np.right_shift(whole, 16, out=sums)
+        exact, sums = strip.view(np.uint32), scratch[: len(strip)]
+        np.right_shift(exact, 16, out=sums)
         sums &= 1
         sums += 0x7FFF
-        sums += whole
+        sums += exact
         np.right_shift(sums, 16, out=sums)
         bits[first : first + rows] = sums
         if (nan := np.isnan(strip)).any():
@@ -45,7 +45,7 @@ def bfloat16_bits(values: NDArray[np.floating[Any]]) -> NDArray[np.uint16]:
 
 
 def from_bfloat16_bits(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return the numbers that bfloat16 bits stand for, exactly.
+    """Return the numbers that bfloat16 bits represent, exactly.
 
     Parameters
     ----------

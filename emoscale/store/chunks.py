@@ -1,4 +1,4 @@
-"""Looking at the chunk files themselves: are they there, are they whole."""
+"""Chunk files: reading them, and finding those that are missing or damaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MISSING, _DAMAGED = "chunk is missing", "chunk is damaged (checksum)"
 
 
 def chunks_in(box: Sequence[slice], chunk_shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the grid index of every chunk that a box touches.
+    """Return the grid index of every chunk that a box overlaps.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def chunk_file(array_path: Path, key: tuple[int, ...]) -> Path:
 
 
 def read_chunk(
-    array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], mend: str
+    array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], fix: str
 ) -> NDArray[Any]:
     """Read a chunk that is stored as its values and their checksum.
 
@@ -56,11 +56,11 @@ def read_chunk(
     key : tuple of int
         Grid index of the chunk.
     shape : tuple of int
-        Of a whole chunk; those over the array's edge are stored whole.
+        Of a chunk; those over the array's edge are stored complete.
     dtype : dtype
         In this machine's byte order.
-    mend : str
-        What to do about a chunk that is missing or damaged.
+    fix : str
+        How to fix a chunk that is missing or damaged, for the message.
 
     Returns
     -------
@@ -76,18 +76,18 @@ def read_chunk(
     content = np.empty(size + _CHECKSUM_BYTES, dtype=np.uint8)
     try:
         with file.open("rb", buffering=0) as stream:
-            there = stream.readinto(content.data) == len(content) and not stream.read(1)
+            complete = stream.readinto(content.data) == len(content) and not stream.read(1)
     except FileNotFoundError:
-        raise StoreError(f"{file}: {_MISSING}; {mend}") from None
+        raise StoreError(f"{file}: {_MISSING}; {fix}") from None
     body, checksum = content[:size], content[size:]
-    body.flags.writeable = False  # as the checksum's function wants it
-    if not there or google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
-        raise StoreError(f"{file}: {_DAMAGED}; {mend}")
+    body.flags.writeable = False  # required by the checksum's function
+    if not complete or google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
+        raise StoreError(f"{file}: {_DAMAGED}; {fix}")
     return content[:size].view(dtype).reshape(shape)
 
 
 def find_damage(array_path: Path, keys: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], str]:
-    """Look for chunks whose file is missing or not whole.
+    """Find chunks whose file is missing or damaged.
 
     Parameters
     ----------

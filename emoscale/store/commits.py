@@ -12,13 +12,13 @@ from emoscale.system.files import naming, sync
 class CommitLog:
     """Append-only record of finished blocks, one file a rank.
 
-    A line is written after the block's chunks are on the disk, so a block that is listed is whole. A torn last line
-    (the writer was killed in the middle of it) counts as not written.
+    A line is written after the block's chunks are on the disk, so a block that is listed is complete. A torn last line
+    (the writer was killed in the middle of it) is ignored.
 
     Parameters
     ----------
     folder : Path
-        Where the ranks' files are.
+        Contains the ranks' files.
     rank : int
         The writer's rank.
     """
@@ -41,7 +41,7 @@ class CommitLog:
     def add(self, block: int, absent: int = 0) -> None:
         """Record a finished block, and how many of its values are absent, on disk before this returns.
 
-        Threads may call it at once.
+        Threads may call it concurrently.
         """
         with self._lock, naming(self._file):
             is_new = not self._file.exists()

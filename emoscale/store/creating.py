@@ -1,4 +1,4 @@
-"""Creating one store: it appears at once, with its coordinates."""
+"""Creating a store: it appears at once, with its coordinates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from emoscale.schema import FORMAT, Array, StoreSchema
-from emoscale.store.bfloat16 import NAN_BITS
 from emoscale.store.description import described
 from emoscale.store.store import PROVENANCE, Store, open_store
-from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
+from emoscale.store.types import ENCODED_AS, TEXT, stored_type
+from emoscale.store.writing import sync_tree, write_chunks
 from emoscale.system.files import naming, sync
 
 COORDINATE_CHUNK = 2**16
@@ -44,12 +44,12 @@ def create_store(
     coordinates : mapping of str to ndarray
         Every coordinate of the schema, one-dimensional.
     chunks : mapping of str to int
-        Chunk length by dimension; a dimension left out is not cut.
+        Chunk length by dimension; any other dimension is one chunk.
     sizes : mapping of str to int, optional
         Length of dimensions that have no coordinate.
     dtypes : mapping of str to str, optional
-        Type of a data array where it is not the schema's: a NumPy name, or ``"bfloat16"``. The latter's bits, the upper
-        half of a float32's, are stored as uint16, and the array's attribute ``bits_of`` says ``"bfloat16"``.
+        Type of a data array where it is not the schema's, see `stored_type`. Where values are encoded, the array's
+        attribute ``bits_of`` names the type.
     attributes : mapping, optional
         Where the data come from, as plain JSON values.
 
@@ -60,8 +60,8 @@ def create_store(
     lengths = dict(sizes or {})
     for spec in schema.coordinates:
         lengths[spec.dims[0]] = len(coordinates[spec.name])
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):  # by processes that were killed
-        shutil.rmtree(left)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):  # of processes that were killed
+        shutil.rmtree(leftover)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(path, ignore_errors=True)
     try:
@@ -97,7 +97,8 @@ def _fill(
         values = np.asarray(coordinates[spec.name])
         for start in range(0, len(values), COORDINATE_CHUNK):
             piece = values[start : start + COORDINATE_CHUNK]
-            write_chunks(array, (slice(start, start + len(piece)),), as_stored(piece, array), path / spec.name)
+            encoded = stored_type(spec.dtype).encode(piece)
+            write_chunks(array, (slice(start, start + len(piece)),), encoded, path / spec.name)
     group.attrs[PROVENANCE] = {
         "format": FORMAT,
         **described(schema),
@@ -109,20 +110,19 @@ def _fill(
 def _create_array(
     group: zarr.Group, spec: Array, dtype: str, lengths: Mapping[str, int], chunks: Mapping[str, int]
 ) -> zarr.Array[Any]:
-    is_bits = dtype == "bfloat16"
-    fill: float | str = float("nan") if dtype.startswith("float") else "" if dtype == "str" else 0
+    stored = stored_type(dtype)
     return group.create_array(
         spec.name,
         shape=tuple(lengths[d] for d in spec.dims),
         chunks=tuple(max(1, min(chunks[d], lengths[d])) for d in spec.dims),
-        dtype=str if dtype == "str" else "uint16" if is_bits else dtype,
+        dtype=str if stored is TEXT else stored.on_disk,
         dimension_names=spec.dims,
-        fill_value=NAN_BITS if is_bits else fill,
+        fill_value=stored.fill,
         # Activations hardly compress (fp16: 5 %); a checksum turns a flipped bit into an error.
         compressors=[Crc32cCodec()],
         attributes={
             "long_name": spec.meaning,
             **({"units": spec.units} if spec.units else {}),
-            **({BITS_OF: dtype} if is_bits else {}),
+            **({ENCODED_AS: stored.name} if stored.is_encoded else {}),
         },
     )

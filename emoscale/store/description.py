@@ -10,6 +10,7 @@ import zarr
 
 from emoscale.errors import InputError
 from emoscale.schema import Array, StoreSchema
+from emoscale.store.types import type_of
 
 
 def described(schema: StoreSchema) -> dict[str, Any]:
@@ -46,8 +47,7 @@ def stored_schema(path: Path, group: zarr.Group, recorded: Mapping[str, Any]) ->
 def _array(group: zarr.Group, name: str) -> Array:
     if name not in group:
         return Array(name, (), "", "")
-    array = group[name]
+    array: zarr.Array[Any] = group[name]  # type: ignore[assignment]
     dims = array.metadata.dimension_names or ()  # type: ignore[union-attr]
-    dtype = str(array.dtype) if array.dtype.kind in "iuf" else "str"  # type: ignore[union-attr]
     meaning, units = (str(array.attrs.get(key, "")) for key in ("long_name", "units"))
-    return Array(name, tuple(str(dim) for dim in dims), dtype, meaning, units)
+    return Array(name, tuple(str(dim) for dim in dims), type_of(array).name, meaning, units)

@@ -25,13 +25,13 @@ def mean_activations(
     of : callable, optional
         Applied to the values first, e.g. `numpy.abs`.
     advance : callable, optional
-        Told the number of neurons of each block that is done.
+        Called with the number of neurons of each finished block.
 
     Returns
     -------
     ndarray of float64, shape (N,)
         In the model's own units, the same to the last bit for any chunks. Rows in which a neuron is absent (NaN) are
-        left out; 0 for a neuron that is absent from all. Infinite where an activation is.
+        ignored; 0 for a neuron that is absent from all. Infinite where an activation is.
     """
     (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
     mean = np.empty(neurons)
@@ -42,7 +42,7 @@ def mean_activations(
             values = store.read("activations", observation=slice(start, start + height), neuron=block)
             values = values if of is None else of(values)
             update_moments(moments, values, np.zeros(len(values), dtype=np.int64))
-        # Only an infinite value makes the mean of those that are there NaN.
+        # Only an infinite value makes a mean NaN.
         mean[block] = np.where(np.isnan(moments.mean[0]), np.inf, moments.mean[0])
         if advance is not None:
             advance(block.stop - first)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from emoscale.errors import InputError, StoreError
 from emoscale.schema import FORMAT, StoreSchema
-from emoscale.store.bfloat16 import from_bfloat16_bits
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
 from emoscale.store.description import stored_schema
-from emoscale.store.writing import as_stored, holds_bfloat16, takes_direct_writes, write_chunks
+from emoscale.store.types import StoredType, type_of
+from emoscale.store.writing import takes_direct_writes, write_chunks
 from emoscale.system.files import naming, sync
 
 # The Rust pipeline reads and writes several times faster than zarr-python's own.
@@ -24,7 +24,7 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 PROVENANCE = "emoscale"
 """Name of the group's attribute that says what the store is."""
-_REPAIR = "emoscale extract CONFIG --repair writes it anew"
+_REPAIR = "emoscale extract CONFIG --repair writes it again"
 
 
 class Store:
@@ -45,11 +45,12 @@ class Store:
         self._group = group
         self._direct = not group.read_only and takes_direct_writes(path)
         self._arrays: dict[str, zarr.Array[Any]] = {}
+        self._types: dict[str, StoredType] = {}
         self.sizes: dict[str, int] = {}
         for array in schema.arrays:
             self.sizes.update(zip(array.dims, self._array(array.name).shape, strict=True))
         extracted = schema.kind == "activations" and "weights_sha256" in self.attributes["origin"]
-        self._mend = _REPAIR if extracted else "run the stage that wrote it again with --fresh"
+        self._fix = _REPAIR if extracted else "run the stage that wrote it again with --fresh"
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
@@ -60,9 +61,14 @@ class Store:
             self._arrays[name] = array
         return self._arrays[name]
 
+    def _type(self, name: str) -> StoredType:
+        if name not in self._types:
+            self._types[name] = type_of(self._array(name))
+        return self._types[name]
+
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the writer said of the store's origin, as plain JSON values."""
+        """Where the data come from, and the store's format and state, as plain JSON values."""
         return dict(self._group.attrs[PROVENANCE])  # type: ignore[arg-type]
 
     @property
@@ -72,8 +78,8 @@ class Store:
 
     def mark_complete(self) -> None:
         """Declare that every value has been written, on disk before this returns. Call it last."""
-        for left in self.path.rglob("*.partial"):  # by a process that was killed while zarr-python wrote a file
-            left.unlink()
+        for leftover in self.path.rglob("*.partial"):  # of a process that was killed while zarr-python wrote a file
+            leftover.unlink()
         with naming(self.path):
             self._group.attrs[PROVENANCE] = {**self.attributes, "complete": True}
             sync(self.path / "zarr.json")
@@ -84,14 +90,12 @@ class Store:
         return tuple(self._array(name).chunks)
 
     def dtype(self, name: str) -> str:
-        """Return the name of an array's type: NumPy's, or ``"bfloat16"``."""
-        array = self._array(name)
-        return "bfloat16" if holds_bfloat16(array) else str(array.dtype)
+        """Return the name of an array's type, see `stored_type`."""
+        return self._type(name).name
 
     def read_dtype(self, name: str) -> np.dtype[Any]:
-        """Return the type in which `read` gives an array of numbers: its own, or float32 for bfloat16."""
-        array = self._array(name)
-        return np.dtype(np.float32) if holds_bfloat16(array) else array.dtype
+        """Return the NumPy type of what `read` returns."""
+        return self._type(name).read_as
 
     def read(self, name: str, **ranges: slice) -> NDArray[Any]:
         """Read a box of an array.
@@ -100,12 +104,12 @@ class Store:
         ----------
         name : str
         **ranges : slice
-            Range by dimension name, step 1; a dimension left out is read whole.
+            Range by dimension name, step 1; all of any other dimension is read.
 
         Returns
         -------
         ndarray
-            The values, in the array's own type; bfloat16 as float32, text as objects.
+            The values, of type `read_dtype`; text as objects.
 
         Raises
         ------
@@ -119,31 +123,30 @@ class Store:
             for (start, stop), size, length in zip(box, array.chunks, array.shape, strict=True)
         ]
         keys = chunks_in(grid, array.chunks)
-        if _is_plain(array):
-            values = self._read_plain(name, grid, keys)
+        if _is_raw(array):
+            values = self._read_raw(name, grid, keys)
         else:
-            # The pipeline verifies a checksum only when it decodes a chunk whole, never those over the array's edge.
+            # The pipeline verifies a checksum only when it decodes a complete chunk, never those over the array's edge.
             if damage := find_damage(self.path / name, keys):
-                raise StoreError(f"{problem}; {self._mend}" for problem in damage.values())
+                raise StoreError(f"{problem}; {self._fix}" for problem in damage.values())
             values = np.asarray(array[tuple(grid)])
         part = values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
-        return from_bfloat16_bits(part) if holds_bfloat16(array) else part
+        return self._type(name).decode(part)
 
     def as_read(self, name: str, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-        """Return numbers as `read` will give them once they are written: rounded to the array's type."""
-        array = self._array(name)
-        stored = as_stored(values, array)
-        return from_bfloat16_bits(stored) if holds_bfloat16(array) else stored
+        """Return numbers as `read` would return them after they were written: rounded to the array's type."""
+        stored = self._type(name)
+        return stored.decode(stored.encode(values))
 
-    def _read_plain(self, name: str, grid: list[slice], keys: list[tuple[int, ...]]) -> NDArray[Any]:
-        """Read whole chunks from their files, which takes half the time that a pipeline of codecs does."""
+    def _read_raw(self, name: str, grid: list[slice], keys: list[tuple[int, ...]]) -> NDArray[Any]:
+        """Read complete chunks from their files, in half the time of a codec pipeline."""
         array = self._array(name)
         if len(keys) == 1:
-            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype, self._mend)
+            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype, self._fix)
             return chunk[tuple(slice(0, g.stop - g.start) for g in grid)]
         values = np.empty([g.stop - g.start for g in grid], dtype=array.dtype)
         for key in keys:
-            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype, self._mend)
+            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype, self._fix)
             place = tuple(
                 slice(i * size - g.start, min((i + 1) * size, g.stop) - g.start)
                 for i, size, g in zip(key, array.chunks, grid, strict=True)
@@ -157,14 +160,14 @@ class Store:
         Returns
         -------
         list of str
-            One line for each chunk that is missing or damaged; empty when all is well.
+            One line for each chunk that is missing or damaged; empty if there is none.
         """
         return [
-            f"{problem}; {self._mend}" for array in self.schema.arrays for problem in self.damage(array.name).values()
+            f"{problem}; {self._fix}" for array in self.schema.arrays for problem in self.damage(array.name).values()
         ]
 
     def damage(self, name: str, **ranges: slice) -> dict[tuple[int, ...], str]:
-        """Check every chunk of an array, or those that a box touches.
+        """Check every chunk of an array, or those that a box overlaps.
 
         Parameters
         ----------
@@ -187,20 +190,19 @@ class Store:
         ----------
         name : str
         values : ndarray
-            Converted to the array's type (bfloat16: to the nearest, of two as near to the even one); text as any array
-            of strings.
+            Converted to the array's type; text as any array of strings.
         **starts : int
-            First index by dimension name; 0 where left out.
+            First index by dimension name; 0 in any other.
 
         Raises
         ------
         ValueError
             If there is no such dimension, the store was opened for reading, or the box does not begin and end on
-            chunk borders (or the array's end): two writers in one chunk would lose each other's values.
+            chunk borders (or the array's end): two writers in one chunk would overwrite each other's values.
         OSError
-            If the disk does not take them. It names the array.
+            If they cannot be written. It names the array.
         """
-        if self._group.read_only:  # which the Rust pipeline does not ask
+        if self._group.read_only:  # which the Rust pipeline does not check
             raise ValueError(f"{self.path} was opened read-only")
         array = self._array(name)
         box = []
@@ -211,11 +213,11 @@ class Store:
             if start < 0 or start % size or (stop % size and stop != length) or stop > length:
                 raise ValueError(f"{name}: {dim} {start}:{stop} does not fill whole chunks of {size} (length {length})")
             box.append(slice(start, stop))
-        write_chunks(array, tuple(box), as_stored(values, array), self.path / name)
+        write_chunks(array, tuple(box), self._type(name).encode(values), self.path / name)
 
     def _box(self, name: str, ranges: Mapping[str, slice]) -> list[tuple[int, int]]:
         if any(chosen.step not in (None, 1) for chosen in ranges.values()):
-            raise ValueError(f"{name} is read in ranges of step 1, not {dict(ranges)}")
+            raise ValueError(f"{name} can be read only in ranges of step 1, not {dict(ranges)}")
         chosen = [ranges.get(dim, slice(None)) for dim in self._dims(name, ranges)]
         bounds = [c.indices(length)[:2] for c, length in zip(chosen, self._array(name).shape, strict=True)]
         return [(start, max(start, stop)) for start, stop in bounds]
@@ -227,8 +229,8 @@ class Store:
         return dims
 
 
-def _is_plain(array: zarr.Array[Any]) -> bool:
-    """Say whether a chunk's file is its values in this machine's order and their checksum."""
+def _is_raw(array: zarr.Array[Any]) -> bool:
+    """Return whether a chunk's file is its values in this machine's byte order and their checksum."""
     own_order = array.dtype.kind in "fiu" and array.dtype.isnative and sys.byteorder == "little"
     codecs = [type(codec).__name__ for codec in (array.serializer, *array.filters, *array.compressors)]
     return own_order and codecs == ["BytesCodec", "Crc32cCodec"]
@@ -241,7 +243,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
     ----------
     path : Path
     schema : StoreSchema, optional
-        What the store must hold; the schema that it records if left out.
+        What the store must contain; the schema that it records if left out.
     mode : {"r", "r+"}
 
     Returns
@@ -254,20 +256,22 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         If there is nothing at `path`, or it is not an emoscale store of this kind and format.
     """
     if not (path / "zarr.json").is_file():
-        made_by = f"; run the stage that makes it ({schema.kind})" if schema else "; give a folder that emoscale wrote"
-        raise InputError(f"{path}: no store is here{made_by}")
+        written_by = (
+            f"; run emoscale {schema.written_by}, which writes it" if schema else "; give a folder that emoscale wrote"
+        )
+        raise InputError(f"{path}: no store is here{written_by}")
     try:
         group = zarr.open_group(str(path), mode=mode)  # type: ignore[arg-type]
         provenance = dict(group.attrs[PROVENANCE])  # type: ignore[arg-type]
     except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
         raise InputError(f"{path}: not an emoscale store; give a folder that emoscale wrote") from error
     if schema is not None and provenance.get("kind") != schema.kind:
-        raise InputError(f"{path}: holds {provenance.get('kind')}, not {schema.kind}; give the other store")
+        raise InputError(f"{path}: contains {provenance.get('kind')}, expected {schema.kind}; give another store")
     if provenance.get("format") != FORMAT:
         raise InputError(
-            f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; make it anew with --fresh"
+            f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; write it again with --fresh"
         )
     schema = schema or stored_schema(path, group, provenance)
     if missing := [array.name for array in schema.arrays if array.name not in group]:
-        raise InputError(f"{path}: the store lacks {', '.join(missing)}; make it anew with --fresh")
+        raise InputError(f"{path}: the store lacks {', '.join(missing)}; write it again with --fresh")
     return Store(path, schema, group)

@@ -23,6 +23,7 @@ from emoscale_kernels.kendall import (
     tau_b,
 )
 from emoscale_kernels.moments import (
+    MOMENTS_BYTES,
     Moments,
     empty_moments,
     eta_squared,
@@ -34,6 +35,7 @@ from emoscale_kernels.moments import (
 from emoscale_kernels.ranks import RankSummary, auroc, rank_summary, spearman_with_scores
 
 __all__ = [
+    "MOMENTS_BYTES",
     "Moments",
     "NullCounts",
     "Patterns",

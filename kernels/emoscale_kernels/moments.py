@@ -35,6 +35,10 @@ class Moments(NamedTuple):
     m2: Floats
 
 
+MOMENTS_BYTES = 24
+"""Of the moments of one cell and neuron."""
+
+
 def empty_moments(G: int, n: int) -> Moments:
     """Return the moments of G cells without rows for n neurons."""
     return Moments(np.zeros((G, n), dtype=np.int64), np.zeros((G, n)), np.zeros((G, n)))

@@ -197,7 +197,7 @@ def test_all_mistakes_at_once(problems):
         "model: missing; add it",
         "tuning.seeds: 'one' cannot be used; input should be a valid list",
         "tuning.epoch: no such key; did you mean 'epochs'?",
-        "extraction.dtype: 'int8' cannot be used; input should be 'float32', 'float16' or 'bfloat16'",
+        "extraction.dtype: 'int8' cannot be used; unknown; use one of float32, float16, bfloat16",
         "--set: masks.draws: 'none' cannot be used; input should be a valid integer",
         "mask: no such key; did you mean 'masks'?",
     ]

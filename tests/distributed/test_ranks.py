@@ -213,8 +213,13 @@ def test_two_processes_share_the_prompts_out(runs, config):
 ROWS = {
     "texts": ["extraction.rows=texts", "extraction.split=all", "extraction.dtype=float16"],
     "tokens": ["extraction.rows=tokens", "extraction.block_rows=7", "extraction.dtype=bfloat16"],
-    "templates": ["extraction.rows=templates", "extraction.padding=left"],
-    "moments": ["extraction.rows=tokens", "extraction.split=all", "extraction.keep=moments", "extraction.parts=5"],
+    "templates": ["extraction.rows=templates", "extraction.pooling=concept-mean"],
+    "moments": [
+        "extraction.rows=tokens",
+        "extraction.split=all",
+        "extraction.keep=moments",
+        "extraction.reduction_shards=5",
+    ],
 }
 
 

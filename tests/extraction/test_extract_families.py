@@ -7,20 +7,19 @@ import pytest
 import tiny_families
 import tiny_models
 import torch
+from extracting import activations_of, extract_rows
 
 from emoscale.errors import StageError
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import Inputs
+from emoscale.extraction.inputs import InputBatch
+from emoscale.extraction.pooling import POOLINGS
 from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
 from emoscale.models.loading import LanguageModel, load_model
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import outline_model
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MOMENTS
+from emoscale.schema import MOMENTS
 from emoscale.store import open_store
-from emoscale.system.progress import Silent
-from emoscale.system.ranks import one_process
 
 LENGTHS = [5, 3, 9, 6, 1]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS]
@@ -29,9 +28,9 @@ CASES += [("llama", "attention"), ("bert", "attention"), ("t5", "decoder attenti
 
 
 class TokenRows:
-    """Random token ids, every token a row; all stand for one concept."""
+    """Random token ids, every token a row; all represent one concept."""
 
-    read = "all"
+    pooling = POOLINGS["all"]
 
     def __init__(self, model):
         self.model = model
@@ -40,7 +39,7 @@ class TokenRows:
 
     def inputs(self):
         names = ["joy"] * len(self.ids)
-        yield Inputs(self.ids, names, names, [(0, len(own)) for own in self.ids])
+        yield InputBatch(self.ids, names, names, [(0, len(own)) for own in self.ids])
 
     def run(self, numbers, ids, attention):
         run_body(self.model, ids, attention)
@@ -53,9 +52,8 @@ def load(tmp_path, family, site="ffn"):
 
 
 def run(path, rows, **changes):
-    options = {"block_rows": 10, "batch_rows": 2, "chunk_neurons": 64, "origin": {}} | changes
-    counts = extract(RunFolder(path), rows, **options, ranks=one_process(), progress=Silent())
-    return counts, open_store(RunFolder(path).activations, ACTIVATIONS)
+    options = {"block_rows": 10, "batch_rows": 2, "chunk_neurons": 64} | changes
+    return extract_rows(path, rows, **options), activations_of(path)
 
 
 @torch.no_grad()
@@ -91,15 +89,7 @@ def test_neurons_that_a_token_was_not_routed_to_are_absent_and_counted(tmp_path,
     assert store.read("unit").max() == tiny_families.WIDTH - 1
     counted, _ = run(tmp_path / "moments", rows, keep="activations")
     assert counted == counts
-    counts = extract(
-        RunFolder(tmp_path / "kept"),
-        rows,
-        keep="moments",
-        concepts=["joy"],
-        origin={},
-        ranks=one_process(),
-        progress=Silent(),
-    )
+    counts = extract_rows(tmp_path / "kept", rows, keep="moments", concepts=["joy"])
     kept = open_store(RunFolder(tmp_path / "kept").moments, MOMENTS)
     assert counts["absent"] == (~present).sum()
     np.testing.assert_array_equal(kept.read("count")[0], present.sum(axis=0))

@@ -8,17 +8,16 @@ import pandas as pd
 import pytest
 import tiny_models
 import torch
+from extracting import activations_of, extract_rows
 
 from emoscale.errors import StageError
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import PromptRows
+from emoscale.extraction.inputs import PromptRows
 from emoscale.models.loading import LanguageModel
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import CommitLog, open_store
 from emoscale.system.progress import Silent
-from emoscale.system.ranks import one_process
 
 LENGTH, ROWS, WIDTH = 3, 7, tiny_models.WIDTH
 CASES = [
@@ -35,7 +34,8 @@ def prompt_rows(model, layout, spoil=None):
     vectors = torch.randn(ROWS, LENGTH, tiny_models.HIDDEN, generator=torch.Generator().manual_seed(3))
     if spoil is not None:
         vectors[spoil] = float("nan")
-    return PromptRows(PromptedModel(model, layout, LENGTH, ["negative", "positive"]), vectors, TABLE)
+    prompted = PromptedModel(model, layout, LENGTH, ["negative", "positive"])
+    return PromptRows(prompted, vectors, TABLE, prompted.layout.read)
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def run(path, rows, progress=None, **changes):
         "dtype": "float32",
         "origin": {"model": "tiny"},
     } | changes
-    return extract(RunFolder(path), rows, **settings, ranks=one_process(), progress=progress or Silent())
+    return extract_rows(path, rows, progress, **settings)
 
 
 def stored(path):
-    store = open_store(RunFolder(path).activations, ACTIVATIONS)
+    store = activations_of(path)
     assert store.complete
     return store
 
@@ -159,7 +159,7 @@ class Counting(PromptRows):
 
 
 def interrupted(path, rows, blocks):
-    """Stop when so many blocks of two rows are written; blocks under way then may be written, too."""
+    """Stop when so many blocks of two rows are written; blocks that are queued then may be written, too."""
     with pytest.raises(KeyboardInterrupt):
         run(path, rows, StopAfter(blocks), block_rows=2)
     folder = RunFolder(path)
@@ -168,11 +168,11 @@ def interrupted(path, rows, blocks):
 
 
 def rows_committed(folder):
-    done = CommitLog(folder.commits(folder.activations) / "part-0").done()
+    done = CommitLog(folder.commits(folder.activations) / "tp-0").done()
     return sum(min(2, ROWS - 2 * block) for block in done)
 
 
-def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, gpt2_rows):
+def test_an_interrupted_extraction_continues(tmp_path, gpt2_rows):
     run(tmp_path / "whole", gpt2_rows, block_rows=2)
     folder = interrupted(tmp_path / "part", gpt2_rows, 2)
     committed = rows_committed(folder)
@@ -186,10 +186,10 @@ def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, gpt2_rows):
 
 
 def test_a_block_that_was_not_committed_is_written_again(tmp_path, gpt2_rows):
-    """Killed while it wrote a block: the chunk is torn, and so is the line that would have told of it."""
+    """Killed while it wrote a block: the chunk is torn, and so is the line of the commit log."""
     run(tmp_path / "whole", gpt2_rows, block_rows=2)
     folder = interrupted(tmp_path / "part", gpt2_rows, 3)
-    log = folder.commits(folder.activations) / "part-0" / "rank-0.log"
+    log = folder.commits(folder.activations) / "tp-0" / "rank-0.log"
     last = int(log.read_text().split()[-2])
     log.write_bytes(log.read_bytes()[:-2])
     chunk = folder.activations / "activations" / "c" / str(last) / "0"
@@ -212,7 +212,7 @@ def test_a_finished_store_is_kept(tmp_path, gpt2_rows):
     assert files_of(tmp_path) == before
 
 
-def test_a_store_of_another_origin_is_made_anew(tmp_path, gpt2_rows, tiny_model):
+def test_a_store_of_another_origin_is_replaced(tmp_path, gpt2_rows, tiny_model):
     interrupted(tmp_path, gpt2_rows, 2)
     other = prompt_rows(tiny_model("llama"), "prefix")
     run(tmp_path, other, origin={"model": "other"})

@@ -8,34 +8,19 @@ import pandas as pd
 import pytest
 import tiny_models
 import torch
+from extracting import activations_of, extract_rows
 
 from emoscale.errors import InputError
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import TemplateRows
-from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS
+from emoscale.extraction.inputs import TemplateRows
 from emoscale.stimuli.templates import render_templates
-from emoscale.store import open_store
-from emoscale.system.progress import Silent
-from emoscale.system.ranks import one_process
 
 TEMPLATES = ["she felt {concept} at home.", "{concept} was loud", "a friend lost {concept}"]
 CONCEPTS = ["joy", "surprise", "a sad surprise"]
 
 
 def run(path, rows, batch_rows=4):
-    extract(
-        RunFolder(path),
-        rows,
-        block_rows=5,
-        batch_rows=batch_rows,
-        chunk_neurons=16,
-        dtype="float32",
-        origin={},
-        ranks=one_process(),
-        progress=Silent(),
-    )
-    return open_store(RunFolder(path).activations, ACTIVATIONS)
+    extract_rows(path, rows, block_rows=5, batch_rows=batch_rows, chunk_neurons=16)
+    return activations_of(path)
 
 
 def last_token(tokenizer, text, end):
@@ -65,26 +50,26 @@ def test_rows_equal_a_plain_forward_on_the_sentence(tmp_path, tiny_model, name):
     positions = [
         last_token(tokenizer, text, end) for text, end in zip(sentences["text"], sentences["end"], strict=True)
     ]
-    store = run(tmp_path / "mixed", TemplateRows(model, sentences))
+    store = run(tmp_path / "mixed", TemplateRows(model, sentences, "concept-last"))
     assert store.read("position").tolist() == positions
     assert store.read("concept").tolist() == sentences["concept"].tolist()
     assert store.read("replicate").tolist() == len(CONCEPTS) * TEMPLATES
     expected = np.stack([directly(model, text, p) for text, p in zip(sentences["text"], positions, strict=True)])
     assert np.allclose(store.read("activations"), expected, atol=1e-5)
-    alone = run(tmp_path / "alone", TemplateRows(model, sentences), batch_rows=1)
+    alone = run(tmp_path / "alone", TemplateRows(model, sentences, "concept-last"), batch_rows=1)
     assert np.allclose(alone.read("activations"), expected, atol=1e-5)
 
 
 def test_positions_of_concepts_of_several_tokens(tiny_model):
     """[CLS] she felt sur ##pri ##se at home . [SEP]"""
-    rows = TemplateRows(tiny_model("bert"), render_templates(TEMPLATES[:2], ["joy", "surprise"]))
-    assert [stop - 1 for _, stop in next(rows.inputs()).read] == [3, 1, 5, 3]
+    rows = TemplateRows(tiny_model("bert"), render_templates(TEMPLATES[:2], ["joy", "surprise"]), "concept-last")
+    assert [stop - 1 for _, stop in next(rows.inputs()).spans] == [3, 1, 5, 3]
 
 
 def test_the_mean_over_the_concepts_tokens(tmp_path, tiny_model):
     """She felt sur ##pri ##se at home: tokens 3, 4 and 5; the concept of one token is that token."""
     model, sentences = tiny_model("bert"), render_templates(TEMPLATES[:1], ["joy", "surprise"])
-    assert next(TemplateRows(model, sentences, "concept-mean").inputs()).read == [(3, 4), (3, 6)]
+    assert next(TemplateRows(model, sentences, "concept-mean").inputs()).spans == [(3, 4), (3, 6)]
     store = run(tmp_path, TemplateRows(model, sentences, "concept-mean"))
     assert store.read("position").tolist() == [3, -1]
     assert store.read("token_id")[1] == -1
@@ -98,24 +83,21 @@ def test_a_last_letter_of_several_tokens(tiny_model, name):
     """é is two tokens here: the last one belongs to the concept, too."""
     tokenizer = tiny_model(name).outline.tokenizer
     sentences = render_templates(["she felt {concept} at home"], ["blasé"])
-    rows = TemplateRows(tiny_model(name), sentences)
-    [(first, stop)] = next(rows.inputs()).read
+    rows = TemplateRows(tiny_model(name), sentences, "concept-last")
+    [(first, stop)] = next(rows.inputs()).spans
     assert first == stop - 1
     tokens = tokenizer.convert_ids_to_tokens(tokenizer(sentences["text"][0])["input_ids"])
     assert tokens[stop - 2 : stop + 1] == ["Ã", "©", "Ġat"]
 
 
 def test_a_concept_without_a_token_is_refused(tiny_model):
+    sentences = render_templates(["she felt {concept} at home"], ["joy", "\u200b"])
     with pytest.raises(InputError, match="no token for the concept"):
-        next(
-            TemplateRows(
-                tiny_model("bert"), render_templates(["she felt {concept} at home"], ["joy", "\u200b"])
-            ).inputs()
-        )
+        next(TemplateRows(tiny_model("bert"), sentences, "concept-last").inputs())
 
 
 def test_a_slow_tokenizer_is_refused(tiny_model):
     model = tiny_model("bert")
     slow = dataclasses.replace(model.outline, tokenizer=types.SimpleNamespace(is_fast=False))
     with pytest.raises(InputError, match="needs a fast tokenizer"):
-        TemplateRows(dataclasses.replace(model, outline=slow), pd.DataFrame())
+        TemplateRows(dataclasses.replace(model, outline=slow), pd.DataFrame(), "concept-last")

@@ -5,15 +5,13 @@ import pandas as pd
 import pytest
 import tiny_models
 import torch
+from extracting import activations_of, extract_rows
 
 from emoscale.errors import InputError
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import TextRows
+from emoscale.extraction.inputs import TextRows
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, INPUTS
+from emoscale.schema import INPUTS
 from emoscale.store import open_store
-from emoscale.system.progress import Silent
-from emoscale.system.ranks import one_process
 
 TEXTS = pd.DataFrame(
     {
@@ -23,14 +21,13 @@ TEXTS = pd.DataFrame(
 )
 
 
-def text_rows(model, read="mean", max_tokens=64, pieces=2):
-    return TextRows(model, [TEXTS[:pieces], TEXTS[pieces:]], read, max_tokens)
+def text_rows(model, pooling="mean", max_tokens=64, pieces=2):
+    return TextRows(model, [TEXTS[:pieces], TEXTS[pieces:]], pooling, max_tokens)
 
 
 def run(path, rows, batch_rows=2, block_rows=3, **changes):
-    options = {"chunk_neurons": 16, "dtype": "float32", "origin": {}, "ranks": one_process(), "progress": Silent()}
-    extract(RunFolder(path), rows, block_rows=block_rows, batch_rows=batch_rows, **options | changes)
-    return open_store(RunFolder(path).activations, ACTIVATIONS)
+    extract_rows(path, rows, block_rows=block_rows, batch_rows=batch_rows, chunk_neurons=16, **changes)
+    return activations_of(path)
 
 
 def ids_of(model, max_tokens=64):
@@ -49,27 +46,25 @@ def directly(model, ids):
     return torch.cat([values.reshape(len(ids), -1) for values in seen], dim=1).numpy()
 
 
-@pytest.mark.parametrize("padding", ["right", "left"])
-@pytest.mark.parametrize("read", ["mean", "first", "last"])
+@pytest.mark.parametrize("pooling", ["mean", "first", "last"])
 @pytest.mark.parametrize("name", tiny_models.MAKERS)
-def test_rows_equal_a_plain_forward_on_the_text_alone(tmp_path, tiny_model, name, read, padding):
+def test_rows_equal_a_plain_forward_on_the_text_alone(tmp_path, tiny_model, name, pooling):
     model = tiny_model(name)
-    store = run(tmp_path, text_rows(model, read, 6), padding=padding)
+    store = run(tmp_path, text_rows(model, pooling, 6))
     position = store.read("position")
     for row, ids in enumerate(ids_of(model, 6)):
         alone = directly(model, ids)
-        expected = {"mean": alone.mean(axis=0), "first": alone[0], "last": alone[-1]}[read]
+        expected = {"mean": alone.mean(axis=0), "first": alone[0], "last": alone[-1]}[pooling]
         np.testing.assert_allclose(store.read("activations")[row], expected, rtol=0, atol=2e-6)
-        assert position[row] == {"mean": -1 if len(alone) > 1 else 0, "first": 0, "last": len(alone) - 1}[read]
+        assert position[row] == {"mean": -1 if len(alone) > 1 else 0, "first": 0, "last": len(alone) - 1}[pooling]
 
 
-@pytest.mark.parametrize("padding", ["right", "left"])
 @pytest.mark.parametrize("block_rows", [3, 7, 100])
 @pytest.mark.parametrize("name", ["bert-encoder", "llama"])
-def test_every_token_is_a_row(tmp_path, tiny_model, name, block_rows, padding):
+def test_every_token_is_a_row(tmp_path, tiny_model, name, block_rows):
     """Blocks end in the middle of texts."""
     model = tiny_model(name)
-    store = run(tmp_path, text_rows(model, "all"), block_rows=block_rows, padding=padding)
+    store = run(tmp_path, text_rows(model, "all"), block_rows=block_rows)
     ids = ids_of(model)
     expected = np.concatenate([directly(model, own) for own in ids])
     np.testing.assert_allclose(store.read("activations"), expected, rtol=0, atol=2e-6)
@@ -79,10 +74,10 @@ def test_every_token_is_a_row(tmp_path, tiny_model, name, block_rows, padding):
     assert store.read("concept")[-1] == "sadness"
 
 
-def test_the_mask_token_is_read_where_it_stands(tmp_path, tiny_model):
+def test_the_mask_token_is_used_where_it_is(tmp_path, tiny_model):
     model = tiny_model("bert")
     texts = pd.DataFrame({"text": ["she felt [MASK] at home", "[MASK] was loud"], "labels": [(), ()]})
-    store = run(tmp_path, TextRows(model, [texts], "mask"))
+    store = run(tmp_path, TextRows(model, [texts], "mask", 64))
     assert store.read("position").tolist() == [3, 1]
     assert set(store.read("token_id")) == {model.outline.tokenizer.mask_token_id}
     for row, text in enumerate(texts["text"]):
@@ -91,7 +86,7 @@ def test_the_mask_token_is_read_where_it_stands(tmp_path, tiny_model):
 
 
 def test_a_text_without_a_mask_cannot_be_read_there(tmp_path, tiny_model):
-    with pytest.raises(InputError, match="there is no mask token in the rows"):
+    with pytest.raises(InputError, match="no mask token"):
         run(tmp_path, text_rows(tiny_model("bert"), "mask"))
     assert not RunFolder(tmp_path).inputs.exists()
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +107,7 @@ def test_exact_token_ids_are_kept(tmp_path, tiny_model):
 
 def test_no_texts(tmp_path, tiny_model):
     with pytest.raises(InputError, match="there are no rows"):
-        run(tmp_path, TextRows(tiny_model("bert"), [], "mean"))
+        run(tmp_path, TextRows(tiny_model("bert"), [], "mean", 64))
 
 
 def test_a_text_counts_for_its_only_label(tmp_path, tiny_model):
@@ -129,7 +124,7 @@ class Watched(TextRows):
         super().run(numbers, ids, attention)
 
 
-def test_rows_of_like_length_share_a_batch_within_their_block(tmp_path, tiny_model):
+def test_rows_of_similar_length_share_a_batch_within_their_block(tmp_path, tiny_model):
     model = tiny_model("bert")
     rows = Watched(model, [TEXTS], "mean", 64)
     rows.batches = []

@@ -1,17 +1,16 @@
-"""Moments in place of activations."""
+"""Moments instead of activations."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from extracting import activations_of, extract_rows
 
 from emoscale.errors import InputError
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import TextRows
+from emoscale.extraction.inputs import TextRows
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MOMENTS
+from emoscale.schema import MOMENTS
 from emoscale.store import open_store
 from emoscale.system.progress import Silent
-from emoscale.system.ranks import one_process
 from emoscale_kernels import empty_moments, update_moments
 
 CONCEPTS = ["joy", "fear", "anger"]
@@ -28,15 +27,14 @@ def texts():
 
 @pytest.fixture
 def rows(tiny_model, texts):
-    return lambda read="mean": TextRows(tiny_model("bert-encoder"), [texts], read)
+    return lambda pooling="mean": TextRows(tiny_model("bert-encoder"), [texts], pooling, 64)
 
 
 OPTIONS = {"block_rows": 4, "batch_rows": 3, "chunk_neurons": 20, "concepts": CONCEPTS, "origin": {"model": "tiny"}}
 
 
 def keep(path, rows, progress=None, **changes):
-    options = OPTIONS | {"keep": "moments", "ranks": one_process(), "progress": progress or Silent()} | changes
-    return extract(RunFolder(path), rows, **options)
+    return extract_rows(path, rows, progress, **OPTIONS | {"keep": "moments"} | changes)
 
 
 def moments(path):
@@ -50,12 +48,12 @@ def files_of(path):
     return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("read", ["mean", "all"])
-@pytest.mark.parametrize("parts", [1, 3, 16, 1000])
-def test_they_are_the_moments_of_the_full_store(tmp_path, rows, parts, read):
-    counts = keep(tmp_path / "moments", rows(read), parts=parts)
-    assert counts == keep(tmp_path / "full", rows(read), keep="activations")
-    full, store = open_store(RunFolder(tmp_path / "full").activations, ACTIVATIONS), moments(tmp_path / "moments")
+@pytest.mark.parametrize("pooling", ["mean", "all"])
+@pytest.mark.parametrize("shards", [1, 3, 16, 1000])
+def test_they_are_the_moments_of_the_full_store(tmp_path, rows, shards, pooling):
+    counts = keep(tmp_path / "moments", rows(pooling), reduction_shards=shards)
+    assert counts == keep(tmp_path / "full", rows(pooling), keep="activations")
+    full, store = activations_of(tmp_path / "full"), moments(tmp_path / "moments")
     assert store.read("concept").tolist() == CONCEPTS
     assert store.read("replicate").tolist() == [""] * 3
     cell = pd.Index(CONCEPTS).get_indexer(full.read("concept"))
@@ -63,7 +61,7 @@ def test_they_are_the_moments_of_the_full_store(tmp_path, rows, parts, read):
     update_moments(expected, full.read("activations"), cell)
     assert store.read("rows").tolist() == np.bincount(cell[cell >= 0]).tolist()
     np.testing.assert_array_equal(store.read("count"), expected.counts)
-    exact = parts == 1
+    exact = shards == 1
     np.testing.assert_allclose(store.read("mean"), expected.mean, rtol=0 if exact else 1e-12)
     np.testing.assert_allclose(store.read("m2"), expected.m2, rtol=0 if exact else 1e-9)
     for name in ("layer", "unit", "expert"):
@@ -84,17 +82,17 @@ class StopAfter(Silent):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_sum_goes_on(tmp_path, rows):
-    keep(tmp_path / "whole", rows(), parts=5)
+def test_an_interrupted_sum_continues(tmp_path, rows):
+    keep(tmp_path / "whole", rows(), reduction_shards=5)
     with pytest.raises(KeyboardInterrupt):
-        keep(tmp_path / "part", rows(), StopAfter(8), parts=5)
+        keep(tmp_path / "part", rows(), StopAfter(8), reduction_shards=5)
     assert not open_store(RunFolder(tmp_path / "part").moments, MOMENTS).complete
     progress = StopAfter(99)
-    keep(tmp_path / "part", rows(), progress, parts=5)
-    assert progress.done >= 24  # two parts of three blocks
+    keep(tmp_path / "part", rows(), progress, reduction_shards=5)
+    assert progress.done >= 24  # two shards of three blocks
     assert files_of(tmp_path / "part") == files_of(tmp_path / "whole")
 
 
-def test_no_row_stands_for_a_concept(tmp_path, rows):
-    with pytest.raises(InputError, match="no row stands for a concept"):
+def test_no_row_represents_a_concept(tmp_path, rows):
+    with pytest.raises(InputError, match="no row represents a concept"):
         keep(tmp_path, rows(), concepts=["pride"])

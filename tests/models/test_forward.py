@@ -1,23 +1,22 @@
-"""A row gives the same values alone and padded, on either side, in every family."""
+"""A row gives the same values alone and padded, in every family."""
 
 import pytest
 import tiny_families
 import tiny_models
 import torch
 
-from emoscale.errors import InputError
 from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
 from emoscale.models.loading import load_model
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import outline_model
+from emoscale.models.packing import pad_rows
 from emoscale.models.sites.registry import find_sites
 
 LENGTHS = [9, 3, 1, 6]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS] + [
     (family, stack) for family in tiny_families.ENCODER_DECODERS for stack in ("encoder", "decoder")
 ]
-NUMBERED_FROM_THE_EDGE = {"bart"}
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +50,10 @@ def rows_of_tokens():
     return [torch.randint(3, tiny_families.VOCABULARY, (length,), generator=generator) for length in LENGTHS]
 
 
-def packed(rows, side, pad):
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad)
-    attention = torch.zeros_like(ids)
-    for row, tokens in enumerate(rows):
-        there = slice(0, len(tokens)) if side == "right" else slice(width - len(tokens), width)
-        ids[row, there], attention[row, there] = tokens, 1
-    return ids, attention
-
-
 @torch.no_grad()
-def values(model, rows, side):
+def values(model, rows):
     """Values of every token of every row, (tokens, neurons) each, and those of the padding."""
-    ids, attention = packed(rows, side, model.outline.config.pad_token_id or 0)
+    ids, attention = pad_rows([row.tolist() for row in rows], model.outline.config.pad_token_id or 0)
     width = ids.shape[1]
     with capturing(model.module, model.outline.sites) as captured:
         captured.expect(len(ids), width, lambda v: v.flatten(0, 1))
@@ -86,16 +75,11 @@ def native_values(family, site, row):
         return captured.take()
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize(("family", "site"), CASES)
-def test_a_row_alone_equals_a_row_in_a_padded_batch(model, family, site, side):
+def test_a_row_alone_equals_a_row_in_a_padded_batch(model, family, site):
     model = model(family, site)
     rows = rows_of_tokens()
-    if side == "left" and family in NUMBERED_FROM_THE_EDGE:
-        with pytest.raises(InputError, match=r"extraction.padding 'left'.*set it to 'right'"):
-            values(model, rows, side)
-        return
-    together, padding = values(model, rows, side)
+    together, padding = values(model, rows)
     for row, read in zip(rows, together, strict=True):
         alone = native_values(family, site, row)
         assert torch.allclose(read, alone, atol=1e-5, equal_nan=True)
@@ -114,7 +98,7 @@ def test_a_decoder_without_neurons_does_not_run(model, site, stacks):
         for stack in ("encoder", "decoder")
     ]
     with torch.no_grad():
-        run_body(model, *packed(rows_of_tokens(), "right", 0))
+        run_body(model, *pad_rows([row.tolist() for row in rows_of_tokens()], 0))
     for handle in handles:
         handle.remove()
     assert ran == stacks
@@ -128,7 +112,7 @@ def test_nothing_is_cached_and_the_head_does_not_run(model):
         model.module.lm_head.register_forward_hook(lambda _m, _i, _o: outputs.append("logits")),
     ]
     with torch.no_grad():
-        run_body(model, *packed(rows_of_tokens(), "left", 0))
+        run_body(model, *pad_rows([row.tolist() for row in rows_of_tokens()], 0))
     for handle in handles:
         handle.remove()
     assert [output.past_key_values for output in outputs] == [None]

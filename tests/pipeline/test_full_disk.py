@@ -70,7 +70,7 @@ def test_a_full_disk_and_then_room(cli, world, finished, small_disk, kilobytes):
 @pytest.mark.parametrize(
     ("function", "call", "at"),
     [
-        ("emoscale.extraction.activations:create_store", 1, "activations.zarr"),
+        ("emoscale.extraction.sinks:create_store", 1, "activations.zarr"),
         ("emoscale.extraction.sequences:create_store", 1, "inputs.zarr"),
         ("emoscale.store:Store.write", 2, "activations.zarr/activations"),
         ("emoscale.models.prompt_files:TunedPrompts.save", 2, "prompts/group-0001.safetensors"),

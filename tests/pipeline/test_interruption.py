@@ -117,7 +117,7 @@ def test_committed_blocks_are_not_computed_again(interrupted, continued, world):
 
     interrupted(COMMIT, 2, "after")
     folder = RunFolder(world.out)
-    committed = CommitLog(folder.commits(folder.activations) / "part-0").done()
+    committed = CommitLog(folder.commits(folder.activations) / "tp-0").done()
     assert len(committed) >= 2
     before = blocks()
     continued()

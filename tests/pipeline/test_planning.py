@@ -9,11 +9,11 @@ import zarr
 from rich.console import Console
 
 from emoscale.commands import plan as planning
-from emoscale.commands import throughput
 from emoscale.commands.plan import make_plan
-from emoscale.commands.throughput import probe
+from emoscale.commands.throughput import rows_per_second
 from emoscale.config import load_settings
 from emoscale.errors import InputError
+from emoscale.extraction import inputs
 from emoscale.pipeline import runner
 from emoscale.pipeline.runner import Request
 from emoscale.run.folder import RunFolder
@@ -21,10 +21,10 @@ from emoscale.run.folder import RunFolder
 
 @pytest.fixture
 def plan(world):
-    """Plan the tiny run with other settings, without a probe if nothing else is said."""
+    """Plan the tiny run with other settings, not measuring throughput by default."""
 
     def call(*overrides, **options):
-        return make_plan(load_settings(world.config, overrides), **{"probe_seconds": 0, **options})
+        return make_plan(load_settings(world.config, overrides), **{"measure_seconds": 0, **options})
 
     return call
 
@@ -39,7 +39,7 @@ def chunk_bytes(array):
 
 @pytest.mark.parametrize("rows", ["templates", "texts", "tokens"])
 @pytest.mark.parametrize("keep", ["activations", "moments"])
-def test_what_is_planned_comes_about(world, plan, rows, keep):
+def test_a_run_is_as_planned(world, plan, rows, keep):
     overrides = [
         f"extraction.rows={rows}",
         f"extraction.keep={keep}",
@@ -65,7 +65,7 @@ def test_prompts_are_counted_before_they_are_tuned(plan):
     planned = plan("extraction.rows=prompts")
     assert (planned.rows["inputs"], planned.rows["rows"]) == (8, 8)
     assert planned.rows["tokens_an_input"] == 3 + 1
-    assert plan("extraction.rows=prompts", "extraction.read=all").rows["rows"] == 32
+    assert plan("extraction.rows=prompts", "extraction.pooling=all").rows["rows"] == 32
 
 
 def test_types_and_ranks(plan):
@@ -89,7 +89,7 @@ def test_tensors_are_shared_out(plan):
 
 def test_many_texts_are_sampled(plan, monkeypatch):
     whole = plan("extraction.rows=tokens")
-    monkeypatch.setattr(throughput, "SAMPLE", 20)
+    monkeypatch.setattr(inputs, "SAMPLED_TEXTS", 20)
     sampled = plan("extraction.rows=tokens")
     assert sampled.rows["inputs"] == whole.rows["inputs"] == 32
     assert sampled.rows["estimated"] == ["tokens", "tokens_an_input", "rows"]
@@ -98,49 +98,49 @@ def test_many_texts_are_sampled(plan, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", ["prompts", "templates", "texts", "tokens"])
-def test_probe_on_the_runs_own_rows(world, plan, monkeypatch, rows):
+def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, rows):
     monkeypatch.chdir(world.folder)
     before = set(world.folder.iterdir())
-    one, two = (plan(f"extraction.rows={rows}", probe_seconds=0.2, ranks=ranks) for ranks in (1, 2))
+    one, two = (plan(f"extraction.rows={rows}", measure_seconds=0.2, ranks=ranks) for ranks in (1, 2))
     assert set(world.folder.iterdir()) == before
     for planned in (one, two):
-        rate = planned.probe["rows_a_second"]
+        rate = planned.throughput["rows_a_second"]
         assert planned.hours["extract"] * planned.ranks * 3600 == pytest.approx(planned.rows["rows"] / rate)
     assert any("divided by 2" in note for note in two.notes)
 
 
-def test_probe_grows_until_a_third_of_the_time_is_used():
+def test_measuring_grows_until_a_third_of_the_time_is_used():
     asked = []
 
     def run(count):
         asked.append(count)
         return 10 * count, 0.1 + 0.001 * count  # a slow start, then 10,000 rows a second
 
-    assert probe(run, 32, 10**6, 30) == pytest.approx(10_000, rel=0.02)
+    assert rows_per_second(run, 32, 10**6, 30) == pytest.approx(10_000, rel=0.02)
     assert asked[0] == 32
     assert asked == sorted(set(asked))
     assert sum(0.1 + 0.001 * count for count in asked) < 30
 
 
-def test_probe_ends_with_the_rows_and_with_the_time():
+def test_measuring_ends_with_the_rows_and_with_the_time():
     asked = []
 
     def run(count, seconds):
         asked.append(count)
         return count, seconds
 
-    assert probe(lambda count: run(count, 0.01), 32, 100, 30) == 10_000
+    assert rows_per_second(lambda count: run(count, 0.01), 32, 100, 30) == 10_000
     assert asked == [32, 100]
     asked.clear()
-    assert probe(lambda count: run(count, 60), 32, 100, 30) == 32 / 60
+    assert rows_per_second(lambda count: run(count, 60), 32, 100, 30) == 32 / 60
     assert asked == [32]
 
 
 def test_model_without_its_weights(world, tiny_folder, plan, tmp_path):
     folder = tmp_path / "bare"
     shutil.copytree(tiny_folder("bert-encoder"), folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    bare = plan(f"model.name={folder}", probe_seconds=30)
-    assert (bare.probe, bare.hours) == (None, {})
+    bare = plan(f"model.name={folder}", measure_seconds=30)
+    assert (bare.throughput, bare.hours) == (None, {})
     assert any("weights" in note and "not here" in note for note in bare.notes)
     whole = plan()
     assert (bare.model, bare.disk, bare.memory["weights"]) == (whole.model, whole.disk, whole.memory["weights"])
@@ -172,9 +172,9 @@ def test_weights_are_not_fetched_from_the_hub(plan, tiny_folder, monkeypatch):
         plan("model.name=owner/model")
 
 
-def test_no_probe_of_a_part_of_a_model(plan):
-    planned = plan("machine.split_model=tensors", probe_seconds=30)
-    assert planned.probe is None
+def test_a_part_of_a_model_is_not_measured(plan):
+    planned = plan("machine.split_model=tensors", measure_seconds=30)
+    assert planned.throughput is None
     assert any("all its processes" in note for note in planned.notes)
 
 

@@ -48,7 +48,7 @@ def test_a_sound_store_is_left_as_it_is(cli, copied, finished):
 
 
 def test_values_of_another_computation_are_not_mixed_in(cli, copied, finished):
-    """A whole chunk beside the damaged one holds values, with the right checksum, that do not come out here."""
+    """An intact chunk beside the damaged one holds other values, with the right checksum, than are computed here."""
     chunk = copied / CHUNKS / "1" / "0"
     values = np.frombuffer(chunk.read_bytes()[:-4], dtype="<f4") + np.float32(1e-6)
     chunk.write_bytes(values.tobytes() + google_crc32c.value(values.tobytes()).to_bytes(4, "little"))
@@ -56,7 +56,7 @@ def test_values_of_another_computation_are_not_mixed_in(cli, copied, finished):
     before = contents(copied)
     answer = cli("extract", finished.config, "--out", copied, "--repair")
     assert answer.code == 1
-    assert "activations.zarr: rows 3 to 5 come out otherwise here than they are stored" in answer.problems[0]
+    assert "activations.zarr: rows 3 to 5 differ from those stored" in answer.problems[0]
     assert contents(copied) == before
 
 

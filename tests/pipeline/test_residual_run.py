@@ -25,7 +25,7 @@ def hidden_states(folder, concept, template):
 def test_residual_units_are_extracted_selected_masked_and_ablated(cli, world, tiny_folder):
     config = world.write(
         model={"name": str(tiny_folder("bert-encoder")), "site": "residual"},
-        extraction={"rows": "templates", "templates": TEMPLATES, "read": "last"},
+        extraction={"rows": "templates", "templates": TEMPLATES, "pooling": "last"},
         masks={"k": [4, 12], "draws": 2},
     )
     answer = cli("run", config, "--out", world.out)

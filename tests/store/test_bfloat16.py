@@ -10,7 +10,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from zarr.codecs import Crc32cCodec, GzipCodec
 
+from emoscale.errors import InputError
 from emoscale.schema import Array, StoreSchema
 from emoscale.store import create_store, open_store
 from emoscale.store.bfloat16 import NAN_BITS, bfloat16_bits, from_bfloat16_bits
@@ -109,13 +111,35 @@ def test_chunks_of_nothing_but_nan_are_on_disk(path, store):
     assert np.isnan(store.read("x")).all()
 
 
-def test_the_pipeline_reads_it_too(store, values, monkeypatch):
-    store.write("x", values)
-    monkeypatch.setattr("emoscale.store.store._is_plain", lambda array: False)
-    np.testing.assert_array_equal(store.read("x"), torch.from_numpy(values).bfloat16().float().numpy())
+def test_a_compressed_array_is_read_too(path, store, values):
+    """Chunks that are not just their values and a checksum are decoded by Zarr."""
+    array = zarr.open_group(str(path), mode="r+").create_array(
+        "x",
+        shape=(ROWS, COLUMNS),
+        chunks=(2, 4),
+        dtype="uint16",
+        fill_value=NAN_BITS,
+        dimension_names=("row", "column"),
+        compressors=[GzipCodec(), Crc32cCodec()],
+        attributes=dict(zarr.open_group(str(path), mode="r")["x"].attrs),
+        overwrite=True,
+    )
+    array[...] = bfloat16_bits(values)
+    reader = open_store(path, SCHEMA)
+    rounded = torch.from_numpy(values).bfloat16().float().numpy()
+    np.testing.assert_array_equal(reader.read("x"), rounded)
+    np.testing.assert_array_equal(reader.read("x", column=slice(2, 6)), rounded[:, 2:6])
+    assert reader.verify() == []
 
 
-def test_other_types_are_given_as_they_are_stored(path):
+def test_an_unknown_encoding_is_refused(path, store):
+    zarr.open_group(str(path), mode="r+")["x"].attrs["bits_of"] = "bfloat17"
+    store.write("x", np.zeros((ROWS, COLUMNS), dtype=np.float32))
+    with pytest.raises(InputError, match=r"'bfloat17' \(nearest: 'bfloat16'\)"):
+        open_store(path, SCHEMA).read("x")
+
+
+def test_other_types_are_read_as_they_are_stored(path):
     store = create_store(path, SCHEMA, COORDINATES, CHUNKS, dtypes={"x": "float16"})
     with np.errstate(over="ignore"):
         assert store.as_read("x", np.array([[1e9, 0.1]])).tolist() == [[np.inf, float(np.float16(0.1))]]

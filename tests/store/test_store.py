@@ -198,12 +198,6 @@ def test_chunk_files_are_read_as_zarr_reads_them(path, dtype, monkeypatch):
         monkeypatch.setattr(zarr.Array, "__getitem__", None)
 
 
-def test_another_codec_is_left_to_zarr(path, monkeypatch):
-    store = filled(path, ACTIVATIONS, {"observation": 4, "neuron": 6})
-    monkeypatch.setattr("emoscale.store.store._is_plain", lambda array: False)
-    assert np.array_equal(store.read("activations", neuron=slice(2, 9)), ACTIVATION_VALUES[:, 2:9])
-
-
 def test_reading_by_a_name_that_is_no_dimension(store):
     with pytest.raises(ValueError, match="neurons"):
         store.read("activations", neurons=slice(3))
@@ -366,7 +360,7 @@ def test_an_array_is_not_a_store(path, store):
 
 
 def test_another_kind(path, store):
-    with pytest.raises(InputError, match="holds activations, not masks"):
+    with pytest.raises(InputError, match="contains activations, expected masks"):
         open_store(path, MASKS)
 
 

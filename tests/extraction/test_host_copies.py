@@ -1,9 +1,9 @@
-"""Batches come into the rows of a block that are theirs, from the CPU and from a GPU."""
+"""Batches are copied into their rows of a block, from the CPU and from a GPU."""
 
 import pytest
 import torch
 
-from emoscale.extraction.pinned import HostCopies
+from emoscale.extraction.writing import HostCopies
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
