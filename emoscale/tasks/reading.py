@@ -13,6 +13,7 @@ from torch import Tensor
 from emoscale.errors import StageError
 from emoscale.models.lm_head import reading
 from emoscale.models.loading import LanguageModel
+from emoscale.models.packing import pad_rows
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 
@@ -27,23 +28,12 @@ class RowReader:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        tokenizer = model.outline.tokenizer
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         takes_cache = "use_cache" in inspect.signature(model.module.forward).parameters
         self._options: dict[str, Any] = {"use_cache": False} if takes_cache else {}
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Lay rows side by side.
-
-        Returns
-        -------
-        ids, attention : Tensor
-            Shape (rows, tokens), int64, on the model's device; attention is 0 for padding.
-        """
-        lengths = torch.tensor([len(row) for row in rows])
-        width = int(lengths.max())
-        ids = torch.tensor([[*row, *[self._pad] * (width - len(row))] for row in rows])
-        attention = (torch.arange(width)[None] < lengths[:, None]).long()
+        """Return rows padded on the right, see `pad_rows`, on the model's device."""
+        ids, attention = pad_rows(rows, self.model.outline.pad_id)
         return ids.to(self.model.device), attention.to(self.model.device)
 
     @cached_property
