@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.common import arguments, tell
+from emoscale.selectivity.inference import concept_orders
 from emoscale.selectivity.kendall import permuted
-from emoscale.selectivity.permutation import concept_orders
 from emoscale_kernels import attribute_patterns, decimal_distances
 
 LEVELS = (0.05, 0.01, 0.001)
@@ -31,10 +31,10 @@ def main() -> None:
             "skewed": generator.lognormal(size=C),
         }
         patterns = attribute_patterns(decimal_distances(np.column_stack(list(scores.values()))))
-        tested = permuted(values, patterns, concept_orders(C, options.permutations, seed))
+        results = permuted(values, patterns, concept_orders(C, options.permutations, seed))
         for level in LEVELS:
             for a, name in enumerate(scores):
-                for kind, p in (("permutation", tested.p), ("asymptotic", tested.p_asymptotic)):
+                for kind, p in (("permutation", results.p), ("asymptotic", results.p_asymptotic)):
                     key = f"{kind}_{name}_at_{level:g}"
                     numbers[key] = numbers.get(key, 0.0) + float((p[:, a] < level).mean()) / options.repeats
     tell(f"Shares of neurons without an effect, {options.repeats} simulations", numbers, options.json)

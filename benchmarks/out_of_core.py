@@ -20,14 +20,17 @@ import numpy as np
 import zarr
 
 from benchmarks.common import arguments, median_seconds, peak_rss_mib, tell
+from emoscale.concepts.loading import Concepts
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity.design import observation_cells
 from emoscale.selectivity.executor import Executor, compute_neurons
-from emoscale.selectivity.ranking import Ranking
-from emoscale.selectivity.reading import used_boxes
+from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.reading import design_of, used_boxes
+from emoscale.selectivity.row_measures import ROW_MEASURES
+from emoscale.selectivity.searchlight import Ranking
 from emoscale.selectivity.select import select
 from emoscale.store import Store, create_store
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Silent
 
 NEURONS, CONCEPTS, ATTRIBUTES, CHUNK, THREADS = 8192, 27, 14, 1024, 2
@@ -39,9 +42,11 @@ NAMES = [f"concept {c}" for c in range(CONCEPTS)]
 def main() -> None:
     options = arguments(__doc__ or "", activations=1e9, dir="", memory=512.0)
     rows = max(CONCEPTS, round(options.activations / NEURONS))
-    executor = Executor(threads=THREADS, memory_limit=int(options.memory * 2**20))
+    chosen = SelectivityOptions(inference="asymptotic")
+    machine = MachineOptions(threads=THREADS, memory_limit=int(options.memory * 2**20))
+    executor = Executor.of(machine, chosen)
     scores = np.random.default_rng(1).random((CONCEPTS, ATTRIBUTES)).round(3)
-    names = [f"attribute {a}" for a in range(ATTRIBUTES)]
+    study = Concepts(NAMES, [f"attribute {a}" for a in range(ATTRIBUTES)], scores, None)
     with tempfile.TemporaryDirectory(dir=options.dir or None) as path:
         folder = RunFolder(Path(path))
         store = make_store(folder, rows)
@@ -49,11 +54,11 @@ def main() -> None:
         read_s = median_seconds(lambda: read_by_zarr(store), options.repeats)
         chunk_s = median_seconds(lambda: read_by_chunk(store), options.repeats)
         stage_s = median_seconds(
-            lambda: select(folder, scores, NAMES, names, inference="asymptotic", executor=executor, progress=Silent()),
+            lambda: select(folder, study, chosen, executor=executor, progress=Silent()),
             options.repeats,
         )
         moments_rss = peak_rss_mib()
-        ranking = Ranking(observation_cells(store, NAMES), scores, ["auroc"])
+        ranking = Ranking(design_of(store, NAMES), scores, [ROW_MEASURES["auroc"]])
         auroc_s = median_seconds(lambda: compute_neurons(store, ranking, executor, Silent()), 1, warm=False)
     numbers = {
         "activations": rows * NEURONS,

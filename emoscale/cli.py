@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from json import dumps
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +14,17 @@ import typer
 from rich.console import Console
 
 from emoscale import __version__
+from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
 from emoscale.pipeline import runner
+from emoscale.pipeline.runner import Request
+from emoscale.pipeline.stage import Stage
+from emoscale.pipeline.stages import STAGES
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
-from emoscale.system.preemption import TOLD, end_on_sigterm
+from emoscale.system.preemption import STOPPED, end_on_sigterm
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
 # a run with nothing left to do answer at once.
@@ -36,26 +39,16 @@ app = typer.Typer(
 _INTERRUPTED = 130
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings, e.g. configs/demo.yaml.")]
-Out = Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME-OF-CONFIG]", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME-OF-CONFIG")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Another value for a setting, e.g. --set tuning.epochs=3."),
 ]
-FreshStage = Annotated[bool, typer.Option("--fresh", help="Do this stage, and later those after it, anew.")]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="Select on a running Dask cluster; for --set machine.scheduler=ADDRESS."),
-]
-Inference = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KIND", help="Where p come from: permutation, asymptotic; for --set selectivity.inference=KIND."
-    ),
-]
-Cluster = Annotated[
-    str | None,
-    typer.Option(metavar="KIND", help="Select on a cluster that is started: slurm; for --set machine.cluster=KIND."),
-]
+FreshStage = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and undo those after it.")]
+
+
+def _example(command: str) -> str:
+    return f"Example: emoscale {command}"
 
 
 @app.callback(invoke_without_command=True)
@@ -70,26 +63,27 @@ def _without_command(
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(epilog=_example("run configs/demo.yaml --set masks.k='[0.05, 0.2]'"))
 def run(
     config: Config,
     out: Out = None,
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start anew.")] = False,
-    inference: Inference = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Reuse stages of another run where nothing they depend on differs."),
+    ] = None,
 ) -> None:
-    """Do every stage of a run that is not done yet."""
-    _run(config, out, [*(overrides or []), *_selecting(inference, scheduler, cluster)], fresh, only=None)
+    """Do every stage of a run that is not done yet, or whose settings have changed."""
+    _run(config, out, overrides, Request(fresh=fresh, source=source))
 
 
-def _add_stage(name: str, purpose: str) -> None:
+def _add_stage(stage: Stage) -> None:
     def command(config: Config, out: Out = None, overrides: Overrides = None, fresh: FreshStage = False) -> None:
-        _run(config, out, overrides, fresh, only=name)
+        _run(config, out, overrides, Request(stage.name, fresh))
 
-    with_more: dict[str, Callable[..., None]] = {"select": _select, "extract": _extract}
-    app.command(name, help=purpose)(with_more.get(name, command))
+    chosen = _extract if stage.name == "extract" else command
+    app.command(stage.name, help=stage.help, epilog=_example(f"{stage.name} configs/demo.yaml"))(chosen)
 
 
 def _extract(
@@ -97,70 +91,49 @@ def _extract(
     out: Out = None,
     overrides: Overrides = None,
     fresh: FreshStage = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Write only missing and damaged chunks anew.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Write only missing and damaged chunks again.")] = False,
 ) -> None:
     if fresh and repair:
-        raise InputError("--fresh and --repair: one writes all, the other keeps what is whole; give one of them")
+        raise InputError("--fresh and --repair: one writes everything, the other keeps what is valid; give one of them")
     if repair:
         settings, folder, console = _opened(config, out, overrides)
         runner.repair(settings, folder, console)
     else:
-        _run(config, out, overrides, fresh, only="extract")
+        _run(config, out, overrides, Request("extract", fresh))
 
 
-def _select(
-    config: Config,
-    out: Out = None,
-    overrides: Overrides = None,
-    fresh: FreshStage = False,
-    inference: Inference = None,
-    scheduler: Scheduler = None,
-    cluster: Cluster = None,
-) -> None:
-    _run(config, out, [*(overrides or []), *_selecting(inference, scheduler, cluster)], fresh, only="select")
+for _stage in STAGES.values():
+    _add_stage(_stage)
 
 
-_STAGES = {
-    "tune": "Train the soft prompts (stage 1).",
-    "extract": "Write the neurons' activations to a store (stage 2).",
-    "select": "Compute every neuron's selectivity for every attribute (stage 3).",
-    "mask": "Choose the neurons to switch off, and random controls (stage 4).",
-    "ablate": "Judge texts with neurons switched off (stage 5).",
-    "analyze": "Compute the statistics (stage 6).",
-    "report": "Draw the figures and write report.html (stage 7).",
-}
-for _name, _purpose in _STAGES.items():
-    _add_stage(_name, _purpose)
-
-
-@app.command()
+@app.command(epilog=_example("reproduce model-emotion --out runs/published"))
 def reproduce(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A clone of thunlp/Model_Emotion, or an archive of it.")],
     out: Annotated[Path, typer.Option(help="Run folder.")],
     as_published: Annotated[
         bool,
         typer.Option("--as-published/--exact", help="Round neurons' distances to 15 digits, as the study's files did."),
-    ] = True,
+    ] = ReproductionOptions.as_published,
     permutations: Annotated[
-        int, typer.Option(help="Permutations of the concepts, for p that hold; the published p are kept beside them.")
-    ] = 999,
-    seed: Annotated[int, typer.Option(help="Of the permutations.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Threads that compute.  [default: one a core]")] = None,
+        int, typer.Option(min=1, help="Permutations of the concepts, for valid p; the published p are kept beside.")
+    ] = ReproductionOptions.permutations,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = ReproductionOptions.seed,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that compute.", show_default="one a core")
+    ] = ReproductionOptions.threads,
 ) -> None:
     """Compute the published study again from its released files, number by number."""
-    from emoscale.commands.reproduce import reproduce as reproduce_study
+    from emoscale.commands.reproduce.reproduce import reproduce as reproduce_study
 
-    reproduce_study(
-        path, out, Console(), as_published=as_published, permutations=permutations, seed=seed, threads=threads
-    )
+    reproduce_study(path, out, Console(), ReproductionOptions(as_published, permutations, seed, threads))
 
 
-@app.command()
+@app.command(epilog=_example("scores affective.csv faces.csv --out scores.csv"))
 def scores(
     ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
     out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
-    scale: Annotated[tuple[float, float], typer.Option(help="Lowest and highest answer there is.")] = (1, 9),
-    seed: Annotated[int, typer.Option(min=0, help="Of the parallel analysis.")] = 0,
+    scale: Annotated[tuple[float, float], typer.Option(help="Lowest and highest possible answer.")] = (1, 9),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = 0,
 ) -> None:
     """Turn people's ratings into attribute scores of concepts, with their reliability."""
     from emoscale.concepts.score_files import score_files
@@ -176,7 +149,7 @@ data = typer.Typer(help="Public data to fetch.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
-@data.command("list")
+@data.command("list", epilog=_example("data list"))
 def list_data() -> None:
     """Print what can be fetched."""
     from emoscale.commands.fetch import DATASETS
@@ -187,10 +160,10 @@ def list_data() -> None:
             typer.echo(f"    {url}")
 
 
-@data.command("fetch")
+@data.command("fetch", epilog=_example("data fetch goemotions"))
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `emoscale data list`.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make.  [default: data/NAME]", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="data/NAME")] = None,
 ) -> None:
     """Download data, check every file's SHA-256 and put it into a folder."""
     from emoscale.commands.fetch import fetch
@@ -200,17 +173,18 @@ def fetch_data(
     typer.echo(f"{folder}: fetched, every checked file is as expected{archive}")
 
 
-@app.command()
+@app.command(epilog=_example("plan configs/scale/llama-3.1-8b.yaml --ranks 8 --probe 0"))
 def plan(
     config: Config,
     overrides: Overrides = None,
     probe: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to try the extraction here; 0 for not at all.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long to measure throughput here; 0 to skip."),
     ] = 30,
-    ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with a device like this one.")] = 1,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the numbers there as well.")] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with such a device.")] = 1,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Say what an extraction will cost before it starts: rows, disk, memory, hours."""
+    """Estimate what an extraction will cost: rows, disk, memory, hours."""
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
     planned = make_plan(load_settings(config, overrides or []), probe_seconds=probe, ranks=ranks)
@@ -219,7 +193,7 @@ def plan(
         write_text(json, dumps(plan_numbers(planned), indent=2) + "\n")
 
 
-@app.command()
+@app.command(epilog=_example("steer gpt2 --attribute valence --k 2000 --text 'I opened the letter and felt'"))
 def steer(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal or masked language model: folder or name.")],
     text: Annotated[str, typer.Option(help="What the model continues; for masked models, with {mask}.")],
@@ -237,7 +211,7 @@ def steer(
         Path | None, typer.Option(metavar="FOLDER", help="Where to keep what is found, for the next time.")
     ] = None,
 ) -> None:
-    """Tell which emotion words come next before and after an attribute's neurons are edited."""
+    """Show which emotion words come next before and after an attribute's neurons are edited."""
     from emoscale.commands.steer import show_steered, steer
 
     console = Console()
@@ -254,7 +228,7 @@ def _number(k: str) -> int | float:
         raise InputError(f"--k {k!r}: not a number; give a count of neurons or a share below 1") from None
 
 
-@app.command()
+@app.command(epilog=_example("inspect runs/demo --verify"))
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
@@ -265,17 +239,17 @@ def inspect(
     inspect_path(path, verify, Console())
 
 
-@app.command()
+@app.command(epilog=_example("doctor"))
 def doctor() -> None:
-    """Say what this machine offers, and what is missing."""
+    """Show what this machine offers, and what is missing."""
     from emoscale.commands.doctor import examine
 
     examine(Console())
 
 
-def _run(config: Path, out: Path | None, overrides: list[str] | None, fresh: bool, only: str | None) -> None:
+def _run(config: Path, out: Path | None, overrides: list[str] | None, request: Request) -> None:
     settings, folder, console = _opened(config, out, overrides)
-    runner.run(settings, folder, console, only=only, fresh=fresh)
+    runner.run(settings, folder, console, request)
 
 
 def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
@@ -283,16 +257,11 @@ def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tupl
     return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not runner.is_rank_0())
 
 
-def _selecting(inference: str | None, scheduler: str | None, cluster: str | None) -> list[str]:
-    given = {"selectivity.inference": inference, "machine.scheduler": scheduler, "machine.cluster": cluster}
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
-
-
 def main() -> None:
     """Run the command line and end the process with its exit code.
 
-    0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: told to end. The last two can be
-    continued with the same command.
+    0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: stopped by SIGTERM. After the last two
+    the same command resumes.
     """
     end_on_sigterm(_leave_hastily)
     code = 0
@@ -303,7 +272,7 @@ def main() -> None:
     except EmoscaleError as error:
         code = _fail(error.problems, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail(["interrupted; the same command continues"], _INTERRUPTED)
+        code = _fail(["interrupted; rerun the same command to resume"], _INTERRUPTED)
     except PreemptedError as error:
         code = _fail([str(error)], error.exit_code)
     except OSError as error:
@@ -314,17 +283,17 @@ def main() -> None:
         usage = getattr(error, "format_message", None)
         if usage is None:
             raise
-        code = _fail([f"{usage()} (--help says more)"], InputError.exit_code)
+        code = _fail([f"{usage()} (see --help)"], InputError.exit_code)
     sys.exit(code)
 
 
 _failed: list[int] = []
-"""The exit code, once a failure has been told."""
+"""The exit code, once a failure has been reported."""
 
 
 def _fail(problems: list[str], code: int) -> int:
     _failed.append(code)
-    # What one rank's own work ran into is told by that rank; everything else happens to all alike.
+    # A rank reports what only its own work ran into; everything else happens to all ranks.
     if runner.is_rank_0() or code == 1:
         for problem in problems:
             print(f"emoscale: {problem}", file=sys.stderr)
@@ -332,17 +301,15 @@ def _fail(problems: list[str], code: int) -> int:
 
 
 def _refused(error: OSError) -> str:
-    """Tell what the disk has refused, where, and the mend."""
+    """Say what the disk has refused, where, and the fix."""
     if not disk_is_full(error) or not error.filename:
-        return f"{error.filename or 'disk'}: {error.strerror}; mend it, then the same command continues"
+        return f"{error.filename or 'disk'}: {error.strerror}; fix it, then rerun the same command"
     mount = mount_point(Path(error.filename))
     free = f"{shutil.disk_usage(mount).free / 1e6:,.0f} MB free"
-    return (
-        f"{error.filename}: {error.strerror} (file system {mount}, {free}); make room, then the same command continues"
-    )
+    return f"{error.filename}: {error.strerror} (file system {mount}, {free}); make room, then rerun the same command"
 
 
 def _leave_hastily() -> None:
     release_all()
     if runner.is_rank_0() and not _failed:
-        os.write(sys.stderr.fileno(), f"emoscale: {TOLD}\n".encode())
+        os.write(sys.stderr.fileno(), f"emoscale: {STOPPED}\n".encode())

@@ -7,7 +7,7 @@ index stands for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 FORMAT = 2
@@ -141,55 +141,48 @@ MOMENT_PARTS = StoreSchema(
 )
 """Moments of consecutive parts of the rows, there until all are summed up."""
 
-SELECTIVITY = StoreSchema(
-    "selectivity",
-    data=(
-        Array("tau", ("neuron", "attribute"), "float64", "Kendall's tau-b of the neuron's and the attribute's RDM"),
-        Array("p", ("neuron", "attribute"), "float64", "One-sided p of tau > 0, by the inference chosen"),
-        Array(
-            "q", ("neuron", "attribute"), "float64", "p corrected for all neurons and attributes (false discoveries)"
-        ),
-        Array("rank", ("neuron", "attribute"), "float64", "Average rank of -tau within the attribute, from 1"),
-        Array("p_asymptotic", ("neuron", "attribute"), "float64", "p by the published normal approximation"),
-        Array(
-            "p_attribute",
-            ("neuron", "attribute"),
-            "float64",
-            "Share of permutations whose largest tau of this attribute reaches tau; NaN without permutations",
-        ),
-        Array(
-            "p_all",
-            ("neuron", "attribute"),
-            "float64",
-            "Share of permutations whose largest tau of all attributes reaches tau; NaN without permutations",
-        ),
-        Array(
-            "null_spread",
-            ("neuron", "attribute"),
-            "float64",
-            "Root mean square of tau under permutation, in units of what the published approximation assumes",
-        ),
-        Array("tau_odd", ("neuron", "attribute"), "float64", "tau from the first, third, ... replicate"),
-        Array("tau_even", ("neuron", "attribute"), "float64", "tau from the second, fourth, ...; NaN if there is one"),
-    ),
-    coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
-    written_by="select",
-)
 
-ROW_MEASURES = (
-    Array("mean", ("neuron", "concept"), "float64", "Mean activation over the concept's rows"),
-    Array("variance", ("neuron", "concept"), "float64", "Variance of the activation over the concept's rows"),
-    Array("eta_squared", ("neuron",), "float64", "Share of the variance over rows that lies between concepts, 0 to 1"),
-    Array("pearson", ("neuron", "attribute"), "float64", "Correlation over rows with the score of the row's concept"),
-    Array("spearman", ("neuron", "attribute"), "float64", "Rank correlation over rows with the concept's score"),
-    Array("auroc", ("neuron", "concept"), "float64", "Chance that a row of the concept is more active than another"),
-    Array("average_precision", ("neuron", "concept"), "float64", "Average precision of finding the concept's rows"),
-)
+def selectivity_schema(symbol: str, meaning: str) -> StoreSchema:
+    """Return the schema of a store of selectivity by some measure.
+
+    Parameters
+    ----------
+    symbol, meaning : str
+        Of the measure's value.
+    """
+    by = ("neuron", "attribute")
+    of_permutations = f"Share of permutations whose largest {symbol} of {{}} reaches {symbol}; NaN without permutations"
+    return StoreSchema(
+        "selectivity",
+        data=(
+            Array("tau", by, "float64", meaning),
+            Array("p", by, "float64", f"One-sided p of {symbol} > 0, by the inference chosen"),
+            Array("q", by, "float64", "p corrected for all neurons and attributes (false discoveries)"),
+            Array("rank", by, "float64", f"Average rank of -{symbol} within the attribute, from 1"),
+            Array("p_asymptotic", by, "float64", "p by the published normal approximation"),
+            Array("p_attribute", by, "float64", of_permutations.format("this attribute")),
+            Array("p_all", by, "float64", of_permutations.format("all attributes")),
+            Array(
+                "null_spread",
+                by,
+                "float64",
+                f"Root mean square of {symbol} under permutation, in units of what the published approximation assumes",
+            ),
+            Array("tau_odd", by, "float64", f"{symbol} from the first, third, ... replicate"),
+            Array("tau_even", by, "float64", f"{symbol} from the second, fourth, ...; NaN if there is one"),
+        ),
+        coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
+        written_by="select",
+    )
 
 
-def row_measures_schema(names: Collection[str]) -> StoreSchema:
-    """Return the schema of a store of some of the row measures."""
-    data = tuple(array for array in ROW_MEASURES if array.name in names)
+SELECTIVITY = selectivity_schema("the measure", "Similarity of the neuron's and the attribute's RDM")
+"""What readers of any measure's selectivity expect."""
+
+
+def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
+    """Return the schema of a store of some row measures, each an array over neurons, and concepts or attributes."""
+    data = tuple(measures)
     dims = {dim for array in data for dim in array.dims}
     named = (
         Array("concept", ("concept",), "str", "Concept"),

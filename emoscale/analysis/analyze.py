@@ -24,7 +24,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 from emoscale.system.progress import Progress
-from emoscale_kernels.pairs import decimal_distances
+from emoscale_kernels import decimal_distances
 
 HUMAN_TABLES = (
     "importance",

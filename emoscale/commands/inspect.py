@@ -10,11 +10,8 @@ from rich.table import Table
 
 from emoscale.errors import InputError, StoreError
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, INPUTS, MASKS, MOMENTS, SELECTIVITY, StoreSchema, row_measures_schema
 from emoscale.store import Store, open_store
 from emoscale.system.progress import say
-
-_SCHEMAS: tuple[StoreSchema, ...] = (INPUTS, ACTIVATIONS, MOMENTS, SELECTIVITY, MASKS, row_measures_schema([]))
 
 
 def inspect_path(path: Path, verify: bool, console: Console) -> None:
@@ -37,7 +34,7 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
     """
     folder = RunFolder(path)
     if (path / "zarr.json").is_file():
-        stores = [_open(path)]
+        stores = [open_store(path)]
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
         paths = (
@@ -48,7 +45,7 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
             folder.row_measures,
             folder.masks,
         )
-        stores = [_open(path) for path in paths if path.exists()]
+        stores = [open_store(path) for path in paths if path.exists()]
         _print_run(folder, stores, console)
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
@@ -63,18 +60,6 @@ def _verify(stores: list[Store], console: Console) -> None:
     say(console, f"verified: every chunk is there and whole ({names})")
 
 
-def _open(path: Path) -> Store:
-    *others, last = _SCHEMAS
-    for schema in others:
-        try:
-            return open_store(path, schema)
-        except InputError as error:
-            if f"not {schema.kind}" not in str(error):  # it is of this kind, or of none: no other schema will do
-                raise
-    # Which row measures there are, the store itself says.
-    return open_store(path, row_measures_schema(open_store(path, last).attributes["origin"]["measures"]))
-
-
 def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:
     manifest = folder.manifest()
     model = manifest.get("model", {})
@@ -86,8 +71,8 @@ def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None
     )
     table = Table("stage", "state", "seconds", "what", box=None, pad_edge=False)
     for stage, facts in manifest["stages"].items():
-        hidden = ("state", "wall_s", "started", "finished")
-        what = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in hidden)
+        counts = [f"{key} {value}" for key, value in facts.get("counts", {}).items()]
+        what = ", ".join([*counts, *([f"from {facts['from']}"] if "from" in facts else [])])
         table.add_row(stage, facts["state"], str(facts.get("wall_s", "")), escape(what))
     console.print(table, highlight=False)
     for store in stores:

@@ -24,6 +24,7 @@ from emoscale.errors import InputError, suggest
 from emoscale.masks.make_masks import resolve_k
 from emoscale.pipeline import runner
 from emoscale.pipeline.context import Context
+from emoscale.pipeline.runner import Request
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
@@ -202,7 +203,7 @@ def _check_same_model(folder: RunFolder, context: Context) -> None:
 def _find_selective(settings: Settings, folder: RunFolder, console: Console) -> None:
     for stage in ("extract", "select"):
         is_done = folder.manifest().get("stages", {}).get(stage, {}).get("state") == "done"
-        runner.run(settings, folder, Console(quiet=True) if is_done else console, only=stage)
+        runner.run(settings, folder, Console(quiet=True) if is_done else console, Request(stage))
 
 
 def _most_selective(folder: RunFolder, attribute: str, k: int | float) -> NDArray[np.bool_]:

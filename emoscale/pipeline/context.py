@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
+import torch
 
 from emoscale.ablation.options import AblationOptions
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
-from emoscale.errors import InputError
+from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.reading import OF_CONCEPT
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
@@ -28,8 +29,10 @@ from emoscale.models.loading import (
 from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
+from emoscale.pipeline.stage import Stage
+from emoscale.run.stores import needs_every_row
 from emoscale.selectivity.executor import Executor
-from emoscale.selectivity.row_measures import FROM_RANKS
+from emoscale.selectivity.searchlight import chosen_row_measures
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
 from emoscale.stimuli.streaming import stream_texts
@@ -174,64 +177,65 @@ class Context:
     @cached_property
     def executor(self) -> Executor:
         """Where selectivity is computed."""
-        s, machine = self.settings.selectivity, self.settings.machine
-        return Executor(
-            threads=machine.threads,
-            memory_limit=machine.memory_limit,
-            block_neurons=s.block_neurons,
-            scheduler=machine.scheduler,
-            cluster=machine.cluster,
-            workers=machine.workers,
-            backend=machine.backend,
-        )
+        return Executor.of(self.settings.machine, self.settings.selectivity)
 
-    def check(self, stages: Collection[str]) -> None:
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """The device, threads and processes of this run, for the manifest."""
+        device = self.ranks.device
+        return {
+            "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "threads": torch.get_num_threads(),
+            "ranks": self.ranks.processes,
+        }
+
+    def check(self, stages: Sequence[Stage]) -> None:
         """Check everything before anything is written.
 
         Parameters
         ----------
-        stages : collection of str
-            What is to be done. The model is loaded if one of them runs it, which no check of its files can stand for,
-            once all else is well; prompts and masks are of no matter to activations of sentences or texts.
+        stages : sequence of Stage
+            What is to be done. If one of them runs the model it is loaded once all else is well: no check of its files
+            replaces that.
 
         Raises
         ------
         InputError
             With every problem found.
         """
-        checks: list[Callable[[], Any]] = [
+        names = [stage.name for stage in stages]
+        checks: list[Callable[[], object]] = [
             lambda: self.concepts,
             lambda: self.outline,
             lambda: self.weights_sha256,
             lambda: check_padding(self.outline, self.settings.extraction.padding),
-            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, stages),
-            self._check_rows,
-            self._check_ablation,
+            lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
+            self._check_rows_are_kept,
         ]
-        if self.settings.extraction.rows == "prompts" or not {"extract", "select"}.issuperset(stages):
-            checks += [lambda: self.texts, self._check_k, *self._task_checks(stages)]
-        if "select" in stages:
-            checks.append(self.executor.check)
-        problems: list[str] = []
-        for check in checks:
-            try:
-                check()
-            except InputError as error:
-                problems += error.problems
-        if problems:
-            # A check that stands on another one repeats its problem.
-            raise InputError(dict.fromkeys(problems))
-        if not {"tune", "extract", "ablate"}.isdisjoint(stages):
+        collect_problems([*checks, *(check for stage in stages for check in stage.checks(self))])
+        if any(stage.loads_model for stage in stages):
             _ = self.model
 
-    def _task_checks(self, stages: Collection[str]) -> list[Callable[[], Any]]:
-        checks: dict[str, list[Callable[[], Any]]] = {
+    def tuning_checks(self) -> list[Callable[[], object]]:
+        """Return the checks of tuning."""
+        return [lambda: self.texts, lambda: self.prompt_texts, self._check_verbaliser, self._check_length]
+
+    def extraction_checks(self) -> list[Callable[[], object]]:
+        """Return the checks of the extraction."""
+        return [self._check_rows]
+
+    def mask_checks(self) -> list[Callable[[], object]]:
+        """Return the checks of the masks."""
+        return [self._check_k]
+
+    def task_checks(self) -> list[Callable[[], object]]:
+        """Return the checks of the ablation."""
+        checks: dict[str, list[Callable[[], object]]] = {
             "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
             "words": [lambda: self.word_questions, self._check_words],
             "choice": [lambda: self.choice_questions],
         }
-        is_tuned = self.settings.extraction.rows == "prompts" or "tune" in stages
-        return [*(checks["prompts"] if is_tuned else []), *checks[self.settings.ablation.task]]
+        return [self._check_ablation, lambda: self.texts, *checks[self.settings.ablation.task]]
 
     def _check_words(self) -> None:
         if self.outline.kind in WORD_TEMPLATES:
@@ -279,12 +283,16 @@ class Context:
             )
         if e.keep == "moments" and e.dtype != "float32":
             raise InputError(f"extraction.dtype {e.dtype!r}: moments are kept in float64; leave it out")
-        need_rows = [name for name in self.settings.selectivity.row_measures if name in FROM_RANKS]
+        if e.rows == "templates":
+            self._check_sentences()
+        elif e.rows in ("texts", "tokens"):
+            self._check_texts()
+
+    def _check_rows_are_kept(self) -> None:
+        e = self.settings.extraction
+        need_rows = [m.name for m in chosen_row_measures(self.settings.selectivity) if m.needs_rows]
         if e.keep == "moments" and need_rows:
-            raise InputError(
-                f"selectivity.row_measures {', '.join(need_rows)}: need every row; leave them out, or set "
-                "extraction.keep to activations"
-            )
+            raise needs_every_row(f"selectivity.row_measures {', '.join(need_rows)}")
         if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
             raise InputError(
                 "masks.controls activation-matched: needs every row's activations; leave it out, or set "
@@ -294,10 +302,6 @@ class Context:
             raise InputError(
                 "ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep to activations"
             )
-        if e.rows == "templates":
-            self._check_sentences()
-        elif e.rows in ("texts", "tokens"):
-            self._check_texts()
 
     def _check_ablation(self) -> None:
         """Refuse what the task and the edit would not look at."""

@@ -1,57 +1,77 @@
-"""Which stage needs what, what is already done, and doing the rest."""
+"""Doing the stages of a run that are not done yet, or have to be done again."""
 
 from __future__ import annotations
 
 import os
-import platform
-import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from emoscale import __version__
-from emoscale.config import Settings, settings_mapping, settings_yaml
+from emoscale.config import Settings, settings_yaml
 from emoscale.errors import InputError
-from emoscale.run.compatibility import check_same_model, check_same_settings, hash_inputs, holds_run
+from emoscale.pipeline.dependencies import dependency_values
+from emoscale.pipeline.stage import Fingerprint, Stages, changes, fingerprints, stages_after, stages_of_run, status
+from emoscale.pipeline.stages import STAGES
+from emoscale.run.compatibility import check_same_model, holds_run, model_differences
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import locked
-from emoscale.run.manifest import do_stage, now, versions
-from emoscale.system.files import disk_is_full, write_text
+from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
+from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
+from emoscale.system.files import disk_is_full, link, remove, write_text
 from emoscale.system.progress import Silent, say, stage_progress
 
-NEEDS: dict[str, tuple[str, ...]] = {
-    "tune": (),
-    "extract": ("tune",),
-    "select": ("extract",),
-    "mask": ("select",),
-    "ablate": ("tune", "mask"),
-    "analyze": ("select", "ablate"),
-    "report": ("analyze",),
-}
-"""What each stage finds in the run folder, in the order in which a run does them."""
-
-_SUMMARIES = {
-    "tune": "{prompts} prompts, mean held-out accuracy {accuracy:.3f} (chance 0.500)",
-    "extract": "{rows:,} rows × {neurons:,} neurons",
-    "select": "{neurons:,} neurons, {significant:,} of {tests:,} tests significant",
-    "mask": "{selective} selective masks, {controls} controls",
-    "ablate": "{questions:,} questions × {masks} masks, {tokens_per_pass:,} tokens a pass",
-    "analyze": "{tables} tables",
-    "report": "{figures} figures",
-}
+if TYPE_CHECKING:
+    from emoscale.pipeline.context import Context
 
 
-def run(
-    settings: Settings,
-    folder: RunFolder,
-    console: Console,
-    *,
-    only: str | None = None,
-    fresh: bool = False,
-) -> bool:
-    """Do every stage that is not done yet, or one.
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a run.
+
+    Parameters
+    ----------
+    only : str, optional
+        A stage; those it needs must be done. By default all that are not done.
+    fresh : bool
+        Do it again even if it is done: all stages, or with `only` that one.
+    source : Path, optional
+        Another run, whose finished stages are reused where their settings, inputs and model are the same.
+    """
+
+    only: str | None = None
+    fresh: bool = False
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """What is to be done, and where.
+
+    Parameters
+    ----------
+    todo : list of str
+        Stages to be done, in order.
+    outdated : list of str
+        Finished stages whose settings have changed. They are done again in `RunFolder.replacement`.
+    linked : dict of str to RunFolder
+        Stages that are linked from another folder.
+    work : RunFolder
+        Where the stages are done.
+    """
+
+    todo: list[str]
+    outdated: list[str]
+    linked: dict[str, RunFolder]
+    work: RunFolder
+
+
+def run(settings: Settings, folder: RunFolder, console: Console, request: Request = Request()) -> bool:
+    """Do what is asked of a run and not done yet.
 
     Parameters
     ----------
@@ -59,10 +79,7 @@ def run(
     folder : RunFolder
     console : Console
         For progress and one line a stage.
-    only : str, optional
-        A stage; what it needs must be done.
-    fresh : bool
-        Do it anew: the whole run, or with `only` that stage (and later ones become undone).
+    request : Request
 
     Returns
     -------
@@ -74,59 +91,94 @@ def run(
     InputError
         If the settings cannot be used, or the folder holds something else.
     """
-    inputs_sha256 = hash_inputs(named_files(settings))
-    if not _left_to_do(settings, folder, inputs_sha256, only, fresh):
-        return _nothing_done(folder, console, only)
+    expected = fingerprints(STAGES, settings, dependency_values(settings))
+    agenda = _agenda(settings, folder, expected, request)
+    if not agenda.todo and not agenda.linked and not is_complete(folder) and not folder.replacement.path.exists():
+        return _nothing_done(folder, console, request.only)
     with locked(folder.path) if is_rank_0() else nullcontext():
-        return _run(settings, folder, console, inputs_sha256, only, fresh)
+        return _run(settings, folder, console, expected, request)
 
 
 def _run(
-    settings: Settings,
-    folder: RunFolder,
-    console: Console,
-    inputs_sha256: dict[str, str],
-    only: str | None,
-    fresh: bool,
+    settings: Settings, folder: RunFolder, console: Console, expected: Mapping[str, Fingerprint], request: Request
 ) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
     from emoscale.pipeline.context import Context
-    from emoscale.pipeline.stages import SHARED, STAGES
     from emoscale.system.ranks import join, leave
 
     ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
-    # Again, now that rank 0 keeps other runs out: one that has just ended may have done it.
-    todo = _left_to_do(settings, folder, inputs_sha256, only, fresh)
-    if not todo:
-        return _nothing_done(folder, console, only)
-    context = Context(settings, ranks)
-    context.check(todo)
-    if not (fresh and only is None):
-        check_same_model(folder, context.weights_sha256, context.tokenizer_sha256)
-    ranks.wait()  # every rank has looked at the folder before rank 0 changes it
-    if ranks.is_main:
-        _prepare(settings, folder, context, inputs_sha256, only, fresh)
+    if ranks.is_main and is_complete(folder):
+        finish_replacement(folder, STAGES, _files_of)
     ranks.wait()
-    for stage in todo:
+    # Again, now that rank 0 keeps other runs out: one that has just ended may have done it.
+    agenda = _agenda(settings, folder, expected, request)
+    ranks.wait()  # every rank has looked at the folder before rank 0 changes it
+    if not agenda.todo and not agenda.linked:
         if ranks.is_main:
-            do_stage(
-                stage,
-                lambda progress, stage=stage: STAGES[stage](context, folder, progress),
-                folder,
-                console,
-                _SUMMARIES[stage],
-            )
-        elif stage in SHARED:
-            STAGES[stage](context, folder, Silent())
-        ranks.wait()
+            remove(folder.replacement.path)
+        return _nothing_done(folder, console, request.only)
+    context = Context(settings, ranks)
+    context.check([STAGES[name] for name in agenda.todo])
+    agenda = _with_same_model(agenda, context, expected)
+    if not (request.fresh and request.only is None):
+        check_same_model(folder, context.outline.name, context.weights_sha256, context.tokenizer_sha256)
+    ranks.wait()
+    if ranks.is_main:
+        _announce(agenda, folder, expected, console)
+        _prepare(agenda, settings, folder, context, expected, request)
+    ranks.wait()
+    execute(STAGES, agenda.todo, context, agenda.work, expected, console)
+    if ranks.is_main and agenda.work != folder:
+        complete_replacement(folder, STAGES, _files_of)
+        finish_replacement(folder, STAGES, _files_of)
+    ranks.wait()
     leave()
-    if not only or only == "report":
+    if folder.report.exists() and (not request.only or request.only == "report"):
         say(console, f"report: {folder.report}")
     return True
 
 
+def execute(
+    stages: Stages,
+    todo: Sequence[str],
+    context: Any,
+    folder: RunFolder,
+    expected: Mapping[str, Fingerprint],
+    console: Console,
+) -> None:
+    """Do some stages one after the other and record each in the manifest.
+
+    Parameters
+    ----------
+    stages : mapping of str to Stage
+    todo : sequence of str
+        Their names.
+    context : object
+        What the stages work on; its ``ranks`` share the work of the stages that are shared.
+    folder : RunFolder
+        With a manifest.
+    expected : mapping of str to Fingerprint
+    console : Console
+    """
+    ranks = context.ranks
+    for name in todo:
+        stage, fingerprint = stages[name], expected[name]
+        if ranks.is_main:
+            do_stage(
+                name,
+                stage.summary,
+                partial(stage.run, context, folder),
+                folder,
+                {"id": fingerprint.id, "settings": fingerprint.settings},
+                console,
+            )
+        elif stage.shared:
+            stage.run(context, folder, Silent())
+        ranks.wait()
+
+
 def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
-    """Write the missing and damaged chunks of a run's activations anew, and change nothing else.
+    """Write the missing and damaged chunks of a run's activations again, and change nothing else.
 
     Parameters
     ----------
@@ -141,16 +193,20 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
     InputError
         If the activations have not been extracted, or with other settings.
     StageError
-        If activations come out otherwise here than those stored beside them.
+        If activations computed here differ from those stored beside the damaged ones.
     """
-    inputs_sha256 = hash_inputs(named_files(settings))
-    if not holds_run(folder) or not _is_done(folder, "extract"):
+    expected = fingerprints(STAGES, settings, dependency_values(settings))
+    if not holds_run(folder) or (state := status(folder, "extract", expected["extract"])) == "undone":
         raise InputError(f"{folder.path}: extract is not done, so there is nothing to repair; run emoscale extract")
-    check_same_settings(folder, settings_mapping(settings), inputs_sha256)
+    if state == "outdated":
+        raise InputError(
+            f"{folder.path}: was extracted with other settings ({'; '.join(_changes(folder, settings, expected))}); "
+            "repair with the run's own config.yaml"
+        )
     if settings.extraction.keep == "moments":
-        raise InputError(f"{folder.path}: moments cannot be mended in parts; run emoscale extract --fresh")
+        raise InputError(f"{folder.path}: moments cannot be repaired in parts; run emoscale extract --fresh")
     if settings.machine.split_model == "tensors":
-        raise InputError("machine.split_model 'tensors': repair with the whole model, or with layers")
+        raise InputError("machine.split_model 'tensors': repair with the complete model, or with layers")
     with locked(folder.path) if is_rank_0() else nullcontext():
         from emoscale.pipeline.context import Context
         from emoscale.pipeline.stages import repair_activations
@@ -158,18 +214,12 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
 
         ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
         context = Context(settings, ranks)
-        context.check(["extract"])
-        check_same_model(folder, context.weights_sha256, context.tokenizer_sha256)
+        context.check([STAGES["extract"]])
+        check_same_model(folder, context.outline.name, context.weights_sha256, context.tokenizer_sha256)
         with stage_progress("repair", console) as progress:
             repair_activations(context, folder, progress)
         leave()
-    say(console, f"{folder.activations}: every chunk is there and whole")
-
-
-def named_files(settings: Settings) -> list[str | None]:
-    """Return the names of the user's own files and folders."""
-    concepts, stimuli = settings.concepts, settings.stimuli
-    return [concepts.attributes, concepts.dissimilarity, stimuli.path, stimuli.dev_path]
+    say(console, f"{folder.activations}: every chunk is present and valid")
 
 
 def is_rank_0() -> bool:
@@ -177,80 +227,155 @@ def is_rank_0() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _left_to_do(
-    settings: Settings, folder: RunFolder, inputs_sha256: dict[str, str], only: str | None, fresh: bool
-) -> list[str]:
-    if holds_run(folder) and not (fresh and only is None):
-        check_same_settings(folder, settings_mapping(settings), inputs_sha256)
-    todo = [stage for stage in ([only] if only else _stages(settings)) if fresh or not _is_done(folder, stage)]
-    if only and todo:
-        _check_needs(folder, only, settings)
-    return todo
+def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Fingerprint], request: Request) -> Agenda:
+    """Look at what is done, without changing anything."""
+    wanted = [request.only] if request.only else stages_of_run(STAGES, settings)
+    there = holds_run(folder)
+    states = {name: status(folder, name, expected[name]) if there else "undone" for name in STAGES}
+    if request.only:
+        _check_needs(request.only, settings, folder, states, expected)
+    if request.fresh:
+        return Agenda(wanted, [], {}, folder)
+    outdated = [name for name in wanted if states[name] == "outdated"]
+    todo = [name for name in wanted if states[name] != "done"]
+    work = folder.replacement if outdated else folder
+    linked: dict[str, RunFolder] = {}
+    if outdated:
+        todo = [name for name in todo if status(work, name, expected[name]) != "done"]
+        linked = {name: folder for name in STAGES if states[name] == "done"}
+    if request.source:
+        source = _source(request.source)
+        found = [name for name in todo if status(source, name, expected[name]) == "done"]
+        linked |= dict.fromkeys(found, source)
+        todo = [name for name in todo if name not in found]
+    return Agenda(todo, outdated, linked, work)
 
 
-def _stages(settings: Settings) -> list[str]:
-    """Return the stages of a whole run; prompts that no other stage uses are not tuned."""
-    is_tuned = any(_uses_prompts(stage, settings) for stage, needs in NEEDS.items() if "tune" in needs)
-    return [stage for stage in NEEDS if is_tuned or stage != "tune"]
+def _source(path: Path) -> RunFolder:
+    source = RunFolder(path)
+    if not source.manifest_file.is_file():
+        raise InputError(f"--from {path}: not a run folder; give one that emoscale has written")
+    return source
 
 
-def _uses_prompts(stage: str, settings: Settings) -> bool:
-    """Whether a stage that comes after tuning needs its prompts: sentences, texts and plain questions are there."""
-    wanted = {"extract": settings.extraction.rows, "ablate": settings.ablation.task}
-    return wanted.get(stage, "prompts") == "prompts"
-
-
-def _nothing_done(folder: RunFolder, console: Console, only: str | None) -> bool:
-    done = f"{only} is done; --fresh does it anew" if only else f"all stages are done; report: {folder.report}"
-    say(console, f"{folder.path}: {done}")
-    return False
-
-
-def _is_done(folder: RunFolder, stage: str) -> bool:
-    return bool(folder.manifest().get("stages", {}).get(stage, {}).get("state") == "done")
-
-
-def _check_needs(folder: RunFolder, stage: str, settings: Settings) -> None:
-    spared = set() if _uses_prompts(stage, settings) else {"tune"}
-    missing = [need for need in NEEDS[stage] if need not in spared and not _is_done(folder, need)]
-    if missing:
+def _check_needs(
+    only: str, settings: Settings, folder: RunFolder, states: Mapping[str, str], expected: Mapping[str, Fingerprint]
+) -> None:
+    missing = [need for need in STAGES[only].needs(settings) if states[need] != "done"]
+    if not missing:
+        return
+    first = missing[0]
+    if states[first] == "outdated":
         raise InputError(
-            f"{folder.path}: {stage} needs {' and '.join(missing)}; run emoscale {missing[0]} first, or emoscale run"
+            f"{folder.path}: {first} was done with other settings ({'; '.join(_changes(folder, settings, expected))}); "
+            f"run emoscale {first} first, or emoscale run"
         )
+    raise InputError(
+        f"{folder.path}: {only} needs {' and '.join(missing)}; run emoscale {first} first, or emoscale run"
+    )
+
+
+def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fingerprint]) -> Agenda:
+    """Do stages again that would be linked from a run of another model under the same name."""
+    others = {
+        name
+        for name, source in agenda.linked.items()
+        if model_differences(source, context.weights_sha256, context.tokenizer_sha256)
+    }
+    if not others:
+        return agenda
+    linked = {name: source for name, source in agenda.linked.items() if name not in others}
+    todo = [name for name in expected if name in {*agenda.todo, *others}]
+    return Agenda(todo, agenda.outdated, linked, agenda.work)
+
+
+def _changes(folder: RunFolder, settings: Settings, expected: Mapping[str, Fingerprint]) -> list[str]:
+    done = [name for name in stages_of_run(STAGES, settings) if folder.stage(name).get("state") == "done"]
+    return changes(folder, done, expected)
+
+
+def _announce(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint], console: Console) -> None:
+    if agenda.outdated:
+        why = "; ".join(changes(folder, agenda.outdated, expected))
+        say(console, f"{why}; doing again: {', '.join(agenda.todo)} (the old results stay until the new are finished)")
+    by_source: dict[Path, list[str]] = {}
+    for name, source in agenda.linked.items():
+        if source != folder:
+            by_source.setdefault(source.path, []).append(name)
+    for path, names in by_source.items():
+        say(console, f"reused from {path}: {', '.join(names)}")
 
 
 def _prepare(
-    settings: Settings, folder: RunFolder, context: Any, inputs_sha256: dict[str, str], only: str | None, fresh: bool
+    agenda: Agenda,
+    settings: Settings,
+    folder: RunFolder,
+    context: Context,
+    expected: Mapping[str, Fingerprint],
+    request: Request,
 ) -> None:
+    work = agenda.work
     try:
-        if fresh:
-            _undo(folder, [only, *_later(only)] if only else list(NEEDS))
-        manifest = {} if fresh and not only else folder.manifest()
-        manifest = manifest or {"emoscale": __version__, "created": now(), "stages": {}}
-        folder.write_manifest(manifest | _circumstances(settings, context, inputs_sha256))
-        write_text(folder.config, settings_yaml(settings))
+        if request.fresh:
+            remove(folder.replacement.path)
+            _undo(folder, agenda.todo if request.only is None else [request.only], settings)
+        manifest = {} if request.fresh and not request.only else work.manifest()
+        manifest = manifest or (folder.manifest() | {"stages": {}} if work != folder else {}) or new_manifest()
+        work.write_manifest(manifest | _circumstances(settings, context))
+        _undo(work, [name for name in STAGES if _is_left_over(work, name, expected[name], work != folder)], settings)
+        write_text(work.config, settings_yaml(settings))
+        for name, source in agenda.linked.items():
+            if status(work, name, expected[name]) != "done":
+                _link_stage(name, source, work, folder)
     except OSError as error:
         if disk_is_full(error):
             raise
         raise InputError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from error
 
 
-def _undo(folder: RunFolder, stages: list[str]) -> None:
-    manifest = folder.manifest()
-    if not manifest:
-        return
+def _is_left_over(work: RunFolder, name: str, fingerprint: Fingerprint, is_replacement: bool) -> bool:
+    """Whether a stage was begun with other settings, or from other results, than those that are asked for now.
+
+    Finished results are kept, unless they are an abandoned attempt to replace some.
+    """
+    recorded = work.stage(name)
+    is_kept = recorded.get("state") == "done" and not is_replacement
+    return bool(recorded) and recorded.get("id") != fingerprint.id and not is_kept
+
+
+def _link_stage(name: str, source: RunFolder, work: RunFolder, folder: RunFolder) -> None:
+    stage = STAGES[name]
+    for old, new in zip(stage.outputs(source), stage.outputs(work), strict=True):
+        if old.exists():
+            link(old, new)
+    origin = {} if source == folder else {"from": str(source.path)}
+    record(work, name, source.stage(name) | origin)
+
+
+def _undo(folder: RunFolder, names: Sequence[str], settings: Settings) -> None:
+    """Remove what some stages and those after them have left."""
+    undone = [name for name in STAGES if name in names or any(name in stages_after(STAGES, settings, n) for n in names)]
     # The manifest first: a stage that lost its files must not count as done, should this be killed here.
-    manifest["stages"] = {stage: facts for stage, facts in manifest["stages"].items() if stage not in stages}
-    folder.write_manifest(manifest)
-    for path in (path for stage in stages for path in _outputs(folder, stage)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    forget(folder, undone)
+    for path in (path for name in undone for path in STAGES[name].files(folder)):
+        remove(path)
 
 
-def _circumstances(settings: Settings, context: Any, inputs_sha256: dict[str, str]) -> dict[str, Any]:
+def _files_of(name: str, folder: RunFolder) -> list[Path]:
+    return STAGES[name].files(folder)
+
+
+def _nothing_done(folder: RunFolder, console: Console, only: str | None) -> bool:
+    done = f"{only} is done; --fresh does it again" if only else f"all stages are done; report: {folder.report}"
+    say(console, f"{folder.path}: {done}")
+    return False
+
+
+def _circumstances(settings: Settings, context: Context) -> dict[str, Any]:
+    found = environment()
     return {
-        "versions": versions(),
-        "hardware": _hardware(context),
-        "inputs": inputs_sha256,
+        "versions": found["versions"],
+        "hardware": found["hardware"] | context.hardware,
         "model": {
             "name": context.outline.name,
             "revision": settings.model.revision,
@@ -260,43 +385,4 @@ def _circumstances(settings: Settings, context: Any, inputs_sha256: dict[str, st
             "layers": len(context.outline.sites),
             "neurons": context.outline.neurons,
         },
-    }
-
-
-def _later(stage: str) -> list[str]:
-    later: list[str] = []
-    for name, needs in NEEDS.items():
-        if any(need == stage or need in later for need in needs):
-            later.append(name)
-    return later
-
-
-def _outputs(folder: RunFolder, stage: str) -> list[Path]:
-    return {
-        "tune": [folder.prompts, folder.prompt_table],
-        "extract": [
-            folder.inputs,
-            folder.activations,
-            folder.commits(folder.activations),
-            folder.moments,
-            folder.moment_parts,
-            folder.commits(folder.moments),
-        ],
-        "select": [folder.selectivity, folder.row_measures],
-        "mask": [folder.masks],
-        "ablate": [folder.ablation, folder.ablation_table],
-        "analyze": [folder.tables],
-        "report": [folder.figures, folder.report],
-    }[stage]
-
-
-def _hardware(context: Any) -> dict[str, Any]:
-    import torch
-
-    device = context.ranks.device
-    return {
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "ranks": context.ranks.processes,
     }

@@ -1,35 +1,36 @@
-"""The stages of a run: settings are unpacked here, and only here."""
+"""The stages of a run: what each is, and how settings become the arguments of its work.
+
+Libraries are imported when a stage runs: the command line reads this table, and torch takes seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from emoscale.ablation.ablate import ablate
-from emoscale.analysis.analyze import analyze
-from emoscale.extraction.extract import extract
-from emoscale.extraction.rows import PromptRows, Rows, TemplateRows, TextRows
-from emoscale.masks.make_masks import make_masks
-from emoscale.masks.options import MaskOptions
-from emoscale.models.prompt_files import load_prompts
-from emoscale.pipeline.context import Context
-from emoscale.report.write_report import write_report
+from emoscale.pipeline.stage import Counts, Stage
 from emoscale.run.folder import RunFolder
-from emoscale.selectivity.select import select
+from emoscale.selectivity.options import SelectivityOptions
 from emoscale.system.progress import Progress
-from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES, ChoiceTask
-from emoscale.tasks.soft_prompt import PromptTask
-from emoscale.tasks.task import Task
-from emoscale.tasks.yes_no import WORD_TEMPLATES, WordsTask
-from emoscale.tuning.training import Schedule
-from emoscale.tuning.tune import tune
 
-Counts = dict[str, Any]
+if TYPE_CHECKING:
+    from emoscale.extraction.rows import Rows
+    from emoscale.masks.options import MaskOptions
+    from emoscale.pipeline.context import Context
+    from emoscale.tasks.task import Task
+
+_MODEL = ("model.name", "model.revision", "model.dtype", "model.trust_remote_code")
+"""Settings of the model that its outputs depend on; its neurons depend on ``model.site`` too."""
+
+
+def _fields(section: str, options: type[Any], but: tuple[str, ...]) -> list[str]:
+    return [f"{section}.{field.name}" for field in fields(options) if field.name not in but]
 
 
 def _tune(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.tuning.training import Schedule
+    from emoscale.tuning.tune import tune
+
     t = context.settings.tuning
     schedule = Schedule(
         t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.tokens_per_pass, t.precision, t.patience
@@ -52,6 +53,8 @@ def repair_activations(context: Context, folder: RunFolder, progress: Progress) 
 
 
 def _extract(context: Context, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
+    from emoscale.extraction.extract import extract
+
     e = context.settings.extraction
     return extract(
         folder,
@@ -75,6 +78,11 @@ def _extract(context: Context, folder: RunFolder, progress: Progress, repair: bo
 
 
 def _rows(context: Context, folder: RunFolder) -> Rows:
+    import pandas as pd
+
+    from emoscale.extraction.rows import PromptRows, TemplateRows, TextRows
+    from emoscale.models.prompt_files import load_prompts
+
     e = context.settings.extraction
     if e.rows == "templates":
         return TemplateRows(context.model, context.sentences, context.read)
@@ -85,24 +93,15 @@ def _rows(context: Context, folder: RunFolder) -> Rows:
 
 
 def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    s = context.settings.selectivity
-    return select(
-        folder,
-        context.concepts.scores,
-        context.concepts.names,
-        context.concepts.attributes,
-        measure=s.measure,
-        inference=s.inference,
-        permutations=s.permutations,
-        seed=s.seed,
-        row_measures=s.row_measures,
-        alpha=s.alpha,
-        executor=context.executor,
-        progress=progress,
-    )
+    from emoscale.selectivity.select import select
+
+    options = context.settings.selectivity
+    return select(folder, context.concepts, options, executor=context.executor, progress=progress)
 
 
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.masks.make_masks import make_masks
+
     m = context.settings.masks
     made = make_masks(
         folder, k=m.k, controls=m.controls, disjoint=m.disjoint, draws=m.draws, seed=m.seed, progress=progress
@@ -111,11 +110,13 @@ def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.ablation.ablate import ablate
+
     a = context.settings.ablation
     return ablate(
         folder,
         context.model,
-        TASKS[a.task](context, folder),
+        _task(context, folder),
         edit=a.edit,
         factor=a.factor,
         seed=a.seed,
@@ -128,32 +129,52 @@ def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _prompt_task(context: Context, folder: RunFolder) -> Task:
+    from emoscale.models.prompt_files import load_prompts
+    from emoscale.tasks.soft_prompt import PromptTask
+
     return PromptTask(context.prompted, context.tokens, context.prompt_texts, load_prompts(folder.prompts))
 
 
-TASKS: dict[str, Callable[[Context, RunFolder], Task]] = {
-    "prompts": _prompt_task,
-    "words": lambda context, _: WordsTask(context.model, context.word_questions, context.answer_words),
-    "choice": lambda context, _: ChoiceTask(context.model, context.choice_questions),
-}
-"""What a model can be asked, by `ablation.task`."""
+def _task(context: Context, folder: RunFolder) -> Task:
+    from emoscale.tasks.multiple_choice import ChoiceTask
+    from emoscale.tasks.yes_no import WordsTask
+
+    task = context.settings.ablation.task
+    if task == "words":
+        return WordsTask(context.model, context.word_questions, context.answer_words)
+    if task == "choice":
+        return ChoiceTask(context.model, context.choice_questions)
+    return _prompt_task(context, folder)
 
 
 def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    c = context.concepts
+    import numpy as np
+
+    from emoscale.analysis.analyze import analyze
+    from emoscale.run.stores import open_finished
+    from emoscale.schema import SELECTIVITY
+
+    c, alpha = context.concepts, context.settings.selectivity.alpha
     done = analyze(
         folder,
         c.scores,
         c.names,
         c.attributes,
         c.dissimilarity,
-        alpha=context.settings.selectivity.alpha,
+        alpha=alpha,
         progress=progress,
     )
-    return {"tables": len(done["tables"])}
+    q = open_finished(folder.selectivity, SELECTIVITY).read("q")
+    return {
+        "tables": len(done["tables"]),
+        "significant": int(np.count_nonzero(q < alpha)),
+        "tests": int(np.count_nonzero(~np.isnan(q))),
+    }
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.report.write_report import write_report
+
     done = write_report(folder, context.settings.title, _facts(context), progress=progress)
     return {"figures": len(done["figures"])}
 
@@ -173,18 +194,21 @@ def _prompt_facts(context: Context) -> dict[str, str]:
 
 
 def _question_facts(context: Context) -> dict[str, str]:
+    from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES
+    from emoscale.tasks.yes_no import WORD_TEMPLATES
+
     a = context.settings.ablation
     if a.task == "prompts":
         return {}
     if a.task == "words":
         count, answers = len(context.word_questions.table), f"answered “{a.words[0]}” or “{a.words[1]}”"
-        templates: Sequence[str] = a.templates or WORD_TEMPLATES[context.outline.kind]
+        templates = tuple(a.templates or WORD_TEMPLATES[context.outline.kind])
     else:
         count, answers = (
             len(context.choice_questions.table),
             f"answered by one of {len(context.concepts.names)} concepts",
         )
-        templates = a.templates or CHOICE_TEMPLATES
+        templates = tuple(a.templates or CHOICE_TEMPLATES)
     return {"Questions": f"{count:,}, {answers}: {' · '.join(templates)}"}
 
 
@@ -219,16 +243,112 @@ def _controls(m: MaskOptions) -> str:
     return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
 
 
-STAGES: dict[str, Callable[[Context, RunFolder, Progress], Counts]] = {
-    "tune": _tune,
-    "extract": _extract,
-    "select": _select,
-    "mask": _mask,
-    "ablate": _ablate,
-    "analyze": _analyze,
-    "report": _report,
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="tune",
+            help="Train a soft prompt for every concept and seed.",
+            summary="{prompts} prompts, mean held-out accuracy {accuracy:.3f} (chance 0.500)",
+            run=_tune,
+            outputs=lambda folder: {
+                folder.prompts: "the tuned prompts",
+                folder.prompt_table: "accuracy of every prompt",
+            },
+            depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning"),
+            checks=lambda context: context.tuning_checks(),
+            shared=True,
+            loads_model=True,
+            optional=True,
+        ),
+        Stage(
+            name="extract",
+            help="Write the neurons' activations to a store.",
+            summary="{rows:,} rows × {neurons:,} neurons",
+            run=_extract,
+            outputs=lambda folder: {
+                folder.inputs: "the token ids given to the model",
+                folder.activations: "activation of every neuron in every row",
+                folder.moments: "count, mean and spread of every neuron by concept and replicate",
+            },
+            working=lambda folder: (
+                folder.commits(folder.activations),
+                folder.moment_parts,
+                folder.commits(folder.moments),
+            ),
+            needs=lambda settings: ("tune",) if settings.extraction.rows == "prompts" else (),
+            depends_on=lambda settings: (
+                *_MODEL,
+                "model.site",
+                "concepts.names",
+                "extraction",
+                *(("stimuli",) if settings.extraction.rows in ("texts", "tokens") else ()),
+            ),
+            checks=lambda context: context.extraction_checks(),
+            shared=True,
+            loads_model=True,
+        ),
+        Stage(
+            name="select",
+            help="Compute every neuron's selectivity for every attribute.",
+            summary="{neurons:,} neurons, {tests:,} tests",
+            run=_select,
+            outputs=lambda folder: {
+                folder.selectivity: "τ, p, q and rank of every neuron and attribute",
+                folder.row_measures: "measures of every neuron over single rows",
+            },
+            needs=lambda _: ("extract",),
+            depends_on=lambda _: (
+                "concepts.names",
+                "concepts.attributes",
+                *_fields("selectivity", SelectivityOptions, but=("alpha", "block_neurons")),
+            ),
+            checks=lambda context: [context.executor.check],
+        ),
+        Stage(
+            name="mask",
+            help="Choose the neurons to ablate, and controls.",
+            summary="{selective} selective masks, {controls} controls",
+            run=_mask,
+            outputs=lambda folder: {folder.masks: "the neurons that each mask edits"},
+            needs=lambda _: ("select",),
+            depends_on=lambda _: ("masks",),
+            checks=lambda context: context.mask_checks(),
+        ),
+        Stage(
+            name="ablate",
+            help="Let the model do its task with neurons edited.",
+            summary="{questions:,} questions × {masks} masks, {tokens_per_pass:,} tokens a pass",
+            run=_ablate,
+            outputs=lambda folder: {folder.ablation_table: "right answers for every concept, replicate and mask"},
+            working=lambda folder: (folder.ablation,),
+            needs=lambda settings: ("tune", "mask") if settings.ablation.task == "prompts" else ("mask",),
+            depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning.seeds", "ablation"),
+            checks=lambda context: context.task_checks(),
+            shared=True,
+            loads_model=True,
+        ),
+        Stage(
+            name="analyze",
+            help="Compute the statistics.",
+            summary="{tables} tables, {significant:,} of {tests:,} tests significant",
+            run=_analyze,
+            outputs=lambda folder: {folder.tables: "every number of the report and many more, one table a file"},
+            needs=lambda _: ("select", "ablate"),
+            depends_on=lambda _: ("concepts", "selectivity.alpha"),
+        ),
+        Stage(
+            name="report",
+            help="Draw the figures and write report.html.",
+            summary="{figures} figures",
+            run=_report,
+            outputs=lambda folder: {
+                folder.report: "the report",
+                folder.figures: "the figures, as PNG and SVG",
+            },
+            needs=lambda _: ("analyze",),
+            depends_on=lambda _: ("title",),
+        ),
+    )
 }
-"""Every stage, in the order in which a run does them."""
-
-SHARED = ("tune", "extract", "ablate")
-"""Stages whose work the ranks share out; the others run on rank 0."""
+"""Every stage of a run, each after those it needs."""

@@ -1,16 +1,17 @@
-"""A run is a folder: where each stage's files are, and the manifest that says what is done."""
+"""A run is a folder: where each stage's files are, and the manifest that records what is done."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from emoscale.errors import InputError
 from emoscale.system.files import replacing, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ class RunFolder:
         """The report, one self-contained file."""
         return self.path / "report.html"
 
+    @property
+    def replacement(self) -> RunFolder:
+        """The folder in which stages are done again with other settings, until they replace those that are here."""
+        return RunFolder(self.path / ".replacement")
+
     def commits(self, store: Path) -> Path:
         """Return the folder of a store's commit log."""
         return store.with_suffix(".commits")
@@ -128,12 +134,19 @@ class RunFolder:
             raise InputError(f"{self.manifest_file}: not an emoscale manifest; give another --out")
         return manifest
 
+    def stage(self, name: str) -> dict[str, Any]:
+        """Read what the manifest records of a stage; empty if nothing."""
+        recorded = self.manifest().get("stages", {}).get(name, {})
+        return recorded if isinstance(recorded, dict) else {}
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest, whole or not at all."""
         write_text(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
     def table(self, name: str) -> pd.DataFrame:
         """Read one of the result tables, e.g. ``"drop_by_attribute"``."""
+        import pandas as pd  # takes half a second, which a run with nothing left to do should not cost
+
         return pd.read_csv(self.tables / f"{name}.csv")
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:

@@ -1,7 +1,8 @@
-"""What the manifest says of a stage, and the line that the reader sees of it."""
+"""What the manifest records of a run and its stages, and the line that is printed of each."""
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -11,52 +12,71 @@ from typing import Any
 
 from rich.console import Console
 
+from emoscale import __version__
 from emoscale.run.folder import RunFolder
-from emoscale.system.progress import say, stage_progress
+from emoscale.system.progress import Progress, say, stage_progress
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
 
 
+def new_manifest() -> dict[str, Any]:
+    """Return the manifest of a run of which nothing is done."""
+    return {"emoscale": __version__, "created": now(), "stages": {}}
+
+
+def environment() -> dict[str, Any]:
+    """Return what results can depend on besides the settings: versions of Python and libraries, and the machine."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+    }
+
+
 def do_stage(
-    stage: str, work: Callable[..., Mapping[str, Any]], folder: RunFolder, console: Console, summary: str
+    name: str,
+    summary: str,
+    work: Callable[[Progress], Mapping[str, Any]],
+    folder: RunFolder,
+    facts: Mapping[str, Any],
+    console: Console,
 ) -> None:
     """Do one stage, show its progress, record it in the manifest and print its line.
 
     Parameters
     ----------
-    stage : str
+    name : str
+    summary : str
+        The line, a format of the counts.
     work : callable
         Takes the progress, does the stage, and returns counts for the manifest.
     folder : RunFolder
+    facts : mapping
+        What the manifest records of the stage besides, while it runs and when it is done.
     console : Console
-    summary : str
-        The line, a format of the counts.
     """
     start = time.perf_counter()
-    record(folder, stage, {"state": "running", "started": now()})
-    with stage_progress(stage, console) as progress:
+    record(folder, name, {"state": "running", "started": now(), **facts})
+    with stage_progress(name, console) as progress:
         counts = work(progress)
-    finish(folder, stage, counts, time.perf_counter() - start, console, summary)
+    wall = time.perf_counter() - start
+    done = {"state": "done", "wall_s": round(wall, 3), "finished": now(), **facts, "counts": dict(counts)}
+    record(folder, name, done)
+    say(console, f"{name:<8} {summary.format(**counts)}  [{wall:.1f} s]")
 
 
-def finish(
-    folder: RunFolder, stage: str, counts: Mapping[str, Any], wall: float, console: Console, summary: str
-) -> None:
-    """Record a stage that is done, after `wall` seconds, and print its line."""
-    record(folder, stage, {"state": "done", "wall_s": round(wall, 3), "finished": now(), **counts})
-    say(console, f"{stage:<8} {summary.format(**counts)}  [{wall:.1f} s]")
-
-
-def record(folder: RunFolder, stage: str, facts: dict[str, Any]) -> None:
-    """Replace what the manifest says of a stage."""
+def record(folder: RunFolder, name: str, facts: Mapping[str, Any]) -> None:
+    """Replace what the manifest records of a stage."""
     manifest = folder.manifest()
-    manifest["stages"][stage] = facts
+    manifest["stages"][name] = dict(facts)
     folder.write_manifest(manifest)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that results can depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+def forget(folder: RunFolder, names: list[str]) -> None:
+    """Remove stages from the manifest."""
+    manifest = folder.manifest()
+    if manifest:
+        manifest["stages"] = {name: facts for name, facts in manifest["stages"].items() if name not in names}
+        folder.write_manifest(manifest)
 
 
 def now() -> str:

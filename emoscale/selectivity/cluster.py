@@ -25,7 +25,7 @@ from distributed.utils import silence_logging_cmgr
 
 from emoscale import __version__
 from emoscale.errors import InputError, StageError
-from emoscale.selectivity.blocks import Capacity
+from emoscale.selectivity.executor import Capacity
 from emoscale.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _SCHEDULER_ANSWERS_IN = "10s"
 _LOOK_AFTER = 15.0
-"""Seconds without a finished block after which one looks whether there still are workers."""
+"""Seconds without a finished block after which the workers are counted."""
 _PATIENCE = 600.0
 """Seconds for which a running cluster may be without workers. In a job queue they may wait for days."""
 _SHOWN = 3
@@ -52,7 +52,7 @@ class Cluster:
     jobs : SLURMCluster, optional
         The jobs, where this process started them.
     workers : int
-        How many processes the jobs are to make.
+        Processes that the jobs start.
     """
 
     def __init__(self, name: str, client: Client, jobs: SLURMCluster | None = None, workers: int = 0) -> None:
@@ -63,7 +63,7 @@ class Cluster:
         self._last_seen = time.monotonic()
 
     def capacity(self) -> Capacity:
-        """Wait for a worker, and return what those that are there, or still to come, can do.
+        """Wait for a worker, and return what the workers, present and still to come, can do.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Cluster:
         stops = list(accumulate(lengths))
         results: list[Any] = [None] * len(tasks)
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
-        # However this is left, the client that `tasks` are given to is closed, which withdraws what is not done.
+        # However this ends, the client is closed, which cancels what is not done.
         for future in (futures := self._client.compute(tasks)):
             future.add_done_callback(finished.put)
         for _ in futures:
@@ -139,7 +139,7 @@ class Cluster:
                 ) from error
             except CancelledError as error:
                 raise StageError(
-                    f"{self._name}: the scheduler is gone, or gave the work up; start it again, {_CONTINUE}"
+                    f"{self._name}: the scheduler is gone, or cancelled the work; start it again, {_CONTINUE}"
                 ) from error
 
     def _look(self) -> None:
@@ -152,13 +152,13 @@ class Cluster:
             raise StageError(f"{self._name}: no worker for {_PATIENCE / 60:.0f} minutes; start some, {_CONTINUE}")
 
     def _check_versions(self) -> None:
-        # A worker that cannot import what it is sent dies of it, one after the other, and says nothing to us.
+        # Workers that cannot import what they are sent die one after the other, without a message.
         found = self._client.run(version, "emoscale", on_error="return")
         try:
             found["the scheduler"] = self._client.run_on_scheduler(version, "emoscale")
         except PackageNotFoundError:
             found["the scheduler"] = None
-        # Of one that has died since, nothing is known.
+        # A worker that has died since does not answer.
         found = {where: there for where, there in found.items() if not isinstance(there, OSError)}
         if others := [where for where, there in found.items() if there != __version__]:
             raise InputError(
@@ -193,7 +193,7 @@ def running_cluster(address: str) -> Iterator[Cluster]:
         client = Client(address, timeout=_SCHEDULER_ANSWERS_IN, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"scheduler {address}: no Dask scheduler answers ({error}); start it first") from error
-    # What goes wrong for good is raised; that a result is fetched again, nobody needs to read.
+    # Errors that last are raised; messages about results that are fetched again are not needed.
     with silence_logging_cmgr(logging.CRITICAL), client:
         yield Cluster(f"scheduler {address}", client)
 
@@ -225,7 +225,7 @@ def slurm_cluster(workers: int) -> Iterator[Cluster]:
 
 
 def check_slurm() -> None:
-    """See whether jobs can be submitted from here.
+    """Check that jobs can be submitted from here.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def check_slurm() -> None:
         If dask-jobqueue or SLURM is missing.
     """
     if shutil.which("sbatch") is None:
-        raise InputError("cluster slurm: there is no sbatch here; call emoscale where SLURM jobs are submitted")
+        raise InputError("cluster slurm: no sbatch on the path here; run emoscale where SLURM jobs are submitted")
     if find_spec("dask_jobqueue") is None:
         raise InputError(_NO_JOBQUEUE)
 

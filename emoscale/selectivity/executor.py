@@ -1,6 +1,7 @@
 """Work on all neurons, block by block: on threads here, or on a cluster's workers.
 
-Nothing here changes a result, only where and how fast it is computed.
+Memory holds a few blocks at a time, whatever the number of neurons. Nothing here changes a result, only where and how
+fast it is computed.
 """
 
 from __future__ import annotations
@@ -8,74 +9,110 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import psutil
 from dask.base import compute
 from dask.callbacks import Callback
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from dask.system import CPU_COUNT
 
-from emoscale.errors import InputError
-from emoscale.selectivity.blocks import Capacity, Job, block_ranges, block_tasks, neurons_a_task
+from emoscale.errors import InputError, StageError
+from emoscale.selectivity.backends import check_backend, choose_backend
+from emoscale.selectivity.options import SelectivityOptions
 from emoscale.store import Store
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
 
 if TYPE_CHECKING:
     from emoscale.selectivity.cluster import Cluster
 
+_TASKS_PER_THREAD = 4
+"""At least, so that the threads end at about the same time."""
+_SHARE_OF_MEMORY = 4
+"""The part of the memory that is used where no limit is given is 1 / this."""
+
+
+class Job(Protocol):
+    """What is done with a block of neurons, in one thread. It is sent to a cluster's workers."""
+
+    @property
+    def splits_chunks(self) -> bool:
+        """Whether a block may be narrower than a chunk, which is then read several times."""
+
+    def neuron_bytes(self, store: Store) -> int:
+        """Return the bytes that a neuron of a block takes while it is computed."""
+
+    def __call__(self, store: Store, start: int, stop: int) -> Any:
+        """Work on the neurons start to stop."""
+
+
+class Capacity(NamedTuple):
+    """What there is to compute with.
+
+    Attributes
+    ----------
+    processes : int
+    threads : int
+        Of a process.
+    memory : int
+        Bytes that a process may use.
+    """
+
+    processes: int
+    threads: int
+    memory: int
+
 
 @dataclass(frozen=True)
 class Executor:
-    """Where neurons are computed, and how many at a time.
+    """Where neurons are computed, and how many at a time; made by `Executor.of`.
 
-    Parameters
-    ----------
-    threads : int, optional
-        Threads here; by default one a core. A cluster's workers have their own number.
-    memory_limit : int, optional
-        Bytes that the tasks in work may take together in one process; by default a quarter of the memory that is free
-        here, or of what a cluster's worker may use. What has been computed, (N, A), comes on top.
-    block_neurons : int, optional
-        The most neurons of a task, rounded up to whole chunks of the activations.
-    scheduler : str, optional
-        Address of a running Dask scheduler. Its workers must have emoscale, and see the run folder under the same path.
-    cluster : {"slurm"}, optional
-        Start a cluster of jobs, which dask-jobqueue's own configuration describes.
-    workers : int
-        Worker processes that `cluster` starts.
-    backend : {"auto", "cpu", "cuda"}
-        What compares RDMs under permutation; ``auto`` takes a GPU where there is one. The counts are the same.
-
-    Raises
-    ------
-    InputError
-        If there is no such kind of cluster, or two ways are given at once.
+    The fields are those of `MachineOptions` and `SelectivityOptions`. A cluster's workers have their own number of
+    threads. What has been computed, (N, A), comes on top of the memory limit.
     """
 
-    threads: int | None = None
-    memory_limit: int | None = None
-    block_neurons: int | None = None
-    scheduler: str | None = None
-    cluster: str | None = None
-    workers: int = 4
-    backend: str = "auto"
+    threads: int | None
+    memory_limit: int | None
+    block_neurons: int | None
+    scheduler: str | None
+    cluster: str | None
+    workers: int
+    backend: str
 
     def __post_init__(self) -> None:
         if self.cluster not in (None, "slurm"):
-            raise InputError(f"cluster {self.cluster!r}: not known; give slurm, or a running cluster's scheduler")
-        if self.cluster and self.scheduler:
-            raise InputError(f"cluster {self.cluster!r}: scheduler {self.scheduler} is given too; give one of them")
+            raise InputError(f"machine.cluster {self.cluster!r}: unknown; set it to slurm, or set machine.scheduler")
 
-    def check(self) -> None:
-        """See whether what is asked for is there, before anything else is done.
+    @staticmethod
+    def of(machine: MachineOptions, selectivity: SelectivityOptions) -> Executor:
+        """Make one from settings.
 
         Raises
         ------
         InputError
-            If no scheduler answers, SLURM or dask-jobqueue is missing, or there is no GPU.
+            If there is no such kind of cluster.
         """
-        self.device()
+        return Executor(
+            machine.threads,
+            machine.memory_limit,
+            selectivity.block_neurons,
+            machine.scheduler,
+            machine.cluster,
+            machine.workers,
+            machine.backend,
+        )
+
+    def check(self) -> None:
+        """Check that what is asked for is there, before anything else is done.
+
+        Raises
+        ------
+        InputError
+            If no scheduler answers, SLURM or dask-jobqueue is missing, or a GPU is asked for that this machine lacks.
+            A cluster's workers check that themselves.
+        """
+        check_backend(self.backend)
         if self.scheduler:
             from emoscale.selectivity.cluster import running_cluster
 
@@ -85,15 +122,8 @@ class Executor:
             from emoscale.selectivity.cluster import check_slurm
 
             check_slurm()
-
-    def device(self) -> str:
-        """Return what compares RDMs: ``cpu`` or ``cuda``."""
-        if self.backend == "cpu":
-            return "cpu"
-        # Imported here: PyTorch takes seconds.
-        from emoscale.selectivity.device import choose_backend
-
-        return choose_backend(self.backend)
+        else:
+            choose_backend(self.backend)
 
 
 def compute_neurons(store: Store, job: Job, executor: Executor, progress: Progress) -> list[Any]:
@@ -106,7 +136,7 @@ def compute_neurons(store: Store, job: Job, executor: Executor, progress: Progre
     job : Job
     executor : Executor
     progress : Progress
-        Told of the neurons as they are done.
+        Advanced by the neurons that are done.
 
     Returns
     -------
@@ -124,40 +154,123 @@ def compute_neurons(store: Store, job: Job, executor: Executor, progress: Progre
     """
     progress.start(store.sizes["neuron"], "neurons")
     with _cluster(executor) as cluster:
-        block = neurons_a_task(
-            store,
-            job,
-            cluster.capacity() if cluster else _capacity_here(executor.threads),
-            memory_limit=executor.memory_limit,
-            block_neurons=executor.block_neurons,
-        )
+        capacity = cluster.capacity() if cluster else _capacity_here(executor.threads)
+        block = neurons_per_task(store, job, capacity, executor.memory_limit, executor.block_neurons)
         ranges = block_ranges(store, block)
-        tasks = block_tasks(store, job, ranges)
-        return compute_blocks(tasks, [stop - start for start, stop in ranges], executor.threads, cluster, progress)
+        tasks, lengths = block_tasks(store, job, ranges), [stop - start for start, stop in ranges]
+        if cluster is not None:
+            return cluster.compute(tasks, lengths, progress)
+        return _compute_here(tasks, lengths, executor.threads, progress)
 
 
-def compute_blocks(
-    tasks: list[Delayed], lengths: list[int], threads: int | None, cluster: Cluster | None, progress: Progress
-) -> list[Any]:
-    """Do the tasks of `block_tasks`, on threads here or on a cluster.
+def neurons_per_task(
+    store: Store, job: Job, capacity: Capacity, memory_limit: int | None, block_neurons: int | None
+) -> int:
+    """Choose how many neurons a task takes: what memory allows, if that leaves every thread some tasks.
+
+    Each thread of a process works on one task.
 
     Parameters
     ----------
-    tasks : list of dask.delayed.Delayed
-    lengths : list of int
-        Neurons of each.
-    threads : int, optional
-    cluster : Cluster, optional
-    progress : Progress
-        Told of the neurons as they are done.
+    store : Store
+        Of activations or moments.
+    job : Job
+    capacity : Capacity
+    memory_limit : int, optional
+        Bytes that the tasks of one process may take together; a quarter of its memory if None.
+    block_neurons : int, optional
+        The most neurons, rounded up to complete chunks.
 
     Returns
     -------
-    list
-        In the order of the tasks.
+    int
+        Complete chunks, or less than one if the job may split them and memory is short.
+
+    Raises
+    ------
+    InputError
+        If not even the least block on each thread is within the limit.
     """
-    if cluster is not None:
-        return cluster.compute(tasks, lengths, progress)
+    chunk = min(chunk_neurons(store), store.sizes["neuron"])
+    neuron_bytes = job.neuron_bytes(store)
+    limit = memory_limit or capacity.memory // _SHARE_OF_MEMORY
+    fitting = limit // (capacity.threads * neuron_bytes)
+    least = 1 if job.splits_chunks else chunk
+    if fitting < least:
+        needed = least * capacity.threads * neuron_bytes
+        raise InputError(
+            f"machine.memory_limit: {limit:,} bytes do not hold {least:,} neurons ({neuron_bytes:,} bytes each) for "
+            f"each of {capacity.threads} threads; set it to {needed:,} or more, use fewer threads, or extract with a "
+            "smaller extraction.chunk_neurons"
+        )
+    if fitting < chunk:
+        return -(-chunk // -(-chunk // fitting))  # equal parts of a chunk
+    chunks = -(-store.sizes["neuron"] // chunk)
+    wanted = chunks // (_TASKS_PER_THREAD * capacity.threads * capacity.processes)
+    if block_neurons is not None:
+        wanted = -(-block_neurons // chunk)
+    return chunk * max(1, min(wanted, fitting // chunk))
+
+
+def chunk_neurons(store: Store) -> int:
+    """Return how many neurons are in a chunk of the data."""
+    return store.chunks(store.schema.data[0].name)[1]
+
+
+def block_ranges(store: Store, block: int) -> list[tuple[int, int]]:
+    """Cut the neurons into blocks: of complete chunks, or within a chunk, never over the border of one.
+
+    Parameters
+    ----------
+    store : Store
+        Of activations or moments.
+    block : int
+        From `neurons_per_task`.
+
+    Returns
+    -------
+    list of tuple of int
+        Start and stop of each.
+    """
+    neurons = store.sizes["neuron"]
+    outer = max(block, chunk_neurons(store))
+    return [
+        (start, min(start + block, first + outer, neurons))
+        for first in range(0, neurons, outer)
+        for start in range(first, min(first + outer, neurons), block)
+    ]
+
+
+def block_tasks(store: Store, job: Job, ranges: list[tuple[int, int]]) -> list[Delayed]:
+    """Make the tasks, one a block of neurons, without computing anything.
+
+    Parameters
+    ----------
+    store : Store
+        Of activations or moments.
+    job : Job
+    ranges : list of tuple of int
+        From `block_ranges`.
+
+    Returns
+    -------
+    list of dask.delayed.Delayed
+        Each gives what the job returns.
+    """
+    # Part of the graph and not scattered: what is scattered is lost with the worker that holds it.
+    shared = delayed((store, job), traverse=False)
+    task = delayed(_block, traverse=False)
+    return [task(shared, start, stop) for start, stop in ranges]
+
+
+def _block(shared: tuple[Store, Job], start: int, stop: int) -> Any:
+    store, job = shared
+    if not store.path.exists():
+        raise StageError(f"{store.path}: a worker does not see it; give all workers the run folder under this path")
+    return job(store, start, stop)
+
+
+def _compute_here(tasks: list[Delayed], lengths: list[int], threads: int | None, progress: Progress) -> list[Any]:
     length_of = {task.key: length for task, length in zip(tasks, lengths, strict=True)}
 
     def finished(key: str, *_: object) -> None:

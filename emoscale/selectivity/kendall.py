@@ -9,28 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from emoscale.selectivity.permutation import permutation_p
-from emoscale.selectivity.results import Tested
-from emoscale_kernels import (
-    NullCounts,
-    Patterns,
-    Rdms,
-    count_null,
-    empty_null_counts,
-    kendall_block,
-    mean_pair_distances,
-    numerators,
-    pack_rdms,
-    permuted_patterns,
-    tau_b,
-)
+from emoscale.selectivity.backends import kernel
+from emoscale.selectivity.inference import Results, permutation_p
+from emoscale_kernels import NullCounts, Patterns, kendall_block, mean_pair_distances, pack_rdms, tau_b
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Distances = Callable[[Any], Floats]
 
-_PATTERN_BYTES = 2**19
-"""About so much of permuted patterns is compared with all neurons before the next, so that it stays in the cache."""
 _NEURON_BYTES = 2**24
 """About so much of neurons' packed comparisons is held at a time."""
 _LEAST_NEURONS, _MOST_NEURONS = 8, 2048
@@ -59,7 +45,7 @@ def tau(values: NDArray[np.floating], patterns: Patterns, distances_of: Distance
 
 def asymptotic(
     values: NDArray[np.floating], patterns: Patterns, distances_of: Distances = mean_pair_distances
-) -> Tested:
+) -> Results:
     """Compute tau-b and its p by the normal approximation (Li, Su et al. 2024, searchlight analysis).
 
     Parameters
@@ -69,11 +55,11 @@ def asymptotic(
 
     Returns
     -------
-    Tested
+    Results
         No permutations. All NaN where the neuron or the attribute is constant.
     """
     counted, ties = kendall_block(values, patterns, distances_of)
-    return _tested(counted, ties, patterns)
+    return _results(counted, ties, patterns)
 
 
 def permuted(
@@ -82,7 +68,7 @@ def permuted(
     orders: Integers,
     distances_of: Distances = mean_pair_distances,
     backend: str = "cpu",
-) -> Tested:
+) -> Results:
     """Compute tau-b and its p by permuting the concept labels of the attributes' RDMs.
 
     Parameters
@@ -91,64 +77,41 @@ def permuted(
         As in `tau`.
     orders : ndarray of int64, shape (B, C)
         The permutations, the same for all neurons.
-    backend : {"cpu", "cuda"}
-        What counts comparisons. p below what B permutations resolve can differ in the last digits.
+    backend : str
+        Key of `emoscale.selectivity.backends.BACKENDS`. On a GPU, p below what B permutations resolve can differ in
+        the last digits.
 
     Returns
     -------
-    Tested
+    Results
         All NaN where the neuron or the attribute is constant.
 
     Notes
     -----
-    See `emoscale.selectivity.permutation` for p. Null values are counted as they come: memory does not grow with B.
+    See `emoscale.selectivity.inference` for p.
     """
+    null_counts = kernel("null_counts", backend)
     parts = []
-    fitting = _NEURON_BYTES // (_row_bytes(patterns) or 1)
+    fitting = _NEURON_BYTES // (patterns.row_bytes or 1)
     together = min(max(fitting, _LEAST_NEURONS), _MOST_NEURONS)
     for start in range(0, max(1, values.shape[2]), together):
-        distances = distances_of(values[:, :, start : start + together])
-        rdms = pack_rdms(distances, bits=backend == "cpu" and patterns.signs is not None)
-        if backend == "cpu":
-            true, counts = _null_counts(rdms, patterns, orders)
-        else:
-            # Imported here: PyTorch takes seconds, which a worker without a GPU need not pay.
-            from emoscale.selectivity.device import null_counts
-
-            true, counts = null_counts(rdms, patterns, orders, backend)
-        parts.append(_tested(true, rdms.ties, patterns, counts))
-    return Tested.joined(parts)
+        rdms = pack_rdms(distances_of(values[:, :, start : start + together]), bits=False)
+        true, counts = null_counts(rdms, patterns, orders)
+        parts.append(_results(true, rdms.ties, patterns, counts))
+    return Results.joined(parts)
 
 
-def _row_bytes(patterns: Patterns) -> int:
-    """Return the bytes of one RDM's packed comparisons, or of its ranks where they are not packed."""
-    return patterns.ranks.itemsize * patterns.pairs if patterns.signs is None else 8 * int(patterns.signs.shape[1])
-
-
-def _null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integers, NullCounts]:
-    true = numerators(rdms, patterns)
-    A = len(patterns.ties)
-    comparisons = patterns.pairs * (patterns.pairs - 1) // 2
-    neuron_untied, attribute_untied = comparisons - rdms.ties[:, 0], comparisons - patterns.ties[:, 0]
-    counts = empty_null_counts(len(true), A, len(orders))
-    together = max(1, _PATTERN_BYTES // (2 * _row_bytes(patterns) or 1) // max(1, A))
-    for first in range(0, len(orders), together):
-        some = numerators(rdms, permuted_patterns(patterns, orders[first : first + together]))
-        count_null(counts, some, true, neuron_untied, attribute_untied, first)
-    return true, counts
-
-
-def _tested(counted: Integers, ties: Integers, patterns: Patterns, counts: NullCounts | None = None) -> Tested:
+def _results(counted: Integers, ties: Integers, patterns: Patterns, counts: NullCounts | None = None) -> Results:
     values = tau_b(counted, ties, patterns.ties, patterns.pairs)
     # The variance is 0 exactly where tau is NaN, but rounding may say otherwise.
     variance = np.where(np.isnan(values), np.nan, numerator_variance(ties, patterns.ties, patterns.pairs))
     p = np.asarray(ndtr(-counted / np.sqrt(variance)))
     if counts is None:
-        return Tested(values, p, p, np.full(p.shape, np.nan), np.empty((0, p.shape[1])))
+        return Results(values, p, p, np.full(p.shape, np.nan), np.empty((0, p.shape[1])))
     comparisons = patterns.pairs * (patterns.pairs - 1) // 2
     untied = np.outer(comparisons - ties[:, 0], comparisons - patterns.ties[:, 0])
     spread = np.sqrt(counts.sums[1] / len(counts.highest) * untied / variance)
-    return Tested(values, permutation_p(values, counts), p, spread, counts.highest)
+    return Results(values, permutation_p(values, counts), p, spread, counts.highest)
 
 
 def numerator_variance(neuron_ties: Integers, attribute_ties: Integers, pairs: int) -> Floats:

@@ -1,13 +1,18 @@
-"""Reading activations in boxes of whole chunks, so that memory does not grow with the number of rows; and moments."""
+"""Reading activations or moments: which rows belong to which concept, in boxes of complete chunks.
+
+Memory does not grow with the number of rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.errors import InputError
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import Store
 from emoscale_kernels import Moments, empty_moments, group_moments, update_moments
@@ -18,8 +23,63 @@ _BOX_BYTES = 2**21
 """About so much is read at once for a chunk's width of neurons, so that it is still in the cache when it is used."""
 
 
+class Design(NamedTuple):
+    """Which rows belong to each concept in each replicate.
+
+    Attributes
+    ----------
+    of_row : ndarray of int64, shape (observations,), or (cells,) where the store holds moments
+        Number ``r * C + c`` of the row's cell; -1 for rows of other concepts.
+    replicates : int
+        R, in the order in which the store first has them.
+    concepts : int
+        C
+    """
+
+    of_row: NDArray[np.int64]
+    replicates: int
+    concepts: int
+
+
+def design_of(store: Store, concepts: Sequence[str]) -> Design:
+    """Group the store's rows by concept and replicate.
+
+    Parameters
+    ----------
+    store : Store
+        Of activations or moments.
+    concepts : sequence of str
+        In the order wanted. Rows of other concepts are ignored.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    InputError
+        Names every concept that has no row, or lacks a replicate that others have.
+    """
+    of_concept = pd.Index(concepts).get_indexer(pd.Index(store.read("concept")))
+    used = of_concept >= 0
+    of_replicate = np.zeros(len(used), dtype=np.int64)
+    of_replicate[used], names = pd.factorize(store.read("replicate")[used])
+    of_row = np.where(used, of_replicate * len(concepts) + of_concept, -1)
+    filled = np.bincount(of_row[used], minlength=len(names) * len(concepts)).reshape(len(names), len(concepts))
+    problems = []
+    for c, concept in enumerate(concepts):
+        where = f"{store.path}: concept {concept!r}"
+        if not filled[:, c].any():
+            problems.append(f"{where} has no activations; extract it too, or leave it out of the attributes")
+        elif lacking := [name for r, name in enumerate(names) if not filled[r, c]]:
+            problems.append(f"{where} lacks replicates {', '.join(lacking)}; run `emoscale extract` with --fresh")
+    if problems:
+        raise InputError(problems)
+    return Design(of_row, len(names), len(concepts))
+
+
 def box_rows(store: Store) -> int:
-    """Return how many rows are read at once: whole chunks, of about 2 MiB for a chunk's width of neurons."""
+    """Return how many rows are read at once: complete chunks, of about 2 MiB for a chunk's width of neurons."""
     rows, neurons = store.chunks("activations")
     bytes_of_chunk = rows * neurons * store.read_dtype("activations").itemsize
     return int(min(rows * max(1, _BOX_BYTES // bytes_of_chunk), -(-store.sizes["observation"] // rows) * rows))
@@ -68,9 +128,9 @@ def read_moments(store: Store, cells: NDArray[np.integer[Any]], count: int, star
     Parameters
     ----------
     store : Store
-        Of activations, or of the moments that were kept in their place.
+        Of activations, or of the moments that were kept instead.
     cells : ndarray of int, shape (observations,) or (cells of the store,)
-        Cell of each row, or of each of the store's; -1 for what is left aside.
+        Cell of each row, or of each of the store's; -1 for what is ignored.
     count : int
         Number of cells.
     start, stop : int

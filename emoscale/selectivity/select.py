@@ -3,87 +3,62 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 
-from emoscale.errors import InputError, StageError
+from emoscale.concepts.loading import Concepts
+from emoscale.errors import InputError, collect_problems
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MOMENTS, NEURON_COORDINATES, SELECTIVITY, row_measures_schema
-from emoscale.selectivity.blocks import chunk_neurons
-from emoscale.selectivity.design import Design, observation_cells
-from emoscale.selectivity.executor import Executor, compute_neurons
-from emoscale.selectivity.inference import average_ranks, q_values
+from emoscale.run.stores import open_extraction
+from emoscale.schema import MOMENTS, NEURON_COORDINATES, row_measures_schema, selectivity_schema
+from emoscale.selectivity.executor import Executor, chunk_neurons, compute_neurons
+from emoscale.selectivity.inference import INFERENCES, Inference, Results, family_p
 from emoscale.selectivity.measures import MEASURES
-from emoscale.selectivity.permutation import concept_orders, family_p
-from emoscale.selectivity.ranking import Ranking
-from emoscale.selectivity.results import Tested
-from emoscale.selectivity.row_measures import FROM_MOMENTS, FROM_RANKS, ROW_MEASURES
-from emoscale.selectivity.searchlight import Searchlight
-from emoscale.store import Store, create_store, open_store
+from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.row_measures import ROW_MEASURES
+from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
+from emoscale.statistics import average_ranks
+from emoscale.store import Store, create_store
+from emoscale.system.option_types import lookup
+from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
-from emoscale_kernels import decimal_distances, mean_pair_distances, published_distances
 
 Floats = NDArray[np.float64]
 
-INFERENCES = ("permutation", "asymptotic")
+_FEWEST_CONCEPTS = 3
+"""Fewer have no pattern of distances."""
 
 
 def select(
     folder: RunFolder,
-    scores: Floats,
-    concepts: Sequence[str],
-    attributes: Sequence[str],
+    concepts: Concepts,
+    options: SelectivityOptions,
     *,
-    measure: str = "kendall",
-    inference: str = "permutation",
-    permutations: int = 999,
-    seed: int = 0,
     rdms: Floats | None = None,
     as_published: bool = False,
-    alpha: float = 0.01,
-    row_measures: Sequence[str] = (),
     executor: Executor | None = None,
     progress: Progress,
 ) -> dict[str, int | float]:
     """Measure the selectivity of every neuron for every attribute, and write ``selectivity.zarr``.
 
-    Rows of one concept and replicate are averaged first. Every chunk of the store is read once, and once more if a row
-    measure needs ranks.
+    Rows of one concept and replicate are averaged first; row measures are written to ``row_measures.zarr``. Every chunk
+    of the store is read once, and once more if a row measure needs ranks.
 
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished activations, or the moments that were kept in their place.
-    scores : ndarray of float64, shape (C, A)
-        Score by concept and attribute.
-    concepts : sequence of str
-        C names, the rows of `scores`.
-    attributes : sequence of str
-        A names, its columns.
-    measure : str
-        Key of `MEASURES`.
-    inference : {"permutation", "asymptotic"}
-        Where p come from: permutations of the concepts, which keep the dependence between distances, or the published
-        normal approximation, which ignores it and gives p that are too small (Li, Su et al. 2024). q are Benjamini and
-        Hochberg's with the first, ``p * tests / rank of p`` as published with the second.
-    permutations : int
-        Number B; the same for all neurons.
-    seed : int
-        Of the permutations.
+        Holds the finished activations, or the moments that were kept instead.
+    concepts : Concepts
+    options : SelectivityOptions
     rdms : ndarray of float64, shape (A, P), optional
         The attributes' RDMs where these are given, pairs in ``numpy.triu_indices(C, 1)`` order; by default the
         differences of the scores.
     as_published : bool
         Round neurons' distances as the published study's files did (`emoscale_kernels.published_distances`).
-    alpha : float
-        A test counts as significant if its q is smaller.
-    row_measures : sequence of str
-        Names in `ROW_MEASURES`, computed over single rows and written to ``row_measures.zarr``.
     executor : Executor, optional
         Where to compute, by default on all cores here. What is written does not depend on it.
     progress : Progress
@@ -92,137 +67,52 @@ def select(
     -------
     dict
         ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); if there are some, ``absent``, the
-        neurons that have no activation at all in some concept and replicate, as of an expert never routed to, and so no
-        value; ``constant``, the others without any; ``significant``, the tests with q < alpha.
+        neurons without activations in some concept and replicate, as of an expert never routed to, and so without a
+        value; ``constant``, the others without one; ``significant``, the tests with q < alpha.
 
     Raises
     ------
     InputError
-        If the measure, the inference, the scores, the concepts or the executor cannot be used, or a row measure needs
-        rows of which only moments were kept.
+        If the options, the concepts or the executor cannot be used, or a row measure needs rows that were not kept.
     StageError
-        If the activations are not there or not finished, or a cluster is lost.
+        If the activations are missing or not finished, or a cluster is lost.
     StoreError
         If a chunk of the activations is damaged or missing. Nothing is written then.
     """
-    _check(scores, concepts, attributes, measure, inference, permutations, row_measures)
-    store = finished_activations(folder)
-    if store.schema.kind == MOMENTS.kind and (ranked := [name for name in row_measures if name in FROM_RANKS]):
-        raise InputError(
-            f"row measures {', '.join(ranked)}: need every row, and {store.path} keeps none; set extraction.keep to "
-            "activations, or leave them out"
-        )
-    executor = executor or Executor()
-    job = searchlight_job(
-        store,
-        scores,
-        concepts,
-        measure=measure,
-        inference=inference,
-        permutations=permutations,
-        seed=seed,
-        rdms=rdms,
-        as_published=as_published,
-        row_measures=row_measures,
-        device=executor.device() if inference == "permutation" else "cpu",
-    )
-    found = compute_neurons(store, job, executor, progress)
-    tested = Tested.joined([block.tested for block in found])
-    rows = {name: np.concatenate([block.rows[name] for block in found]) for name in job.row_measures}
-    rows |= _ranked(store, job.cells, scores, row_measures, executor, progress)
-
-    arrays = _corrected(tested, inference) | {
-        "tau_odd": np.concatenate([block.odd for block in found]),
-        "tau_even": np.concatenate([block.even for block in found]),
-    }
-    counts = _counts(arrays, np.concatenate([block.absent for block in found]), alpha)
-    origin = {"measure": measure, "inference": inference, "alpha": alpha, "replicates": job.cells.replicates}
-    origin |= {"permutations": permutations, "seed": seed} if inference == "permutation" else {}
-    origin |= {name: counts[name] for name in ("tests", "absent", "constant") if name in counts}
-    coordinates = {"attribute": np.array(attributes)} | {c.name: store.read(c.name) for c in NEURON_COORDINATES}
-    # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
-    chunks = {"neuron": chunk_neurons(store)}
-    written = create_store(folder.selectivity, SELECTIVITY, coordinates, chunks, attributes=origin)
-    for name, values in arrays.items():
-        written.write(name, values)
-    shutil.rmtree(folder.row_measures, ignore_errors=True)
-    if rows:
-        used = job.cells.of_row >= 0
-        number = int(store.read("rows")[used].sum() if store.schema.kind == MOMENTS.kind else used.sum())
-        _write_rows(folder, rows, coordinates | {"concept": np.array(concepts)}, chunks, number)
-    written.mark_complete()
+    _check(concepts, options)
+    ranked = [entry for entry in chosen_row_measures(options) if entry.needs_rows]
+    names = ", ".join(entry.name for entry in ranked)
+    store = open_extraction(folder, f"selectivity.row_measures {names}" if ranked else None)
+    executor = executor or Executor.of(MachineOptions(), options)
+    job = searchlight_job(store, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
+    blocks = compute_neurons(store, job, executor, progress)
+    rows = _joined([block.rows for block in blocks])
+    if ranked:
+        rows |= _joined(compute_neurons(store, Ranking(job.design, job.scores, ranked), executor, progress))
+    arrays = _arrays(blocks, lookup("selectivity.inference", INFERENCES, options.inference))
+    counts = _counts(arrays, np.concatenate([block.absent for block in blocks]), options.alpha)
+    _write(folder, store, concepts, options, (job, arrays, rows, counts))
     return counts
 
 
-def searchlight_job(
-    store: Store,
-    scores: Floats,
-    concepts: Sequence[str],
-    *,
-    measure: str = "kendall",
-    inference: str = "permutation",
-    permutations: int = 999,
-    seed: int = 0,
-    rdms: Floats | None = None,
-    as_published: bool = False,
-    row_measures: Sequence[str] = (),
-    device: str = "cpu",
-) -> Searchlight:
-    """Put together what is done with every block of neurons; arguments as in `select`, and what compares.
-
-    Returns
-    -------
-    Searchlight
-        It gives a block's `Found` when called with the store and a range of neurons.
-    """
-    chosen = MEASURES[measure]
-    common: dict[str, Any] = {
-        "patterns": chosen.prepare(decimal_distances(scores) if rdms is None else rdms),
-        "distances_of": published_distances if as_published else mean_pair_distances,
-    }
-    if inference == "permutation":
-        orders = concept_orders(len(concepts), permutations, seed)
-        test = partial(chosen.permuted, orders=orders, backend=device, **common)
-    else:
-        test = partial(chosen.asymptotic, **common)
-    streamed = [name for name in FROM_MOMENTS if name in row_measures]
-    value = partial(chosen.value, **common)
-    return Searchlight(observation_cells(store, concepts), test, value, scores, streamed)
+def _joined(blocks: list[dict[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
 
 
-def _ranked(
-    store: Store,
-    cells: Design,
-    scores: Floats,
-    row_measures: Sequence[str],
-    executor: Executor,
-    progress: Progress,
-) -> dict[str, Floats]:
-    names = [name for name in FROM_RANKS if name in row_measures]
-    if not names:
-        return {}
-    blocks = compute_neurons(store, Ranking(cells, scores, names), executor, progress)
-    return {name: np.concatenate([block[name] for block in blocks]) for name in names}
-
-
-def _corrected(tested: Tested, inference: str) -> dict[str, Floats]:
-    value, p, p_asymptotic, spread, highest = tested
-    known = ~np.isnan(p)
-    q = np.full(p.shape, np.nan)
-    if inference == "asymptotic":
-        q = q_values(p)
-    elif known.any():
-        q[known] = false_discovery_control(p[known])
+def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, Floats]:
+    value, p, p_asymptotic, spread, highest = Results.joined([block.results for block in blocks])
     by_attribute = [family_p(value[:, a], highest[:, a]) for a in range(value.shape[1])]
     return {
         "tau": value,
         "p": p,
-        "q": q,
+        "q": inference.correct(p),
         "rank": average_ranks(value),
         "p_asymptotic": p_asymptotic,
         "p_attribute": np.stack(by_attribute, axis=1),
         "p_all": family_p(value, highest.max(axis=1, initial=-np.inf)),
         "null_spread": spread,
+        "tau_odd": np.concatenate([block.odd for block in blocks]),
+        "tau_even": np.concatenate([block.even for block in blocks]),
     }
 
 
@@ -236,69 +126,80 @@ def _counts(arrays: dict[str, Floats], absent: NDArray[np.bool_], alpha: float) 
     }
 
 
-def _write_rows(
+def _write(
     folder: RunFolder,
-    rows: dict[str, Floats],
-    coordinates: dict[str, NDArray[Any]],
-    chunks: dict[str, int],
-    number: int,
+    store: Store,
+    concepts: Concepts,
+    options: SelectivityOptions,
+    found: tuple[Searchlight, dict[str, Floats], dict[str, Floats], dict[str, int | float]],
 ) -> None:
-    schema = row_measures_schema(rows)
-    used = {array.name: coordinates[array.name] for array in schema.coordinates}
-    origin = {"measures": list(rows), "rows": number}
-    written = create_store(folder.row_measures, schema, used, chunks, attributes=origin)
-    for name, values in rows.items():
+    job, arrays, rows, counts = found
+    measure = lookup("selectivity.measure", MEASURES, options.measure)
+    inference = lookup("selectivity.inference", INFERENCES, options.inference)
+    origin: dict[str, Any] = {
+        "measure": measure.name,
+        "measure_symbol": measure.symbol,
+        "measure_meaning": measure.meaning,
+        "inference": inference.name,
+        "alpha": options.alpha,
+        "replicates": job.design.replicates,
+        **{name: getattr(options, name) for name in inference.settings},
+        **{name: counts[name] for name in ("tests", "absent", "constant") if name in counts},
+    }
+    coordinates = {"attribute": np.array(concepts.attributes), "concept": np.array(concepts.names)}
+    coordinates |= {array.name: store.read(array.name) for array in NEURON_COORDINATES}
+    # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
+    chunks = {"neuron": chunk_neurons(store)}
+    schema = selectivity_schema(measure.symbol, measure.meaning)
+    written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin)
+    for name, values in arrays.items():
         written.write(name, values)
+    shutil.rmtree(folder.row_measures, ignore_errors=True)
+    if rows:
+        entries = chosen_row_measures(options)
+        used = job.design.of_row >= 0
+        number = int(store.read("rows")[used].sum() if store.schema.kind == MOMENTS.kind else used.sum())
+        origin = {"measures": [entry.name for entry in entries], "rows": number}
+        row_schema = row_measures_schema([entry.array for entry in entries])
+        of_rows = create_store(folder.row_measures, row_schema, coordinates, chunks, attributes=origin)
+        for name, values in rows.items():
+            of_rows.write(name, values)
+        of_rows.mark_complete()
     written.mark_complete()
 
 
-def _check(
-    scores: Floats,
-    concepts: Sequence[str],
-    attributes: Sequence[str],
-    measure: str,
-    inference: str,
-    permutations: int,
-    row_measures: Sequence[str],
-) -> None:
-    if scores.shape != (len(concepts), len(attributes)):
-        raise ValueError(f"scores are {scores.shape}, not {len(concepts)} concepts x {len(attributes)} attributes")
-    problems = []
-    if measure not in MEASURES:
-        problems.append(f"measure {measure!r}: not known; give one of {', '.join(MEASURES)}")
-    if inference not in INFERENCES:
-        problems.append(f"inference {inference!r}: not known; give one of {', '.join(INFERENCES)}")
-    if permutations < 1:
-        problems.append(f"permutations: {permutations}; give 1 or more")
-    if unknown := [name for name in row_measures if name not in ROW_MEASURES]:
-        problems.append(f"row measures {', '.join(unknown)}: not known; give some of {', '.join(ROW_MEASURES)}")
-    if len(concepts) < 3:
-        problems.append(f"concepts: {len(concepts)} given, a pattern of differences needs 3; give more")
-    if not attributes:
-        problems.append("attributes: none given; give at least one")
-    for attribute, column in zip(attributes, scores.T, strict=True):
+def _check(concepts: Concepts, options: SelectivityOptions) -> None:
+    shape = len(concepts.names), len(concepts.attributes)
+    if concepts.scores.shape != shape:
+        raise ValueError(f"scores are {concepts.scores.shape}, expected {shape[0]} concepts x {shape[1]} attributes")
+    collect_problems(_checks(concepts, options))
+
+
+def _checks(concepts: Concepts, options: SelectivityOptions) -> Iterator[Callable[[], object]]:
+    yield partial(lookup, "selectivity.measure", MEASURES, options.measure)
+    yield partial(lookup, "selectivity.inference", INFERENCES, options.inference)
+    for name in options.row_measures:
+        yield partial(lookup, "selectivity.row_measures", ROW_MEASURES, name)
+    yield partial(_check_row_arrays, options)
+    if options.permutations < 1:
+        yield partial(_refuse, f"selectivity.permutations: {options.permutations}; set 1 or more")
+    if len(concepts.names) < _FEWEST_CONCEPTS:
+        count = len(concepts.names)
+        yield partial(_refuse, f"concepts: {count} given, RDMs need {_FEWEST_CONCEPTS}; give more")
+    if not concepts.attributes:
+        yield partial(_refuse, "attributes: none given; give at least one")
+    for attribute, column in zip(concepts.attributes, concepts.scores.T, strict=True):
         if not np.isfinite(column).all():
-            problems.append(f"attribute {attribute!r}: a score is not a finite number; correct it")
+            yield partial(_refuse, f"attribute {attribute!r}: a score is not a finite number; correct it")
         elif len(column) and np.ptp(column) == 0:
-            problems.append(f"attribute {attribute!r}: all concepts have the same score; leave it out")
-    if problems:
-        raise InputError(problems)
+            yield partial(_refuse, f"attribute {attribute!r}: all concepts have the same score; remove it")
 
 
-def finished_activations(folder: RunFolder) -> Store:
-    """Open the run's activations, or the moments that were kept in their place.
+def _check_row_arrays(options: SelectivityOptions) -> None:
+    names = [array.name for array in row_measures_schema([e.array for e in chosen_row_measures(options)]).arrays]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"selectivity.row_measures: two arrays are called {', '.join(doubled)}; rename a measure")
 
-    Raises
-    ------
-    StageError
-        If they are not there or not finished.
-    """
-    path, schema = folder.activations, ACTIVATIONS
-    if not path.exists() and folder.moments.exists():
-        path, schema = folder.moments, MOMENTS
-    if not path.exists():
-        raise StageError(f"{path}: not there; run `emoscale extract` first")
-    store = open_store(path.resolve(), schema)
-    if not store.complete:
-        raise StageError(f"{path}: not finished; run `emoscale extract` to its end first")
-    return store
+
+def _refuse(problem: str) -> None:
+    raise InputError(problem)

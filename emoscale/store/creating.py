@@ -16,6 +16,7 @@ from zarr.codecs import Crc32cCodec
 
 from emoscale.schema import FORMAT, Array, StoreSchema
 from emoscale.store.bfloat16 import NAN_BITS
+from emoscale.store.description import described
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.writing import BITS_OF, as_stored, sync_tree, write_chunks
 from emoscale.system.files import naming, sync
@@ -99,7 +100,7 @@ def _fill(
             write_chunks(array, (slice(start, start + len(piece)),), as_stored(piece, array), path / spec.name)
     group.attrs[PROVENANCE] = {
         "format": FORMAT,
-        "kind": schema.kind,
+        **described(schema),
         "complete": False,
         "origin": dict(attributes),
     }

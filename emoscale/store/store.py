@@ -15,6 +15,7 @@ from emoscale.errors import InputError, StoreError
 from emoscale.schema import FORMAT, StoreSchema
 from emoscale.store.bfloat16 import from_bfloat16_bits
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
+from emoscale.store.description import stored_schema
 from emoscale.store.writing import as_stored, holds_bfloat16, takes_direct_writes, write_chunks
 from emoscale.system.files import naming, sync
 
@@ -233,14 +234,14 @@ def _is_plain(array: zarr.Array[Any]) -> bool:
     return own_order and codecs == ["BytesCodec", "Crc32cCodec"]
 
 
-def open_store(path: Path, schema: StoreSchema, mode: str = "r") -> Store:
+def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -> Store:
     """Open a store.
 
     Parameters
     ----------
     path : Path
-    schema : StoreSchema
-        What the store must hold.
+    schema : StoreSchema, optional
+        What the store must hold; the schema that it records if left out.
     mode : {"r", "r+"}
 
     Returns
@@ -253,18 +254,20 @@ def open_store(path: Path, schema: StoreSchema, mode: str = "r") -> Store:
         If there is nothing at `path`, or it is not an emoscale store of this kind and format.
     """
     if not (path / "zarr.json").is_file():
-        raise InputError(f"{path}: no store is here; run the stage that makes it ({schema.kind})")
+        made_by = f"; run the stage that makes it ({schema.kind})" if schema else "; give a folder that emoscale wrote"
+        raise InputError(f"{path}: no store is here{made_by}")
     try:
         group = zarr.open_group(str(path), mode=mode)  # type: ignore[arg-type]
         provenance = dict(group.attrs[PROVENANCE])  # type: ignore[arg-type]
     except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
         raise InputError(f"{path}: not an emoscale store; give a folder that emoscale wrote") from error
-    if provenance.get("kind") != schema.kind:
+    if schema is not None and provenance.get("kind") != schema.kind:
         raise InputError(f"{path}: holds {provenance.get('kind')}, not {schema.kind}; give the other store")
     if provenance.get("format") != FORMAT:
         raise InputError(
             f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; make it anew with --fresh"
         )
+    schema = schema or stored_schema(path, group, provenance)
     if missing := [array.name for array in schema.arrays if array.name not in group]:
         raise InputError(f"{path}: the store lacks {', '.join(missing)}; make it anew with --fresh")
     return Store(path, schema, group)

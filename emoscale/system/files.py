@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,40 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all it holds, or a link; nothing happens if there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Make a file or folder appear at another path as well, at once, without copying what files hold.
+
+    Parameters
+    ----------
+    source : Path
+    target : Path
+        What is there is replaced. Files become hard links; on another file system the target becomes a symbolic link.
+    """
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+    remove(unfinished)
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if source.is_dir():
+                shutil.copytree(source, unfinished, copy_function=os.link)
+            else:
+                os.link(source, unfinished)
+        except (OSError, shutil.Error):
+            remove(unfinished)
+            unfinished.symlink_to(source.resolve())
+        remove(target)
+        os.replace(unfinished, target)
+        sync(target.parent)
 
 
 def sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Being told to end: SIGTERM ends the process within seconds, whatever it is doing."""
+"""Preemption: SIGTERM ends the process within seconds, whatever it is doing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from emoscale.errors import PreemptedError
 GRACE = 4.0
 """Seconds for the usual way out. Schedulers give 30 (SLURM's default) or as few as 10 before they kill."""
 
-TOLD = "told to end (SIGTERM); the same command continues"
+STOPPED = "stopped by SIGTERM; rerun the same command to resume"
 
 
 def end_on_sigterm(last_act: Callable[[], None]) -> None:
@@ -36,7 +36,7 @@ def end_on_sigterm(last_act: Callable[[], None]) -> None:
 
 def _preempt(_signal: int, _frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # launchers repeat it, and once is enough
-    raise PreemptedError(TOLD)
+    raise PreemptedError(STOPPED)
 
 
 @cache

@@ -1,10 +1,18 @@
 """Array kernels: ndarray in, ndarray out, one thread, no knowledge of who calls.
 
 Callers check and explain their input; a kernel only states what it takes. Every kernel has a plain twin in
-``tests/slow_twins.py`` that it must equal.
+``tests/slow_twins.py`` that it must equal. Importing the package does not import PyTorch; only
+`emoscale_kernels.torch_backend` does.
 """
 
+from emoscale_kernels.distances import (
+    condensed_distances,
+    decimal_distances,
+    mean_pair_distances,
+    published_distances,
+)
 from emoscale_kernels.kendall import (
+    NullCounts,
     Patterns,
     Rdms,
     attribute_patterns,
@@ -23,9 +31,6 @@ from emoscale_kernels.moments import (
     pearson_with_scores,
     update_moments,
 )
-from emoscale_kernels.null import NullCounts, count_null, empty_null_counts
-from emoscale_kernels.pairs import condensed_distances, decimal_distances, mean_pair_distances
-from emoscale_kernels.published import published_distances
 from emoscale_kernels.ranks import RankSummary, auroc, rank_summary, spearman_with_scores
 
 __all__ = [
@@ -37,10 +42,8 @@ __all__ = [
     "attribute_patterns",
     "auroc",
     "condensed_distances",
-    "count_null",
     "decimal_distances",
     "empty_moments",
-    "empty_null_counts",
     "eta_squared",
     "group_moments",
     "kendall_block",

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale_kernels.distances import mean_pair_distances
 from emoscale_kernels.kendall_bits import discordant_comparisons, order_keys, pack_keys, valid_comparisons
 from emoscale_kernels.kendall_sort import ranks_and_ties, sort_numerators
-from emoscale_kernels.pairs import mean_pair_distances
 from emoscale_kernels.vectors import BLOCK
 
 Floats = NDArray[np.float64]
@@ -57,6 +57,11 @@ class Patterns(NamedTuple):
         """Number P of distances in an RDM."""
         return int(self.ranks.shape[1])
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one RDM's packed comparisons, or of its ranks where they are not packed."""
+        return self.ranks.itemsize * self.pairs if self.signs is None else 8 * int(self.signs.shape[1])
+
 
 class Rdms(NamedTuple):
     """The neurons' RDMs, made ready to be compared with many patterns.
@@ -80,6 +85,24 @@ class Rdms(NamedTuple):
     tied: Integers
     signs: Words | None
     tied_signs: Words | None
+
+
+class NullCounts(NamedTuple):
+    """What is kept of a block of neurons' values under permuted labels, whatever the number of permutations.
+
+    Attributes
+    ----------
+    reached : ndarray of int64, shape (n, A)
+        Permutations under which tau is at least the true one.
+    sums : ndarray of float64, shape (3, n, A)
+        Sums over permutations of tau, its square and its cube.
+    highest : ndarray of float64, shape (B, A)
+        Largest tau of any neuron, by permutation; -inf where no neuron has one.
+    """
+
+    reached: Integers
+    sums: Floats
+    highest: Floats
 
 
 def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
@@ -145,7 +168,7 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     ----------
     distances : ndarray of float64, shape (n, P)
     bits : bool
-        Pack the comparisons, which `numerators` needs for patterns that have them.
+        Pack the comparisons, as `with_comparisons` does.
 
     Returns
     -------
@@ -159,10 +182,21 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     sorted_rows = np.flatnonzero(doubtful)
     if sorted_rows.size:
         keys[sorted_rows, :pairs], ties[sorted_rows] = ranks_and_ties(distances[sorted_rows])
-    tied = np.flatnonzero(ties[:, 0])
-    if not bits:
-        return Rdms(ties, keys, tied, None, None)
-    return Rdms(ties, keys, tied, pack_keys(keys, pairs), pack_keys(keys[tied], pairs, lift=1))
+    rdms = Rdms(ties, keys, np.flatnonzero(ties[:, 0]), None, None)
+    return with_comparisons(rdms, pairs) if bits else rdms
+
+
+def with_comparisons(rdms: Rdms, pairs: int) -> Rdms:
+    """Pack the comparisons of every neuron, which `numerators` needs for patterns that have theirs packed.
+
+    Parameters
+    ----------
+    rdms : Rdms
+    pairs : int
+        Number P of distances.
+    """
+    signs, tied_signs = pack_keys(rdms.keys, pairs), pack_keys(rdms.keys[rdms.tied], pairs, lift=1)
+    return rdms._replace(signs=signs, tied_signs=tied_signs)
 
 
 def numerators(rdms: Rdms, patterns: Patterns) -> Integers:

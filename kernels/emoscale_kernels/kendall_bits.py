@@ -35,7 +35,7 @@ def words_of(pairs: int) -> int:
 
 @cache
 def valid_comparisons(pairs: int) -> Words:
-    """Return the bits, shape (W,), that stand for a comparison of distance i with distance j > i."""
+    """Return the bits, shape (W,), that represent a comparison of distance i with distance j > i."""
     first, second = np.arange(BLOCK)[:, np.newaxis], np.arange(BLOCK)
     squares = []
     for j in range(0, pairs, BLOCK):

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale_kernels.columns import equal_columns
-from emoscale_kernels.strided import flat_rows
+from emoscale_kernels.layout import equal_columns, flat_rows
 from emoscale_kernels.welford import add_rows, rows_by_cell
 
 Floats = NDArray[np.float64]
@@ -51,7 +50,7 @@ def update_moments(moments: Moments, values: NDArray[np.floating[Any]], cells: N
     values : ndarray of float16, float32 or float64, shape (rows, n)
         Activations, NaN where the neuron is absent; a slice of a larger array is not copied.
     cells : ndarray of int, shape (rows,)
-        Cell of each row, 0..G-1, or -1 for a row to be left aside.
+        Cell of each row, 0..G-1, or -1 for a row that is ignored.
 
     Raises
     ------
@@ -114,7 +113,7 @@ def group_moments(moments: Moments, group: NDArray[np.integer[Any]]) -> Moments:
     moments : Moments
         Of G cells.
     group : ndarray of int, shape (G,)
-        New cell of each cell, or -1 for one to be left aside.
+        New cell of each cell, or -1 for one that is ignored.
 
     Returns
     -------

@@ -32,7 +32,7 @@ def pack_words(
     ----------
     bits : ndarray of uint16 (float16) or uint32 (float32)
     step : int
-        Activations, both as `emoscale_kernels.strided.flat_rows` has them.
+        Activations, both as `emoscale_kernels.layout.flat_rows` has them.
     left : int
         First neuron.
     labels : ndarray of int32, shape (rows,)
@@ -81,7 +81,7 @@ def pack_words(
 
 
 @kernel
-def rank_words(
+def rank_words(  # ten parameters: buffers that the caller reuses, and the arrays of a `RankSummary` to fill
     words: Words,
     spare: Words,
     digits: int,

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale_kernels.columns import equal_columns
+from emoscale_kernels.layout import equal_columns, flat_rows
 from emoscale_kernels.rank_words import pack_words, rank_words
-from emoscale_kernels.strided import flat_rows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -51,7 +50,7 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     values : ndarray of float16, float32 or float64, shape (rows, n)
         Activations, NaN where the neuron is absent; a slice of a larger array is not copied, unless it is float64.
     concepts : ndarray of int, shape (rows,)
-        Concept of each row, 0..C-1, or -1 for a row to be left aside.
+        Concept of each row, 0..C-1, or -1 for a row that is ignored.
     C : int
         Number of concepts.
 
@@ -82,6 +81,7 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
     Memory besides the values is about 20 bytes a row (12 for float16), and at least 16 MiB if there are many neurons;
     float64, which is sorted by NumPy first, takes 4 bytes a value and 40 bytes a row more.
     """
+    # Longer than 60 lines by the notes on exactness and memory.
     labels = np.ascontiguousarray(concepts, dtype=np.int32)
     if labels.size != len(values):
         raise ValueError(f"there are {len(values)} rows, but {labels.size} concepts")
@@ -108,7 +108,7 @@ def rank_summary(values: NDArray[np.floating[Any]], concepts: NDArray[np.integer
 
 
 def auroc(summary: RankSummary) -> Floats:
-    """Return how well each neuron's activation tells a concept's rows from all others.
+    """Return how well each neuron's activation separates a concept's rows from all others.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def _score_ranks(scores: Floats, m: Floats) -> Floats:
 
 
 def _float32_in_the_same_order(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Replace float64 by float32 that are ordered and tied alike."""
+    """Replace float64 by float32 with the same order and ties."""
     ordered = np.empty(values.shape, dtype=np.float32)
     for k in range(values.shape[1]):
         column = values[:, k]

@@ -86,7 +86,7 @@ pack_comparisons: Any = intrinsic(_pack_comparisons)
 
 
 def _count_discordant(neurons: int, patterns: int) -> Any:
-    """Make the intrinsic that counts for a tile of so many neurons and patterns."""
+    """Make the intrinsic that counts for a tile of neurons and patterns."""
 
     def tile(
         _typing: Any, signs: Any, pattern_signs: Any, masks: Any, k: Any, a: Any, start: Any, stop: Any, out: Any
@@ -139,7 +139,7 @@ count_discordant_one = _count_discordant(1, 1)
 
 
 def _mean_distances(pairs: int) -> Any:
-    """Make the intrinsic that takes so many pairs at once."""
+    """Make the intrinsic that averages the distances of several pairs at once."""
 
     def some(_typing: Any, values: Any, i: Any, j: Any, out: Any, pair: Any) -> tuple[Any, Any]:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

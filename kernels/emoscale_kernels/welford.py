@@ -30,7 +30,7 @@ def rows_by_cell(cells: Integers, added: Integers) -> Integers:
     Parameters
     ----------
     cells : ndarray of int64, shape (rows,)
-        0..G-1, or negative for a row to be left out.
+        0..G-1, or negative for a row that is ignored.
     added : ndarray of int64, shape (G,)
         How often each cell occurs.
 
@@ -58,7 +58,7 @@ def add_rows(
     ----------
     flat : ndarray of float32, float64, or uint16 (the bits of float16)
     step : int
-        Activations, both as `emoscale_kernels.strided.flat_rows` has them. NaN are left out.
+        Activations, both as `emoscale_kernels.layout.flat_rows` has them. NaN are left out.
     order : ndarray of int64
         As `rows_by_cell` makes it.
     added : ndarray of int64, shape (G,)
@@ -125,7 +125,7 @@ def _add(
             return seen + rows
         _add_left_out(first, second, rows, seen, counts, mean, m2)
         return _UNEQUAL
-    # Most likely an expert that the row was not routed to, and then the whole strip is NaN.
+    # Most likely an expert that the row was not routed to, and then all of the strip is NaN.
     for row in range(rows):
         values = second if row else first
         absent = _count_nan(values)
@@ -220,7 +220,7 @@ def _count_nan(row: NDArray[Any]) -> int:
 @kernel
 def _convert_halves(halves: NDArray[np.uint16], bits: NDArray[np.uint32]) -> None:
     # float16 to the bits of the same float32, for any input. No step makes or takes a subnormal float32, so a
-    # processor told to flush those to zero changes nothing.
+    # processor set to flush those to zero changes nothing.
     floats = bits.view(np.float32)  # made here: the compiler then sees that both are one memory
     for k in range(halves.size):
         half = np.uint32(halves[k])

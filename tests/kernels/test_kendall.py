@@ -208,13 +208,13 @@ def test_the_callers_distances_are_left_alone():
 
 _LOOK = """
 import numpy as np
-from emoscale_kernels import kendall_bits, kendall_block, pairs, attribute_patterns, decimal_distances
+from emoscale_kernels import kendall_bits, kendall_block, distances, attribute_patterns, decimal_distances
 generator = np.random.default_rng(0)
 values = generator.normal(size=(3, 12, 19))
 values[:, :, 4] = values[:, :, 4].round()
 counted, ties = kendall_block(values, attribute_patterns(decimal_distances(generator.random((12, 3)).round(1))))
 print(counted.sum(), (counted**2).sum(), ties.sum())
-for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, pairs._mean_pair_distances):
+for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, distances._mean_pair_distances):
     print("ASSEMBLY", *kernel.inspect_asm().values())
 """
 
@@ -228,7 +228,7 @@ for kernel in (kendall_bits._pack_keys, kendall_bits._count_discordant, pairs._m
     ],
 )
 def test_vector_instructions_are_taken(processor, instructions, tmp_path):
-    # Compiled anew for the processor named: code that comes from Numba's cache cannot be looked at.
+    # Compiled again for the processor named: code that comes from Numba's cache cannot be inspected.
     with open("/proc/cpuinfo") as cpuinfo:
         if processor == "znver4" and "avx512_vpopcntdq" not in cpuinfo.read():
             pytest.skip("this processor cannot run the code")

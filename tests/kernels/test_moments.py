@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emoscale_kernels import welford
+from emoscale_kernels.layout import flat_rows
 from emoscale_kernels.moments import (
     Moments,
     empty_moments,
@@ -17,7 +18,6 @@ from emoscale_kernels.moments import (
     pearson_with_scores,
     update_moments,
 )
-from emoscale_kernels.strided import flat_rows
 
 dtypes = st.sampled_from([np.float16, np.float32, np.float64])
 # Numbers that every type holds, so that all are tested with the same: 6e-8 is the smallest float16.
@@ -313,7 +313,7 @@ def test_measures_of_a_neuron_do_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("kind", [numba.float32, numba.float64])
 @pytest.mark.parametrize("function", ["_add_two", "_add_present"])
 def test_the_update_compiles_to_vector_code(kind, function):
-    # Compiled anew: code that comes from Numba's cache cannot be looked at.
+    # Compiled again: code that comes from Numba's cache cannot be inspected.
     row, state = kind[::1], numba.float64[::1]
     counts = {"_add_two": (row, numba.int64), "_add_present": (numba.int64[::1],)}[function]
     compiled = numba.njit((row, *counts, state, state))(getattr(welford, function).py_func)

@@ -73,8 +73,8 @@ def test_computers_that_cannot_be_used(cli, finished, extracted, options, said):
     ("options", "said"),
     [
         (["--scheduler", "nonsense"], "scheduler nonsense: no Dask scheduler answers (missing port number in address"),
-        (["--cluster", "slurm"], "cluster slurm: there is no sbatch here"),
-        (["--set", "machine.backend=cuda"], "machine.backend cuda: no GPU is seen here"),
+        (["--cluster", "slurm"], "cluster slurm: no sbatch"),
+        (["--set", "machine.backend=cuda"], "machine.backend cuda: no GPU is available on "),
     ],
 )
 def test_computers_that_are_not_there_are_told_before_anything_is_changed(cli, finished, options, said, monkeypatch):

@@ -96,7 +96,7 @@ def test_files_that_must_not_be_so_long(cli, world, finished, longest_file, monk
         answer = cli("run", finished.config, "--out", world.out)
     (told,) = answer.problems
     assert told.startswith(f"{world.out / at}: File too large (file system ")
-    assert told.endswith("; make room, then the same command continues")
+    assert told.endswith("; make room, then the same command to resume")
     assert answer.code == 1
     assert cli("run", finished.config, "--out", world.out).code == 0
     assert contents(world.out, *RESULTS) == contents(finished.out, *RESULTS)

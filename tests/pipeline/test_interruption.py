@@ -136,7 +136,7 @@ def test_killed_twice(interrupted, continued):
     ("sent", "code", "function", "said"),
     [
         (signal.SIGINT, 130, SAVE_UNIT, "emoscale: interrupted; the same command continues\n"),
-        (signal.SIGTERM, 143, COMMIT, "emoscale: told to end (SIGTERM); the same command continues\n"),
+        (signal.SIGTERM, 143, COMMIT, "emoscale: told to end (SIGTERM); the same command to resume\n"),
     ],
 )
 def test_told_to_end_and_continued(interrupted, continued, sent, code, function, said):

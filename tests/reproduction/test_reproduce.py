@@ -10,14 +10,16 @@ from released_tree import ATTRIBUTES, CONCEPTS, KS, NEURONS, SEEDS, make_release
 from rich.console import Console
 from scipy import stats
 
-from emoscale.commands.reproduce import released, reproduce
+from emoscale.commands.reproduce import released
 from emoscale.commands.reproduce.comparison import PUBLISHED, as_printed
+from emoscale.commands.reproduce.reproduce import reproduce
+from emoscale.commands.reproduce.stages import ReproductionOptions
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 
 
 def run(path, out, **options):
-    reproduce(path, out, Console(quiet=True), **{"permutations": 7, "threads": 1, **options})
+    reproduce(path, out, Console(quiet=True), ReproductionOptions(**{"permutations": 7, "threads": 1, **options}))
     return RunFolder(out)
 
 

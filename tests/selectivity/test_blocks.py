@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from selecting import job
 
 from emoscale.errors import InputError, StageError
 from emoscale.schema import ACTIVATIONS
-from emoscale.selectivity.blocks import Capacity, block_ranges, block_tasks, neurons_a_task
-from emoscale.selectivity.select import searchlight_job
+from emoscale.selectivity.executor import Capacity, block_ranges, block_tasks, neurons_per_task
 from emoscale.store import create_store, open_store
 
 MIB = 2**20
@@ -42,16 +42,16 @@ class PretendJob:
     block=st.none() | st.integers(1, 10**6),
 )
 def test_within_the_limit_and_enough_tasks(neurons, chunk, bytes_, splits, threads, processes, limit, block):
-    store, job, chunk = pretend_store(neurons, chunk), PretendJob(bytes_, splits), min(chunk, neurons)
+    store, pretend, chunk = pretend_store(neurons, chunk), PretendJob(bytes_, splits), min(chunk, neurons)
     options = {"memory_limit": limit, "block_neurons": block}
     try:
-        taken = neurons_a_task(store, job, Capacity(processes, threads, 1), **options)
+        taken = neurons_per_task(store, pretend, Capacity(processes, threads, 1), **options)
     except InputError as error:
-        (told,) = error.problems
-        enough = int(told.split("set it to ")[1].split(" or more")[0].replace(",", ""))
+        (problem,) = error.problems
+        enough = int(problem.split("set it to ")[1].split(" or more")[0].replace(",", ""))
         assert enough > limit
         options["memory_limit"] = limit = enough
-        taken = neurons_a_task(store, job, Capacity(processes, threads, 1), **options)
+        taken = neurons_per_task(store, pretend, Capacity(processes, threads, 1), **options)
         assert taken == (1 if splits else chunk)
     assert taken * threads * bytes_ <= limit
     assert taken % chunk == 0 or (splits and taken < chunk)
@@ -73,17 +73,13 @@ def test_blocks_cover_the_neurons_and_no_chunk_is_in_two_of_several_chunks(neuro
         assert start // chunk == (stop - 1) // chunk or start % chunk == 0
 
 
-def test_a_limit_that_no_chunk_fits_is_told_with_numbers():
-    with pytest.raises(InputError) as caught:
-        neurons_a_task(pretend_store(5000, 1024), PretendJob(2000), Capacity(1, 2, 0), memory_limit=1_000_000)
-    assert caught.value.problems == [
-        "machine.memory_limit: 1,000,000 bytes do not hold 1,024 neurons (2,000 bytes each) for each of 2 threads; set "
-        "it to 4,096,000 or more, use fewer threads, or extract with a smaller extraction.chunk_neurons"
-    ]
+def test_a_limit_that_no_chunk_fits_is_refused_with_numbers():
+    with pytest.raises(InputError, match=r"memory_limit: 1,000,000 .* 1,024 neurons \(2,000 .* 2 threads; .*4,096,000"):
+        neurons_per_task(pretend_store(5000, 1024), PretendJob(2000), Capacity(1, 2, 0), 1_000_000, None)
 
 
 def test_without_a_limit_a_quarter_of_the_memory_is_taken():
-    taken = neurons_a_task(pretend_store(10**6, 1000), PretendJob(2000), Capacity(1, 1, 4 * 2000 * 7000))
+    taken = neurons_per_task(pretend_store(10**6, 1000), PretendJob(2000), Capacity(1, 1, 4 * 2000 * 7000), None, None)
     assert taken == 7000
 
 
@@ -108,11 +104,11 @@ def store(tmp_path_factory):
 
 def test_a_task_takes_no_more_memory_than_is_counted(store):
     scores = np.random.default_rng(1).random((27, 5))
-    job = searchlight_job(store, scores, CONCEPTS, permutations=8)
+    searchlight = job(store, scores, CONCEPTS, permutations=8)
     limit = 60 * MIB
-    block = neurons_a_task(store, job, Capacity(1, 1, 0), memory_limit=limit, block_neurons=4096)
+    block = neurons_per_task(store, searchlight, Capacity(1, 1, 0), limit, 4096)
     assert 1024 <= block < 4096
-    task = block_tasks(store, job, block_ranges(store, block))[0]
+    task = block_tasks(store, searchlight, block_ranges(store, block))[0]
     task.compute(scheduler="sync")
     tracemalloc.start()
     task.compute(scheduler="sync")
@@ -125,7 +121,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(store, tmp_path):
     (task,) = block_tasks(store, PretendJob(1), block_ranges(store, 4096))
     away = store.path.rename(tmp_path / "away.zarr")
     try:
-        with pytest.raises(StageError, match=r"x\.zarr: not there for a worker; let all workers see"):
+        with pytest.raises(StageError, match=r"x\.zarr: a worker does not see it"):
             task.compute(scheduler="sync")
     finally:
         away.rename(store.path)

@@ -15,14 +15,13 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from selecting import executor, select
 
 from emoscale.errors import InputError, StageError, StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.selectivity import cluster
-from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.measures import MEASURES
-from emoscale.selectivity.select import select
 from emoscale.store import create_store
 from emoscale.system.progress import Silent
 
@@ -54,10 +53,9 @@ def folder(tmp_path):
     return folder
 
 
-def run(folder, progress=None, **executor):
-    executor = Executor(block_neurons=CHUNK, **executor)
-    progress = progress or Silent()
-    return select(folder, SCORES, CONCEPTS, ATTRIBUTES, permutations=20, executor=executor, progress=progress)
+def run(folder, progress=None, **machine):
+    by = executor(block_neurons=CHUNK, **machine)
+    return select(folder, SCORES, CONCEPTS, ATTRIBUTES, permutations=20, executor=by, progress=progress)
 
 
 def digest(path):
@@ -75,7 +73,7 @@ def expected(folder):
 
 
 def by_worker(monkeypatch, inference):
-    """Let the workers compute with another function, which travels to them as it is."""
+    """Let the workers compute with another function, which is sent to them as it is."""
     permuted = lambda values, **prepared: inference(values, prepared)  # noqa: E731
     monkeypatch.setitem(MEASURES, "kendall", replace(MEASURES["kendall"], permuted=permuted))
 
@@ -95,11 +93,11 @@ class Recorder(Silent):
 def until(condition, patience=60):
     end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "waited for too long"
         time.sleep(0.02)
 
 
-# ---- a running cluster; its one worker is a thread here, but all that travels is pickled
+# Tests of a running cluster: its one worker is a thread here, but all that is sent is pickled.
 
 
 @pytest.fixture(scope="module")
@@ -119,24 +117,24 @@ def test_a_running_cluster_gives_the_same_bytes(folder, expected, address):
 
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (lambda file: file.write_bytes(bytes([file.read_bytes()[0] ^ 4]) + file.read_bytes()[1:]), "is damaged"),
         (lambda file: file.unlink(), "is missing"),
     ],
 )
-def test_a_spoilt_chunk_is_named_and_nothing_is_written(folder, address, on_cluster, spoil, said):
+def test_a_damaged_chunk_is_named_and_nothing_is_written(folder, address, on_cluster, damage, said):
     file = folder.activations / "activations" / "c" / "0" / "7"
-    spoil(file)
+    damage(file)
     with pytest.raises(StoreError) as caught:
         run(folder, scheduler=address if on_cluster else None)
-    (told,) = caught.value.problems
-    assert told.startswith(f"{file}: chunk {said}")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{file}: chunk {said}")
     assert caught.value.exit_code == 1
     assert not folder.selectivity.exists()
 
 
-def test_ctrl_c_withdraws_the_tasks(folder, address, monkeypatch):
+def test_ctrl_c_cancels_the_tasks(folder, address, monkeypatch):
     usual = MEASURES["kendall"].permuted
     by_worker(monkeypatch, lambda values, prepared: (time.sleep(0.2), usual(values, **prepared))[1])
 
@@ -171,14 +169,14 @@ def test_no_scheduler_at_the_address(folder, monkeypatch, address, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_two_ways_at_once_or_none_that_is_known():
-    with pytest.raises(InputError, match="give one of them"):
-        Executor(scheduler="tcp://127.0.0.1:1", cluster="slurm")
-    with pytest.raises(InputError, match="cluster 'pbs': not known"):
-        Executor(cluster="pbs")
+def test_two_clusters_at_once_or_an_unknown_one():
+    with pytest.raises(ValueError, match="keep one of them"):
+        executor(scheduler="tcp://127.0.0.1:1", cluster="slurm")
+    with pytest.raises(InputError, match="cluster 'pbs': unknown"):
+        executor(cluster="pbs")
 
 
-# ---- workers that are processes of their own, and die
+# Tests of workers that are processes of their own, and die.
 
 
 @pytest.fixture
@@ -193,7 +191,7 @@ def scheduler():
 
 @pytest.fixture
 def start_worker(tmp_path):
-    """Start workers as they are on a real cluster: nobody starts them again."""
+    """Start workers as they are on a real cluster: they are not restarted."""
     started = []
 
     def call(address):
@@ -239,12 +237,12 @@ def test_killing_one_of_two_workers_changes_nothing(folder, expected, scheduler,
         until(lambda: len(list(gate.glob("*-waits"))) == 2)
         with Client(scheduler.scheduler_address, set_as_default=False) as watcher:
             pids = watcher.run(os.getpid)
-            (doomed,) = (address for address, pid in pids.items() if pid == victim.pid)
-            until(lambda: sum(key.startswith("_block") for key in watcher.has_what()[doomed]) >= 3)
+            (address,) = (where for where, pid in pids.items() if pid == victim.pid)
+            until(lambda: sum(key.startswith("_block") for key in watcher.has_what()[address]) >= 3)
             assert (gate / f"{victim.pid}-waits").exists()
             os.kill(victim.pid, signal.SIGKILL)
             victim.wait()
-            until(lambda: doomed not in watcher.has_what())
+            until(lambda: address not in watcher.has_what())
         (gate / "open").touch()
 
     with Client(scheduler.scheduler_address, set_as_default=False) as watcher:
@@ -261,11 +259,11 @@ def test_a_block_that_kills_its_workers_is_named(folder, scheduler, start_worker
     start_worker(scheduler.scheduler_address)
     with pytest.raises(StageError) as caught:
         run(folder, scheduler=scheduler.scheduler_address)
-    (told,) = caught.value.problems
+    (problem,) = caught.value.problems
     assert re.fullmatch(
         rf"scheduler {scheduler.scheduler_address}: workers died of neurons \d+ to \d+ \(1 in all\), most likely "
         "for lack of memory; set a smaller machine.memory_limit, or give workers more, then the same command continues",
-        told,
+        problem,
     )
     assert not folder.selectivity.exists()
 
@@ -273,7 +271,7 @@ def test_a_block_that_kills_its_workers_is_named(folder, scheduler, start_worker
 def test_a_cluster_that_gets_no_workers(folder, scheduler, monkeypatch):
     monkeypatch.setattr(cluster, "_PATIENCE", 0.3)
     monkeypatch.setattr(cluster, "_LOOK_AFTER", 0.1)
-    with pytest.raises(StageError, match=r"no worker for .* minutes; start some, then the same command continues"):
+    with pytest.raises(StageError, match=r"no worker for .* minutes; start some, then the same command to resume"):
         run(folder, scheduler=scheduler.scheduler_address)
     assert not folder.selectivity.exists()
 
@@ -318,7 +316,7 @@ def test_workers_may_be_gone_for_a_while(folder, expected, monkeypatch):
     assert digest(folder.selectivity) == expected
 
 
-def test_a_slow_disk_on_a_worker_is_not_waited_for_for_ever(folder, address, monkeypatch):
+def test_a_slow_disk_on_a_worker_is_an_error(folder, address, monkeypatch):
     def inference(values, prepared):
         raise TimeoutError("disk")
 
@@ -327,7 +325,7 @@ def test_a_slow_disk_on_a_worker_is_not_waited_for_for_ever(folder, address, mon
         run(folder, scheduler=address)
 
 
-# ---- a cluster of SLURM jobs, with stand-ins for SLURM's commands
+# Tests of a cluster of SLURM jobs, with substitutes of SLURM's commands.
 
 SBATCH = """#!/bin/sh
 if [ "$1" = --test-only ]; then
@@ -390,18 +388,18 @@ def test_slurm_refuses_the_job(folder, slurm):
 def test_slurm_jobs_that_nobody_described(folder, slurm):
     with dask.config.set({"jobqueue.slurm.cores": None}), pytest.raises(InputError) as caught:
         run(folder, cluster="slurm")
-    (told,) = caught.value.problems
-    assert told.startswith("cluster slurm: dask-jobqueue cannot describe a job (You must specify how much cores")
-    assert told.endswith("write ~/.config/dask/jobqueue.yaml, configs/cluster/jobqueue.yaml shows how")
+    (problem,) = caught.value.problems
+    assert problem.startswith("cluster slurm: dask-jobqueue cannot describe a job (You must specify how much cores")
+    assert problem.endswith("write ~/.config/dask/jobqueue.yaml, configs/cluster/jobqueue.yaml shows how")
 
 
-def test_what_slurm_lacks_is_told(folder, slurm, monkeypatch):
+def test_what_slurm_lacks_is_named(folder, slurm, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "dask_jobqueue.slurm", None)
         with pytest.raises(InputError, match=r"needs dask-jobqueue; pip install 'emoscale\[cluster\]'"):
             run(folder, cluster="slurm")
     monkeypatch.setenv("PATH", str(folder.path))
-    with pytest.raises(InputError, match="there is no sbatch here"):
+    with pytest.raises(InputError, match="no sbatch"):
         run(folder, cluster="slurm")
 
 

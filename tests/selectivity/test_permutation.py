@@ -1,17 +1,15 @@
 import numpy as np
 import pytest
 from scipy import stats
+from selecting import executor, select
 from slow_twins import mean_pair_distances
 
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
 from emoscale.selectivity import kendall
-from emoscale.selectivity.executor import Executor
-from emoscale.selectivity.permutation import concept_orders, family_p, permutation_p
-from emoscale.selectivity.select import select
+from emoscale.selectivity.inference import concept_orders, family_p, permutation_p
 from emoscale.store import create_store, open_store
-from emoscale.system.progress import Silent
-from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances
+from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances, numba_backend
 
 CONCEPTS = ["joy", "anger", "fear", "grief", "pride", "relief"]
 ATTRIBUTES = ["arousal", "valence"]
@@ -45,13 +43,13 @@ def null(values, scores):
 
 def test_counts_and_highest_are_those_of_a_plain_loop(values, scores, null):
     patterns = attribute_patterns(decimal_distances(scores))
-    tested = kendall.permuted(values, patterns, concept_orders(len(CONCEPTS), PERMUTATIONS, 5))
+    results = kendall.permuted(values, patterns, concept_orders(len(CONCEPTS), PERMUTATIONS, 5))
     for n in range(NEURONS):
         for a in range(len(ATTRIBUTES)):
-            p = (1 + (null[n, :, a] >= tested.value[n, a]).sum()) / (1 + PERMUTATIONS)
-            assert tested.p[n, a] == p if n != CONSTANT else np.isnan(tested.p[n, a])
-    np.testing.assert_array_equal(tested.highest, np.nanmax(null, axis=0))
-    assert np.isnan(tested.spread[CONSTANT]).all()
+            p = (1 + (null[n, :, a] >= results.value[n, a]).sum()) / (1 + PERMUTATIONS)
+            assert results.p[n, a] == p if n != CONSTANT else np.isnan(results.p[n, a])
+    np.testing.assert_array_equal(results.highest, np.nanmax(null, axis=0))
+    assert np.isnan(results.spread[CONSTANT]).all()
     # For an RDM and an attribute without ties.
     pairs = patterns.pairs
     free = attribute_patterns(decimal_distances(np.array([[0.0], [1], [3], [7], [12], [20]])))
@@ -74,7 +72,7 @@ def test_does_not_depend_on_what_is_compared_together(monkeypatch, values, score
     expected = kendall.permuted(*arguments)
     monkeypatch.setattr(kendall, "_LEAST_NEURONS", neurons)
     monkeypatch.setattr(kendall, "_MOST_NEURONS", neurons)
-    monkeypatch.setattr(kendall, "_PATTERN_BYTES", patterns)
+    monkeypatch.setattr(numba_backend, "_PATTERN_BYTES", patterns)
     for got, want in zip(kendall.permuted(*arguments), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -153,8 +151,8 @@ def folder(values, tmp_path_factory):
 
 
 def test_the_store_holds_every_inference(folder, scores, null):
-    options = {"permutations": PERMUTATIONS, "seed": 5, "progress": Silent()}
-    select(folder, scores, CONCEPTS, ATTRIBUTES, executor=Executor(block_neurons=5), **options)
+    options = {"permutations": PERMUTATIONS, "seed": 5}
+    select(folder, scores, CONCEPTS, ATTRIBUTES, executor=executor(block_neurons=5), **options)
     store = open_store(folder.selectivity, SELECTIVITY)
     tau, p, q = (store.read(name) for name in ("tau", "p", "q"))
     highest = np.nanmax(null, axis=0)
@@ -167,7 +165,7 @@ def test_the_store_holds_every_inference(folder, scores, null):
     origin = store.attributes["origin"]
     assert (origin["inference"], origin["permutations"], origin["seed"]) == ("permutation", PERMUTATIONS, 5)
     p_asymptotic = store.read("p_asymptotic")
-    select(folder, scores, CONCEPTS, ATTRIBUTES, inference="asymptotic", progress=Silent())
+    select(folder, scores, CONCEPTS, ATTRIBUTES, inference="asymptotic")
     store = open_store(folder.selectivity, SELECTIVITY)
     np.testing.assert_array_equal(store.read("p"), p_asymptotic)
     assert np.isnan(store.read("p_all")).all()
@@ -180,14 +178,14 @@ def test_permutation_keeps_its_promise_and_the_published_test_does_not():
     values = generator.normal(size=(2, 12, 6000))
     scores = np.column_stack([generator.integers(0, 4, 12), np.arange(12), generator.lognormal(sigma=1, size=12)])
     orders = concept_orders(12, 999, seed=1)
-    tested = kendall.permuted(values, attribute_patterns(decimal_distances(scores)), orders)
+    results = kendall.permuted(values, attribute_patterns(decimal_distances(scores)), orders)
     # All neurons share the permutations: 999 of them leave a standard error of .007 at .05, of .003 at .01.
     for level, tolerance in ((0.05, 0.02), (0.01, 0.008)):
-        np.testing.assert_allclose((tested.p < level).mean(axis=0), level, atol=tolerance)
-    assert ((tested.p < 0.001).mean(axis=0) < 0.0025).all()
-    assert ((tested.p_asymptotic < 0.05).mean(axis=0) > 0.06).all()
-    assert ((tested.p_asymptotic < 0.001).mean(axis=0) > 0.005).all()
-    assert (tested.spread[:, 2] > 1.1).mean() > 0.9
+        np.testing.assert_allclose((results.p < level).mean(axis=0), level, atol=tolerance)
+    assert ((results.p < 0.001).mean(axis=0) < 0.0025).all()
+    assert ((results.p_asymptotic < 0.05).mean(axis=0) > 0.06).all()
+    assert ((results.p_asymptotic < 0.001).mean(axis=0) > 0.005).all()
+    assert (results.spread[:, 2] > 1.1).mean() > 0.9
 
 
 def test_family_wise_error_is_nominal():
@@ -197,6 +195,6 @@ def test_family_wise_error_is_nominal():
     orders = concept_orders(8, 99, seed=1)
     hits = 0
     for _ in range(300):
-        tested = kendall.permuted(generator.normal(size=(1, 8, 40)), patterns, orders)
-        hits += family_p(tested.value, tested.highest.max(axis=1)).min() <= 0.05
+        results = kendall.permuted(generator.normal(size=(1, 8, 40)), patterns, orders)
+        hits += family_p(results.value, results.highest.max(axis=1)).min() <= 0.05
     assert 4 <= hits <= 28  # 15 expected, standard deviation 4

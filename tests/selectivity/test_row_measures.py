@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 import slow_twins
+from selecting import executor, select
 
 from emoscale.errors import StoreError
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, SELECTIVITY, row_measures_schema
+from emoscale.schema import ACTIVATIONS, SELECTIVITY
 from emoscale.selectivity import reading
-from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.row_measures import ROW_MEASURES
-from emoscale.selectivity.select import select
 from emoscale.store import create_store, open_store
 from emoscale.store.bfloat16 import bfloat16_bits, from_bfloat16_bits
-from emoscale.system.progress import Silent
 
 CONCEPTS, ATTRIBUTES = ["joy", "anger", "fear", "grief"], ["arousal", "valence"]
 ROWS, NEURONS = 93, 11
@@ -55,14 +53,14 @@ def make(path, concepts, values, chunks=(16, 4), dtype=None):
 
 
 def measure(folder, scores, **options):
-    options = {"inference": "asymptotic", "row_measures": ROW_MEASURES, "progress": Silent(), **options}
+    options = {"inference": "asymptotic", "row_measures": list(ROW_MEASURES), **options}
     select(folder, scores, CONCEPTS, ATTRIBUTES, **options)
-    store = open_store(folder.row_measures, row_measures_schema(options["row_measures"]))
-    return {name: store.read(name) for name in options["row_measures"]}
+    store = open_store(folder.row_measures)
+    return {array.name: store.read(array.name) for array in store.schema.data}
 
 
 def absent_of(concepts):
-    """Where neurons are absent: some in some rows, one in a whole concept, one wherever anybody looks."""
+    """Where neurons are absent: some in some rows, one in a whole concept, one in all concepts asked for."""
     absent = np.random.default_rng(3).random((ROWS, NEURONS)) < 0.3
     absent[:, :3] = False
     absent[:, 5] |= concepts == "fear"
@@ -95,22 +93,20 @@ def test_every_measure_equals_its_twin(tmp_path, concepts, scores, dtype, with_a
 
 
 @pytest.mark.parametrize(
-    ("chunks", "executor", "box"),
+    ("chunks", "by", "box"),
     [
-        ((93, 11), Executor(threads=1), 2**23),
-        ((1, 1), Executor(threads=2), 100),
-        ((7, 5), Executor(threads=1, memory_limit=6000), 1),
-        ((16, 11), Executor(threads=2, memory_limit=36_000), 5000),
+        ((93, 11), executor(threads=1), 2**23),
+        ((1, 1), executor(threads=2), 100),
+        ((7, 5), executor(threads=1, memory_limit=6000), 1),
+        ((16, 11), executor(threads=2, memory_limit=36_000), 5000),
     ],
     ids=str,
 )
-def test_no_bit_depends_on_chunks_boxes_blocks_or_memory(
-    tmp_path, concepts, scores, monkeypatch, chunks, executor, box
-):
+def test_no_bit_depends_on_chunks_boxes_blocks_or_memory(tmp_path, concepts, scores, monkeypatch, chunks, by, box):
     values = values_of("float32")
     expected = measure(make(tmp_path / "one", concepts, values), scores)
     monkeypatch.setattr(reading, "_BOX_BYTES", box)
-    other = measure(make(tmp_path / "other", concepts, values, chunks), scores, executor=executor)
+    other = measure(make(tmp_path / "other", concepts, values, chunks), scores, executor=by)
     for name in ROW_MEASURES:
         np.testing.assert_array_equal(other[name], expected[name])
 
@@ -129,7 +125,7 @@ def test_streamed_measures_read_every_chunk_once_and_unused_rows_not_at_all(tmp_
     monkeypatch.setattr(reading, "used_boxes", watched)
     monkeypatch.setattr(reading, "_BOX_BYTES", 16 * 4 * 4)
     streamed = ["mean", "eta_squared", "pearson"]
-    measure(folder, scores, row_measures=streamed, executor=Executor(threads=1))
+    measure(folder, scores, row_measures=streamed, executor=executor(threads=1))
     assert sorted(read) == sorted((r, r + 16, n) for r in (0, 16, 32, 48) for n in (4, 4, 3))
 
 
@@ -149,9 +145,9 @@ def test_the_searchlight_compares_means_over_rows(tmp_path, concepts, scores):
 def test_a_value_that_is_infinite_spoils_its_neuron_alone(tmp_path, concepts, scores):
     values = values_of("float32")
     expected = measure(make(tmp_path / "whole", concepts, values), scores)
-    spoilt = values.copy()
-    spoilt[np.flatnonzero(concepts == "joy")[0], 4] = np.inf
-    found = measure(make(tmp_path / "spoilt", concepts, spoilt), scores)
+    infinite = values.copy()
+    infinite[np.flatnonzero(concepts == "joy")[0], 4] = np.inf
+    found = measure(make(tmp_path / "infinite", concepts, infinite), scores)
     others = np.arange(NEURONS) != 4
     for name in ROW_MEASURES:
         np.testing.assert_array_equal(found[name][others], expected[name][others])
@@ -161,7 +157,7 @@ def test_a_value_that_is_infinite_spoils_its_neuron_alone(tmp_path, concepts, sc
         assert np.isfinite(found[name][4]).all()
 
 
-def test_bfloat16_is_measured_as_the_numbers_it_stands_for(tmp_path, concepts, scores):
+def test_bfloat16_is_measured_as_the_numbers_it_represents(tmp_path, concepts, scores):
     values = values_of("float32")
     values[absent_of(concepts)] = np.nan
     rounded = from_bfloat16_bits(bfloat16_bits(values))
@@ -182,10 +178,10 @@ def test_a_damaged_chunk_stops_the_ranks_too(tmp_path, concepts, scores):
     assert (folder.row_measures / "zarr.json").stat().st_mtime_ns == before
 
 
-def test_what_an_earlier_call_was_asked_for_does_not_stay(tmp_path, concepts, scores):
+def test_measures_of_an_earlier_call_are_removed(tmp_path, concepts, scores):
     folder = make(tmp_path / "run", concepts, values_of("float32"))
     measure(folder, scores)
     measure(folder, scores, row_measures=["auroc"])
     assert not (folder.row_measures / "mean").exists()
-    select(folder, scores, CONCEPTS, ATTRIBUTES, inference="asymptotic", progress=Silent())
+    select(folder, scores, CONCEPTS, ATTRIBUTES, inference="asymptotic")
     assert not folder.row_measures.exists()

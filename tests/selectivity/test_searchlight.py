@@ -6,14 +6,14 @@ import dask
 import numpy as np
 import pytest
 import slow_twins
+from selecting import executor, job, select
 
 from emoscale.errors import InputError, StageError, StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
-from emoscale.selectivity.blocks import block_ranges, block_tasks
-from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.executor import block_ranges, block_tasks
+from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.row_measures import ROW_MEASURES
-from emoscale.selectivity.select import searchlight_job, select
 from emoscale.store import Store, create_store, open_store
 from emoscale.system.progress import Silent
 
@@ -44,7 +44,7 @@ def expected(values, scores):
 
 
 def write_activations(path, values, chunks, rows=None, complete=True):
-    """Rows shuffled, with those of a concept nobody asks for among them."""
+    """Rows shuffled, with those of a concept that is not asked for among them."""
     folder = RunFolder(path)
     path.mkdir(exist_ok=True)
     table = [
@@ -79,7 +79,7 @@ def folder(tmp_path, values):
 
 
 def run(folder, scores, **options):
-    options = {"inference": "asymptotic", "progress": Silent(), **options}
+    options = {"inference": "asymptotic", **options}
     return select(folder, scores, CONCEPTS, ATTRIBUTES, **options)
 
 
@@ -103,7 +103,7 @@ def test_result_does_not_depend_on_chunks_blocks_or_threads(
     tmp_path, values, scores, expected, chunks, block_neurons, threads
 ):
     folder = write_activations(tmp_path / "run", values, chunks)
-    run(folder, scores, executor=Executor(block_neurons=block_neurons, threads=threads))
+    run(folder, scores, executor=executor(block_neurons=block_neurons, threads=threads))
     check(folder, expected)
 
 
@@ -122,6 +122,8 @@ def test_store_and_counts(folder, scores, expected):
     np.testing.assert_array_equal(store.read("rank")[CONSTANT], NEURONS)
     assert store.attributes["origin"] == {
         "measure": "kendall",
+        "measure_symbol": "τ",
+        "measure_meaning": MEASURES["kendall"].meaning,
         "inference": "asymptotic",
         "alpha": 0.9,
         "replicates": 3,
@@ -143,38 +145,38 @@ def digest(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "executor",
+    "by",
     [
-        Executor(threads=2),
-        Executor(threads=1, block_neurons=8),
-        Executor(threads=1, memory_limit=8_000),
-        Executor(threads=2, memory_limit=10**9, block_neurons=1000),
+        executor(threads=2),
+        executor(threads=1, block_neurons=8),
+        executor(threads=1, memory_limit=8_000),
+        executor(threads=2, memory_limit=10**9, block_neurons=1000),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("inference", ["asymptotic", "permutation"])
-def test_what_is_written_does_not_depend_on_the_computers(folder, scores, executor, inference):
-    options = {"inference": inference, "permutations": 120, "row_measures": ROW_MEASURES}
-    run(folder, scores, executor=Executor(threads=1), **options)
+def test_what_is_written_does_not_depend_on_the_executor(folder, scores, by, inference):
+    options = {"inference": inference, "permutations": 120, "row_measures": list(ROW_MEASURES)}
+    run(folder, scores, executor=executor(threads=1), **options)
     first = digest(folder.selectivity), digest(folder.row_measures)
-    run(folder, scores, executor=executor, **options)
+    run(folder, scores, executor=by, **options)
     assert (digest(folder.selectivity), digest(folder.row_measures)) == first
 
 
 def job_of(folder, scores):
     store = open_store(folder.activations, ACTIVATIONS)
-    return store, searchlight_job(store, scores, CONCEPTS, inference="permutation", permutations=3)
+    return store, job(store, scores, CONCEPTS, inference="permutation", permutations=3)
 
 
 def test_building_the_graph_reads_and_computes_nothing(folder, scores, monkeypatch):
-    store, job = job_of(folder, scores)
+    store, searchlight = job_of(folder, scores)
 
     def refuse(*_, **__):
         raise AssertionError("computed")
 
     monkeypatch.setattr(Store, "read", refuse)
     with dask.config.set(scheduler=refuse):
-        tasks = block_tasks(store, job, block_ranges(store, 8))
+        tasks = block_tasks(store, searchlight, block_ranges(store, 8))
         assert len(tasks) == 3
         with pytest.raises(AssertionError, match="computed"):
             tasks[0].compute()
@@ -191,16 +193,17 @@ def test_one_task_a_block_and_its_progress(folder, scores):
             self.steps += (amount,)
 
     progress = Recorder()
-    run(folder, scores, executor=Executor(block_neurons=7), progress=progress)
+    run(folder, scores, executor=executor(block_neurons=7), progress=progress)
     assert progress.started == (NEURONS, "neurons", 0)
-    # Blocks are whole chunks of the activations: 7 neurons become 8.
+    # Blocks are complete chunks of the activations: 7 neurons become 8.
     assert sorted(progress.steps) == [5, 8, 8]
 
 
-def test_what_a_task_carries_can_travel(folder, scores):
-    store, job = pickle.loads(pickle.dumps(job_of(folder, scores)))
+def test_what_a_task_carries_can_be_pickled(folder, scores):
+    store, searchlight = pickle.loads(pickle.dumps(job_of(folder, scores)))
     assert store.read("activations", neuron=slice(2, 5)).shape == (16, 3)
-    np.testing.assert_array_equal(job(store, 0, 8).tested.value, job_of(folder, scores)[1](store, 0, 8).tested.value)
+    expected = job_of(folder, scores)[1](store, 0, 8).results.value
+    np.testing.assert_array_equal(searchlight(store, 0, 8).results.value, expected)
 
 
 def test_no_or_unfinished_activations(tmp_path, values, scores):
@@ -222,11 +225,11 @@ def test_a_damaged_chunk_is_named(folder, scores):
     assert not folder.selectivity.exists()
 
 
-def test_every_hole_in_the_grid_is_told(tmp_path, values, scores):
-    def spoil(table):
+def test_every_hole_in_the_design_is_named(tmp_path, values, scores):
+    def remove(table):
         return [row for row in table if row[:2] not in {("joy", "3"), ("joy", "5")} and row[0] != "fear"]
 
-    folder = write_activations(tmp_path / "run", values, (4, 4), rows=spoil)
+    folder = write_activations(tmp_path / "run", values, (4, 4), rows=remove)
     with pytest.raises(InputError) as caught:
         run(folder, scores)
     problems = caught.value.problems
@@ -237,13 +240,13 @@ def test_every_hole_in_the_grid_is_told(tmp_path, values, scores):
     assert "'fear' has no activations" in problems[1]
 
 
-def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
-    spoilt = np.column_stack([np.full(len(CONCEPTS), 0.3), scores[:, 1]])
-    spoilt[0, 1] = np.nan
+def test_options_that_cannot_be_used_are_refused_together(folder, scores):
+    unusable = np.column_stack([np.full(len(CONCEPTS), 0.3), scores[:, 1]])
+    unusable[0, 1] = np.nan
     with pytest.raises(InputError) as caught:
-        run(folder, spoilt, measure="pearson")
+        run(folder, unusable, measure="pearson")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "measure 'pearson'",
+        "selectivity.measure 'pearson'",
         "attribute 'arousal'",
         "attribute 'valence'",
     ]
@@ -251,13 +254,13 @@ def test_arguments_that_cannot_be_used_are_told_together(folder, scores):
         run(folder, scores, inference="guess")
     with pytest.raises(InputError, match="permutations: 0"):
         run(folder, scores, permutations=0)
-    with pytest.raises(InputError, match=r"row measures hubris: not known; give some of mean, .*auroc"):
+    with pytest.raises(InputError, match=r"row_measures 'hubris': unknown; use one of mean, .*auroc"):
         run(folder, scores, row_measures=["auroc", "hubris"])
-    with pytest.raises(InputError, match=r"machine\.backend 'tpu': not known"):
-        run(folder, scores, inference="permutation", executor=Executor(backend="tpu"))
+    with pytest.raises(InputError, match=r"machine\.backend 'tpu'.*: unknown"):
+        run(folder, scores, inference="permutation", executor=executor(backend="tpu"))
     with pytest.raises(InputError, match="2 given"):
-        select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES, progress=Silent())
-    with pytest.raises(ValueError, match="not 5 concepts"):
+        select(folder, scores[:2], CONCEPTS[:2], ATTRIBUTES)
+    with pytest.raises(ValueError, match="expected 5 concepts"):
         run(folder, scores[:, :1])
 
 
@@ -308,7 +311,7 @@ def without_absent(values):
 
 
 @pytest.mark.parametrize("inference", ["asymptotic", "permutation"])
-def test_a_neuron_absent_in_a_cell_has_no_tau_and_is_told(tmp_path, values, scores, inference):
+def test_a_neuron_absent_in_a_cell_has_no_tau_and_is_counted(tmp_path, values, scores, inference):
     options = {"inference": inference, "permutations": 30, "alpha": 1e9}
     run(write_activations(tmp_path / "whole", values, (4, 4)), scores, **options)
     folder = write_activations(tmp_path / "run", without_absent(values), (4, 4))

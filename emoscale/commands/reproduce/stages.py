@@ -1,169 +1,106 @@
-"""From released files to a run folder: import, select, analyze, report."""
+"""The stages of a reproduction: released files are imported in place of tuning, extraction and ablation."""
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import time
-from pathlib import Path
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
+from numpy.typing import NDArray
 
-from emoscale import __version__
 from emoscale.analysis.analyze import analyze
 from emoscale.commands.reproduce import released
 from emoscale.commands.reproduce.accuracies import ablation_table, prompt_table
 from emoscale.commands.reproduce.activations import read_activations, write_activations
 from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_results, compare_scores
 from emoscale.commands.reproduce.narrative import opening
+from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.commands.reproduce.people import People, read_people, read_ranks
-from emoscale.commands.reproduce.released import Released, released_files
+from emoscale.commands.reproduce.released import Released
+from emoscale.concepts.loading import Concepts
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
+from emoscale.pipeline.stage import Stage
+from emoscale.pipeline.stages import STAGES
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
-from emoscale.run.lock import LOCK, locked
-from emoscale.run.manifest import do_stage, finish, now, versions
+from emoscale.run.stores import open_finished
 from emoscale.schema import SELECTIVITY
 from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.select import select
-from emoscale.store import open_store
-from emoscale.system.progress import Progress, say, stage_progress
+from emoscale.system.options import MachineOptions
+from emoscale.system.progress import Progress
+from emoscale.system.ranks import Ranks, one_process
 
 TITLE = "Language-specific representation of emotion-concept knowledge, from its released data"
 SOURCE = "thunlp/Model_Emotion"
-PERMUTATIONS = 999
 _ALPHA = 0.01
 _RATINGS = ("affective.csv", "faces.csv", "appraisal.csv")
 
 
-def reproduce(
-    path: Path,
-    out: Path,
-    console: Console,
-    *,
-    as_published: bool = True,
-    permutations: int = PERMUTATIONS,
-    seed: int = 0,
-    threads: int | None = None,
-) -> None:
-    """Compute the published study again, and report every figure beside ours.
+class ReproductionContext:
+    """What a reproduction works on.
 
     Parameters
     ----------
-    path : Path
-        A clone of the authors' repository, an archive of it, or a folder with one archive.
-    out : Path
-        Run folder; a reproduction that is there already is replaced.
-    console : Console
-        For progress and one line a stage.
-    as_published : bool
-        Round neurons' mean distances to 15 significant digits before tau, as the study's files did (Li, Su et al. 2024,
-        `emoscale_kernels.published_distances`).
-    permutations : int
-        Of the concept labels, for valid p; the published ones are kept beside them.
-    seed : int
-        Of the permutations.
-    threads : int, optional
-        Threads that compute; by default one a core.
-
-    Raises
-    ------
-    InputError
-        If the files or the folder cannot be used. Nothing has been written then.
+    files : Released
+    options : ReproductionOptions
     """
-    if permutations < 1:
-        raise InputError(f"permutations = {permutations}: give 1 or more")
-    folder = RunFolder(out)
-    _check_out(folder)
-    with locked(folder.path), released_files(path) as files:
-        people = _import(files, folder, console)
-        do_stage("scores", lambda progress: _scores(files, people, folder, progress), folder, console, "{told}")
-        do_stage(
-            "select",
-            lambda progress: _select(files, people, folder, as_published, permutations, seed, threads, progress),
-            folder,
-            console,
-            "{neurons:,} neurons, {significant:,} of {tests:,} tests significant against {permutations} permutations; "
-            "{ranks}",
-        )
-        do_stage(
-            "analyze",
-            lambda progress: _analyze(people, folder, progress),
-            folder,
-            console,
-            "{tables} tables; {agreeing} of {figures} published figures agree",
-        )
-        do_stage(
-            "report",
-            lambda progress: _report(files, people, folder, as_published, progress),
-            folder,
-            console,
-            "{figures} figures",
-        )
-    say(console, f"report: {folder.report}")
+
+    def __init__(self, files: Released, options: ReproductionOptions) -> None:
+        self.files = files
+        self.options = options
+        self.ranks: Ranks = one_process()
+        self.values: NDArray[np.float64] = np.empty(0)
+        """Activations (concept, replicate, neuron); there once `read` has read them."""
+
+    @cached_property
+    def people(self) -> People:
+        """Concepts, attributes, and what people say of them."""
+        return read_people(self.files)
+
+    @cached_property
+    def prompts(self) -> pd.DataFrame:
+        """Accuracy of every prompt."""
+        return prompt_table(self.files.file(released.ACCURACY), self.people.concepts)
+
+    @property
+    def replicates(self) -> list[str]:
+        """The seeds of the prompts."""
+        return list(dict.fromkeys(self.prompts["replicate"]))
+
+    @cached_property
+    def accuracies(self) -> pd.DataFrame:
+        """Accuracy of every prompt under every mask."""
+        selective, random = self.files.file(released.SELECTIVE), self.files.file(released.RANDOM)
+        return ablation_table(selective, random, self.prompts, self.people.attributes)
+
+    def read(self, progress: Progress) -> None:
+        """Read all files that are needed, before anything is written."""
+        _ = self.accuracies
+        files = self.files.file(released.ACTIVATIONS)
+        self.values = read_activations(files, self.people.concepts, self.replicates, progress=progress)
 
 
-def _check_out(folder: RunFolder) -> None:
-    if folder.path.is_dir() and any(not file.name.startswith(".") for file in folder.path.iterdir()):
-        if not folder.manifest_file.is_file() or "reproduction" not in folder.manifest():
-            raise InputError(f"{folder.path}: holds files that are not a reproduction; choose an empty --out")
-    elif folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"{folder.path}: a file; choose another --out")
+def _import(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
+    counts = write_activations(folder, context.values, context.people.concepts, context.replicates)
+    context.prompts.to_parquet(folder.prompt_table)
+    context.accuracies.to_parquet(folder.ablation_table)
+    masks = int(context.accuracies["mask"].max()) + 1
+    return {**counts, "prompts": len(context.prompts), "masks": masks}
 
 
-def _prepare(folder: RunFolder, source: Path) -> None:
-    for path in folder.path.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
-            path.unlink()
-    try:
-        folder.write_manifest(
-            {
-                "emoscale": __version__,
-                "created": now(),
-                "stages": {},
-                "reproduction": {"of": SOURCE, "from": source.name},
-                "versions": versions(),
-                "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
-            }
-        )
-    except OSError as error:
-        raise InputError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from error
-
-
-def _import(files: Released, folder: RunFolder, console: Console) -> People:
-    start = time.perf_counter()
-    with stage_progress("import", console) as progress:
-        people = read_people(files)
-        prompts = prompt_table(files.file(released.ACCURACY), people.concepts)
-        replicates = list(dict.fromkeys(prompts["replicate"]))
-        accuracies = ablation_table(
-            files.file(released.SELECTIVE), files.file(released.RANDOM), prompts, people.attributes
-        )
-        values = read_activations(files.file(released.ACTIVATIONS), people.concepts, replicates, progress=progress)
-        _prepare(folder, files.source)
-        counts = write_activations(folder, values, people.concepts, replicates)
-    prompts.to_parquet(folder.prompt_table)
-    accuracies.to_parquet(folder.ablation_table)
-    masks = int(accuracies["mask"].max()) + 1
-    summary = "{rows:,} rows × {neurons:,} neurons, {prompts} prompts × {masks} masks"
-    facts = {**counts, "prompts": len(prompts), "masks": masks}
-    finish(folder, "import", facts, time.perf_counter() - start, console, summary)
-    return people
-
-
-def _scores(files: Released, people: People, folder: RunFolder, progress: Progress) -> dict[str, str]:
+def _scores(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, str]:
+    files, people = context.files, context.people
     published = pd.DataFrame(people.scores, pd.Index(people.concepts, name="concept"), people.attributes)
     ratings = [files.file(f"{released.RATINGS}/{name}") for name in _RATINGS]
     if not all(file.is_file() for file in ratings):
         folder.write_table("scores", published.reset_index())
-        return {"told": "no tidy ratings in the release; scores as published"}
+        return {"scores": "no tidy ratings in the release; scores as published"}
     progress.start(1, "tables")
     result = scores_from_ratings(
         [read_ratings(file) for file in ratings], concepts=people.concepts, components=STUDY_COMPONENTS
@@ -176,49 +113,44 @@ def _scores(files: Released, people: People, folder: RunFolder, progress: Progre
     folder.write_table("score_notes", pd.DataFrame({"note": result.notes}))
     progress.advance()
     worst = comparison["correlation"].min()
-    return {"told": f"{ours.shape[1]} attributes from ratings; lowest correlation with the published {worst:.6f}"}
+    return {"scores": f"{ours.shape[1]} attributes from ratings; lowest correlation with the published {worst:.6f}"}
 
 
-def _select(
-    files: Released,
-    people: People,
-    folder: RunFolder,
-    as_published: bool,
-    permutations: int,
-    seed: int,
-    threads: int | None,
-    progress: Progress,
-) -> dict[str, object]:
-    counts: dict[str, object] = {"permutations": permutations}
+def _select(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, Any]:
+    people, given = context.people, context.options
+    counts: dict[str, Any] = {"permutations": given.permutations}
+    options = SelectivityOptions(permutations=given.permutations, seed=given.seed, alpha=_ALPHA)
     counts |= select(
         folder,
-        people.scores,
-        people.concepts,
-        people.attributes,
+        Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
+        options,
         rdms=people.rdms,
-        permutations=permutations,
-        seed=seed,
-        as_published=as_published,
-        alpha=_ALPHA,
-        executor=Executor(threads=threads),
+        as_published=given.as_published,
+        executor=Executor.of(MachineOptions(threads=given.threads), options),
         progress=progress,
     )
-    store = open_store(folder.selectivity, SELECTIVITY)
+    store = open_finished(folder.selectivity, SELECTIVITY)
     ranks = store.read("rank")
     table = pd.DataFrame({"neuron": np.arange(len(ranks)), "layer": store.read("layer"), "unit": store.read("unit")})
     folder.write_table("rank", pd.concat([table, pd.DataFrame(ranks, columns=people.attributes)], axis=1))
-    file = files.first(released.RANKS)
+    counts["significant"] = int(np.count_nonzero(store.read("q") < _ALPHA))
+    return counts | {"ranks": _compare_ranks(context, folder, ranks)}
+
+
+def _compare_ranks(context: ReproductionContext, folder: RunFolder, ranks: NDArray[np.float64]) -> str:
+    file, attributes = context.files.first(released.RANKS), context.people.attributes
     if file is None:
-        return counts | {"ranks": "no released ranks to compare with"}
-    theirs = read_ranks(file, people.attributes)
+        return "no released ranks to compare with"
+    theirs = read_ranks(file, attributes)
     if len(theirs) > len(ranks):
         raise InputError(f"{file}: ranks of {len(theirs):,} neurons, there are {len(ranks):,}; fetch it again")
-    comparison = compare_ranks(ranks, theirs, people.attributes)
+    comparison = compare_ranks(ranks, theirs, attributes)
     folder.write_table("rank_comparison", comparison)
-    return counts | {"ranks": f"{comparison['equal'].mean():.2%} of the released ranks equal"}
+    return f"{comparison['equal'].mean():.2%} of the released ranks equal"
 
 
-def _analyze(people: People, folder: RunFolder, progress: Progress) -> dict[str, int]:
+def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
+    people = context.people
     done = analyze(
         folder,
         people.scores,
@@ -239,12 +171,10 @@ def _analyze(people: People, folder: RunFolder, progress: Progress) -> dict[str,
     }
 
 
-def _report(
-    files: Released, people: People, folder: RunFolder, as_published: bool, progress: Progress
-) -> dict[str, int]:
-    prompts = pd.read_parquet(folder.prompt_table)
-    neurons = open_store(folder.selectivity, SELECTIVITY).sizes["neuron"]
-    replicates = list(dict.fromkeys(prompts["replicate"]))
+def _report(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
+    files, people, as_published = context.files, context.people, context.options.as_published
+    neurons = open_finished(folder.selectivity, SELECTIVITY).sizes["neuron"]
+    prompts, replicates = context.prompts, context.replicates
     facts = {
         "Data": f"released files of {SOURCE} ({files.source.name})",
         "Model": "roberta-base with tuned prompts, as the authors ran it; nothing was run again here",
@@ -271,3 +201,62 @@ def _label_counts(files: Released) -> pd.Series | None:
         return None
     table = pd.read_csv(file).dropna(subset=["Emotion", "Count"])
     return table.set_index("Emotion")["Count"].astype(float)
+
+
+REPRODUCTION_STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="import",
+            help="Bring the released activations and accuracies into a run folder.",
+            summary="{rows:,} rows × {neurons:,} neurons, {prompts} prompts × {masks} masks",
+            run=_import,
+            outputs=lambda folder: {
+                folder.activations: "the released activations",
+                folder.prompt_table: "the released accuracy of every prompt",
+                folder.ablation_table: "the released accuracy of every prompt under every mask",
+            },
+            depends_on=lambda _: ("source",),
+        ),
+        Stage(
+            name="scores",
+            help="Compute attribute scores from the ratings.",
+            summary="{scores}",
+            run=_scores,
+            outputs=lambda _: {},
+            depends_on=lambda _: ("source",),
+        ),
+        Stage(
+            name="select",
+            help=STAGES["select"].help,
+            summary="{neurons:,} neurons, {significant:,} of {tests:,} tests significant against {permutations} "
+            "permutations; {ranks}",
+            run=_select,
+            outputs=STAGES["select"].outputs,
+            needs=lambda _: ("import", "scores"),
+            depends_on=lambda _: ("as_published", "permutations", "seed"),
+        ),
+        Stage(
+            name="analyze",
+            help=STAGES["analyze"].help,
+            summary="{tables} tables; {agreeing} of {figures} published figures agree",
+            run=_analyze,
+            outputs=STAGES["analyze"].outputs,
+            needs=lambda _: ("select",),
+        ),
+        Stage(
+            name="report",
+            help=STAGES["report"].help,
+            summary=STAGES["report"].summary,
+            run=_report,
+            outputs=STAGES["report"].outputs,
+            needs=lambda _: ("analyze",),
+        ),
+    )
+}
+"""The stages of a reproduction, each after those it needs."""
+
+
+def dependency_values(source: str, options: ReproductionOptions) -> dict[str, Any]:
+    """Return what the stages depend on: the files' name and every option."""
+    return {"source": source, **asdict(options)}

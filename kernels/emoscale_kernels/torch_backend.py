@@ -1,8 +1,9 @@
-"""Kendall's numerators on a GPU: the signs of all comparisons of neurons times those of attributes, one matrix product.
+"""Kernels on a GPU, with the names and signatures of `emoscale_kernels.numba_backend`.
 
-Signs are -1, 0 and 1, which every matrix unit multiplies exactly, and sums of up to 2^24 of them are exact in single
-precision; so the integers are those of the CPU. Null values are counted on the GPU too: to bring them back would take
-longer than to make them.
+Kendall's numerators are the signs of all comparisons of neurons times those of attributes, one matrix product. Signs
+are -1, 0 and 1, which every matrix unit multiplies exactly, and sums of up to 2^24 of them are exact in single
+precision; so the integers are those of the processor. Null values are counted on the GPU too: transferring them would
+take longer than computing them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoscale.errors import InputError
-from emoscale_kernels import NullCounts, Patterns, Rdms, permuted_patterns
+from emoscale_kernels.kendall import NullCounts, Patterns, Rdms, permuted_patterns
 
 Integers = NDArray[np.int64]
-
-BACKENDS = ("auto", "cpu", "cuda")
 
 _EXACT = 2**24
 _COMPARISONS = 8192
@@ -28,33 +26,12 @@ _PATTERNS = 4096
 """Permuted patterns that are multiplied with at a time, about."""
 
 
-def choose_backend(backend: str) -> str:
-    """Say what counts comparisons.
-
-    Parameters
-    ----------
-    backend : {"auto", "cpu", "cuda"}
-        ``auto`` takes a GPU where there is one.
-
-    Returns
-    -------
-    str
-        ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    InputError
-        If there is no such backend, or no GPU.
-    """
-    if backend not in BACKENDS:
-        raise InputError(f"machine.backend {backend!r}: not known; give one of {', '.join(BACKENDS)}")
-    found = backend != "cpu" and torch.cuda.is_available()
-    if backend == "cuda" and not found:
-        raise InputError("machine.backend cuda: no GPU is seen here; give cpu, or look at `emoscale doctor`")
-    return "cuda" if found else "cpu"
+def available() -> bool:
+    """Whether this process can use a GPU."""
+    return torch.cuda.is_available()
 
 
-def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers, device: str) -> tuple[Integers, NullCounts]:
+def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integers, NullCounts]:
     """Compare neurons with attributes under their own and under permuted labels.
 
     Parameters
@@ -64,16 +41,17 @@ def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers, device: str) -
     patterns : Patterns
         Of A attributes over the same pairs.
     orders : ndarray of int64, shape (B, C)
-    device : str
-        PyTorch's name of it.
+        Permutations of the concepts.
 
     Returns
     -------
     true : ndarray of int64, shape (n, A)
         Numerators under the true labels.
     counts : NullCounts
-        Its integers and largest values are those of the CPU; sums are added in another order.
+        Its integers and largest values are those of the processor; sums are added in another order.
     """
+    # Without a GPU the same code runs on the processor, which only tests ask for.
+    device = "cuda" if available() else "cpu"
     A, B = len(patterns.ties), len(orders)
     total = patterns.pairs * (patterns.pairs - 1) // 2
     with _stream(device), _matrix_units(), torch.no_grad():

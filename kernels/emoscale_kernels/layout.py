@@ -1,7 +1,8 @@
-"""Rows of a matrix as one contiguous array, which is what Numba makes vector code for."""
+"""How activations and their counts lie in memory, for the kernels that go through rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ def flat_rows(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
     Returns
     -------
     flat : ndarray, read-only
-        Element ``[i, k]`` is ``flat[i * step + k]``. What lies between rows is somebody else's.
+        Element ``[i, k]`` is ``flat[i * step + k]``. What lies between rows is not part of the matrix.
     step : int
 
     Raises
     ------
     TypeError
-        If the elements are of another type, such as the bits of bfloat16, which their size alone would not tell.
+        If the elements are of another type, such as the bits of bfloat16, which have the size of float16.
     """
     if values.dtype not in (np.float16, np.float32, np.float64):
         raise TypeError(f"activations must be float16, float32 or float64, not {values.dtype}")
@@ -35,3 +36,26 @@ def flat_rows(values: NDArray[Any]) -> tuple[NDArray[Any], int]:
         values, step = np.ascontiguousarray(values), n
     size = (rows - 1) * step + n if rows and n else 0
     return np.lib.stride_tricks.as_strided(values, (size,), (values.itemsize,), writeable=False), step
+
+
+def equal_columns(counts: NDArray[np.integer[Any]]) -> Iterator[tuple[slice | NDArray[np.intp], NDArray[Any]]]:
+    """Group the neurons that have the same counts: all of a dense model's, those of an expert otherwise.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (C, n)
+
+    Yields
+    ------
+    neurons : slice or ndarray of intp
+        Each neuron is in one of them.
+    column : ndarray, shape (C,)
+        Their counts.
+    """
+    first = counts.max(axis=1, initial=0)
+    if (counts == first[:, np.newaxis]).all():
+        yield slice(None), first
+        return
+    columns, of_neuron = np.unique(counts, axis=1, return_inverse=True)
+    for number, column in enumerate(columns.T):
+        yield np.flatnonzero(of_neuron == number), column

@@ -1,38 +1,55 @@
-"""What a neuron's values under permuted labels say of its value under the true ones, counted as they come."""
+"""Kernels that have twins on other devices, on the processor; the twins have the same names and signatures."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale_kernels.jit import kernel
+from emoscale_kernels.kendall import NullCounts, Patterns, Rdms, numerators, permuted_patterns, with_comparisons
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+_PATTERN_BYTES = 2**19
+"""About so much of permuted patterns is compared with all neurons before the next, so that it stays in the cache."""
 
-class NullCounts(NamedTuple):
-    """What is kept of the null values of a block of neurons, whatever the number of permutations.
 
-    Attributes
+def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integers, NullCounts]:
+    """Compare neurons with attributes under their own and under permuted labels.
+
+    Null values are counted as they are computed: memory does not grow with the number of permutations.
+
+    Parameters
     ----------
-    reached : ndarray of int64, shape (n, A)
-        Permutations under which tau is at least the true one.
-    sums : ndarray of float64, shape (3, n, A)
-        Sums over permutations of tau, its square and its cube.
-    highest : ndarray of float64, shape (B, A)
-        Largest tau of any neuron, by permutation; -inf where no neuron has one.
+    rdms : Rdms
+        Of n neurons. Comparisons are packed here if they are not yet and the patterns' are.
+    patterns : Patterns
+        Of A attributes over the same pairs.
+    orders : ndarray of int64, shape (B, C)
+        Permutations of the concepts.
+
+    Returns
+    -------
+    true : ndarray of int64, shape (n, A)
+        Numerators under the true labels.
+    counts : NullCounts
     """
+    if patterns.signs is not None and rdms.signs is None:
+        rdms = with_comparisons(rdms, patterns.pairs)
+    true = numerators(rdms, patterns)
+    A = len(patterns.ties)
+    comparisons = patterns.pairs * (patterns.pairs - 1) // 2
+    neuron_untied, attribute_untied = comparisons - rdms.ties[:, 0], comparisons - patterns.ties[:, 0]
+    counts = _empty_counts(len(true), A, len(orders))
+    together = max(1, _PATTERN_BYTES // (2 * patterns.row_bytes or 1) // max(1, A))
+    for first in range(0, len(orders), together):
+        some = numerators(rdms, permuted_patterns(patterns, orders[first : first + together]))
+        _count(counts, some, true, neuron_untied, attribute_untied, first)
+    return true, counts
 
-    reached: Integers
-    sums: Floats
-    highest: Floats
 
-
-def empty_null_counts(neurons: int, attributes: int, permutations: int) -> NullCounts:
-    """Return counts of nothing yet."""
+def _empty_counts(neurons: int, attributes: int, permutations: int) -> NullCounts:
     return NullCounts(
         np.zeros((neurons, attributes), dtype=np.int64),
         np.zeros((3, neurons, attributes)),
@@ -40,7 +57,7 @@ def empty_null_counts(neurons: int, attributes: int, permutations: int) -> NullC
     )
 
 
-def count_null(
+def _count(
     counts: NullCounts,
     permuted: Integers,
     true: Integers,
@@ -48,12 +65,11 @@ def count_null(
     attribute_untied: Integers,
     first: int,
 ) -> None:
-    """Add what some permutations gave.
+    """Add what the permutations from `first` on gave, in place.
 
     Parameters
     ----------
     counts : NullCounts
-        Changed in place.
     permuted : ndarray of int64, shape (n, b * A)
         Numerators of tau: all attributes under the first of b permutations, then all under the second, and so on.
     true : ndarray of int64, shape (n, A)
@@ -61,9 +77,8 @@ def count_null(
     neuron_untied : ndarray of int64, shape (n,)
     attribute_untied : ndarray of int64, shape (A,)
         Untied comparisons on either side; tau is the numerator over the square roots of both. They are the same under
-        every permutation, so numerators are compared in place of tau.
+        every permutation, so numerators are compared instead of tau.
     first : int
-        Number of the first of these permutations.
     """
     n, A = true.shape
     b = permuted.shape[1] // max(1, A)

@@ -1,0 +1,64 @@
+"""What the stages of a run depend on: its settings, and what the user's own files hold."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from emoscale.concepts.loading import Concepts, load_concepts
+from emoscale.config import Settings, settings_mapping
+from emoscale.errors import InputError
+from emoscale.system.files import sha256
+
+_UNREADABLE = "cannot be read"
+"""In place of what a file holds. The checks before the first stage report what is wrong with it."""
+
+
+def dependency_values(settings: Settings) -> dict[str, Any]:
+    """Return the value of every setting, by ``section.key``; in place of a file's name a hash of what it holds.
+
+    ``concepts.names`` is the concepts there are, ``concepts.attributes`` a hash of their scores: a table that was only
+    reformatted has not changed.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+    values: dict[str, Any] = {}
+    for section, content in settings_mapping(settings).items():
+        if isinstance(content, dict):
+            values |= {f"{section}.{key}": value for key, value in content.items()}
+        else:
+            values[section] = content
+    for key in ("path", "dev_path"):
+        values[f"stimuli.{key}"] = _digest_of_files(values[f"stimuli.{key}"])
+    return values | _concept_values(settings)
+
+
+def _concept_values(settings: Settings) -> dict[str, Any]:
+    given = settings.concepts
+    try:
+        concepts: Concepts = load_concepts(given.attributes, given.dissimilarity, given.names)
+    except InputError:
+        return dict.fromkeys(("concepts.names", "concepts.attributes", "concepts.dissimilarity"), _UNREADABLE)
+    scores = repr(concepts.attributes).encode() + concepts.scores.tobytes()
+    judged = concepts.dissimilarity
+    return {
+        "concepts.names": concepts.names,
+        "concepts.attributes": _digest(scores),
+        "concepts.dissimilarity": None if judged is None else _digest(judged.tobytes()),
+    }
+
+
+def _digest_of_files(name: str | None) -> str | None:
+    """Return one hash of a file, or of the files right in a folder; the name itself if there is neither."""
+    if not name or not Path(name).exists():
+        return name
+    path = Path(name)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return _digest("".join(f"{file.name} {sha256(file)}\n" for file in files if file.is_file()).encode())
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
