@@ -20,7 +20,7 @@ from emoscale.stimuli.samples import check_labels
 from emoscale.tasks.continuations import Continuations, fastest
 from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
 from emoscale.tasks.reading import RowReader
-from emoscale.tasks.task import TaskContext, TaskKind
+from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
 
 MULTIPLE_CHOICE_TEMPLATES = ("{text}\nThe writer feels",)
@@ -261,27 +261,19 @@ def _items(context: TaskContext) -> MultipleChoiceItems:
     return multiple_choice_items(context.outline, context.texts, names, settings.ablation.templates, settings.stimuli)
 
 
-def _check(context: TaskContext) -> None:
+def check(context: TaskContext) -> None:
+    """Raise InputError if the items cannot be made."""
     context.once(_items)
 
 
-def _facts(context: TaskContext) -> dict[str, str]:
+def facts(context: TaskContext) -> dict[str, str]:
+    """Describe the items in a line of the report."""
     items = context.once(_items)
     templates = context.settings.ablation.templates or MULTIPLE_CHOICE_TEMPLATES
     answers = f"answered by one of {len(items.options)} concepts"
     return {"Items": f"{len(items.table):,}, {answers}: {' · '.join(templates)}"}
 
 
-def _make(context: TaskContext, _folder: RunFolder) -> MultipleChoiceTask:
+def make_task(context: TaskContext, _folder: RunFolder) -> MultipleChoiceTask:
+    """Make the task."""
     return MultipleChoiceTask(context.model, context.once(_items))
-
-
-MULTIPLE_CHOICE = TaskKind(
-    "multiple-choice",
-    "which of all concepts a text shows, by the probability of each one's name after it (causal models)",
-    make=_make,
-    check=_check,
-    facts=_facts,
-    uses=("templates",),
-    chooses_concept=True,
-)

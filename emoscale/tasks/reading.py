@@ -1,4 +1,4 @@
-"""A model that is given rows of tokens, and read at some of their positions."""
+"""Reading a model's logits at some positions of rows of tokens."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class RowReader:
     def narrowed(self) -> tuple[str, ...]:
         """The last block's maps that need to be computed only where a row is read, at one position.
 
-        The model runs to find out, so ask before its neurons are edited.
+        The model runs to find out: read this before its neurons are edited.
         """
         names = narrowable(self.model.module, self.model.outline.sites)
-        if self.model.tp_size > 1:  # they would have to agree
+        if self.model.tp_size > 1:  # the processes would have to agree
             return ()
         ids, attention = self.pad([TRIED_TOKENS, TRIED_TOKENS[:1]])
         last = torch.tensor([[len(TRIED_TOKENS) - 1], [0]], device=ids.device)
@@ -74,7 +74,7 @@ class RowReader:
         narrowed : sequence of str
             Of `narrowed`, where one position is read.
         position_ids : Tensor, optional
-            Shape (rows, tokens): the tokens' numbers, if not the model's own.
+            Shape (rows, tokens): the positions, if not the model's own.
 
         Returns
         -------

@@ -17,7 +17,7 @@ from emoscale.models.readouts import READOUTS, Verbaliser, verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.tasks.normalization import NONE
-from emoscale.tasks.task import TaskContext, TaskKind
+from emoscale.tasks.task import TaskContext
 
 
 class SoftPromptTask:
@@ -75,7 +75,7 @@ class SoftPromptTask:
         return self._model.scores(batch, vectors[prompt], heads[prompt])
 
 
-def check_prompts(context: TaskContext) -> None:
+def check(context: TaskContext) -> None:
     """Raise InputError unless prompts can be tuned: texts, the verbaliser's words, room for the prompt and the text."""
     collect_problems(
         [
@@ -108,7 +108,7 @@ def _check_length(context: TaskContext) -> None:
         )
 
 
-def prompt_facts(context: TaskContext) -> dict[str, str]:
+def facts(context: TaskContext) -> dict[str, str]:
     """Describe the tuned prompts in a line of the report."""
     tuning, first = context.settings.tuning, context.prompt_texts[0]
     return {
@@ -120,16 +120,6 @@ def prompt_facts(context: TaskContext) -> dict[str, str]:
     }
 
 
-def _make(context: TaskContext, folder: RunFolder) -> SoftPromptTask:
+def make_task(context: TaskContext, folder: RunFolder) -> SoftPromptTask:
+    """Make the task from the tuned prompts in a run folder."""
     return SoftPromptTask(context.prompted, context.tokens, context.prompt_texts, load_prompts(folder.prompts))
-
-
-SOFT_PROMPT = TaskKind(
-    "soft-prompt",
-    "whether held-out texts show a concept, with the concept's tuned prompts",
-    make=_make,
-    check=check_prompts,
-    facts=prompt_facts,
-    uses_prompts=True,
-    replicates="prompts",
-)

@@ -1,21 +1,25 @@
-"""What an inference task is: items with a right answer, and how strongly the model prefers each answer."""
+"""What an inference task is: items with a right answer, and how strongly the model prefers each answer.
+
+Imported by the command line to know which tasks need prompts, so that libraries are imported for types only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from torch import Tensor
 
-from emoscale.concepts.loading import Concepts
-from emoscale.models.loading import LanguageModel, ModelOutline
-from emoscale.models.prompted import PromptedModel
-from emoscale.run.folder import RunFolder
-from emoscale.stimuli.prompt_texts import PromptTexts
+    from emoscale.concepts.loading import Concepts
+    from emoscale.models.loading import LanguageModel, ModelOutline
+    from emoscale.models.prompted import PromptedModel
+    from emoscale.run.folder import RunFolder
+    from emoscale.stimuli.prompt_texts import PromptTexts
 
 Made = TypeVar("Made")
 

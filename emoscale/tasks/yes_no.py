@@ -18,7 +18,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
-from emoscale.tasks.task import TaskContext, TaskKind
+from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
 
 YES_NO_TEMPLATES = {
@@ -175,29 +175,22 @@ def _words(context: TaskContext) -> list[int]:
         raise InputError(problems) from error
 
 
-def _check(context: TaskContext) -> None:
+def check(context: TaskContext) -> None:
+    """Raise InputError if the items cannot be made, or an answer is not one token of the model."""
     checks: list[Callable[[], object]] = [lambda: context.once(_items)]
     if context.outline.kind in YES_NO_TEMPLATES:
         checks.append(lambda: _words(context))
     collect_problems(checks)
 
 
-def _facts(context: TaskContext) -> dict[str, str]:
+def facts(context: TaskContext) -> dict[str, str]:
+    """Describe the items in a line of the report."""
     asked, count = context.settings.ablation, len(context.once(_items).table)
     templates = asked.templates or YES_NO_TEMPLATES[context.outline.kind]
     answers = f"answered “{asked.words[0]}” or “{asked.words[1]}”"
     return {"Items": f"{count:,}, {answers}: {' · '.join(templates)}"}
 
 
-def _make(context: TaskContext, _folder: RunFolder) -> YesNoTask:
+def make_task(context: TaskContext, _folder: RunFolder) -> YesNoTask:
+    """Make the task."""
     return YesNoTask(context.model, context.once(_items), _words(context))
-
-
-YES_NO = TaskKind(
-    "yes-no",
-    "whether held-out texts show a concept, in plain words",
-    make=_make,
-    check=_check,
-    facts=_facts,
-    uses=("templates", "words"),
-)
