@@ -208,13 +208,13 @@ MASKS = StoreSchema(
             "kind",
             ("mask",),
             "str",
-            "none, selective, or uniform, layer-matched or activation-matched",
+            "none, selective, or the name of a control",
         ),
         Array(
             "attribute",
             ("mask",),
             "str",
-            "Attribute the mask belongs to; empty for none and for uniform controls that all attributes share",
+            "Attribute the mask belongs to; empty for none and for controls that all attributes share",
         ),
         Array("k", ("mask",), "int32", "Number of neurons switched off", "neurons"),
         Array(

@@ -133,7 +133,7 @@ def _replace(values: NDArray[np.floating], options: AblationOptions) -> RowEdit:
 
 def _mean_of_rows(folder: RunFolder) -> NDArray[np.float64]:
     store = open_extraction(folder)
-    if store.schema is not MOMENTS:
+    if store.schema.kind != MOMENTS.kind:
         return mean_activations(store)
     count = store.read("count").astype(np.float64)
     total = np.nansum(store.read("mean") * count, axis=0)

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.analysis.significance import mean_tests
+from emoscale.tasks.normalization import column, normalizations_of
 
-RAW = "raw"
 
 
 def choice_tables(answers: pd.DataFrame, concepts: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -20,7 +20,7 @@ def choice_tables(answers: pd.DataFrame, concepts: Sequence[str]) -> dict[str, p
     ----------
     answers : DataFrame
         The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
-        ``total``, ``options``; ``correct`` and ``top3``, and the same with ``_`` and a way of scoring; ``chosen``
+        ``total``, ``options``; ``correct`` and ``top3``, and both under other normalizations; ``chosen``
         (counts, as many as concepts).
     concepts : sequence of str
         In the order of ``chosen``.
@@ -48,12 +48,11 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
         ``top3`` (the right answer is among the three highest), each with the two-sided 95 % t interval over concepts
         (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
     """
-    scorings = [RAW, *(name.removeprefix("correct_") for name in map(str, answers) if name.startswith("correct_"))]
     tables = []
-    for number, scoring in enumerate(scorings):
-        end = "" if scoring == RAW else f"_{scoring}"
+    for number, scoring in enumerate(normalizations_of(map(str, answers), "correct")):
         shares = answers[["concept", "kind", "k", "attribute"]].assign(
-            accuracy=answers[f"correct{end}"] / answers["total"], top3=answers[f"top3{end}"] / answers["total"]
+            accuracy=answers[column("correct", scoring)] / answers["total"],
+            top3=answers[column("top3", scoring)] / answers["total"],
         )
         tables.append(_over_concepts(shares).assign(scoring=scoring, number=number))
     table = pd.concat(tables, ignore_index=True).sort_values(["place", "number"], kind="stable", ignore_index=True)

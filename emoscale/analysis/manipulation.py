@@ -141,15 +141,15 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
 
         - ``random_masks``: number of control masks;
         - ``random_error``: half the 95 % t interval of the mean accuracy over draws. Of matched controls a
-          draw's accuracy is its mean over the attributes, whose masks differ in more than chance; every uniform mask
+          draw's accuracy is its mean over the attributes, whose masks differ in more than chance; every random mask
           is a draw of its own. NaN for a single draw, which leaves nothing to measure chance by.
     """
     concepts = paired.groupby([*SIZE, "concept"], observed=True)["d"].mean().reset_index()
     table = drop_table(concepts, []).drop(columns="q")
     masks = draws.groupby(SIZE, observed=True).size().rename("random_masks")
-    # Uniform masks are exchangeable, whatever attribute each was drawn for.
+    # Random masks are exchangeable, whatever attribute each was drawn for.
     own = draws["draw"].astype(str) + " " + draws["attribute"].astype(str)
-    one = own.where(draws["control"] == "uniform", draws["draw"].astype(str))
+    one = own.where(draws["control"] == "random", draws["draw"].astype(str))
     means = draws.assign(draw=one).groupby([*SIZE, "draw"], observed=True)["accuracy"].mean()
     spread = means.groupby(SIZE, observed=True).agg(["size", "mean", "std"])
     test = mean_tests(spread["size"], spread["mean"], spread["std"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.checks import check_used
+from emoscale.ablation.edits import EDITS
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.reading import OF_CONCEPT
+from emoscale.masks.controls import CONTROLS
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
 from emoscale.models.forward import check_padding
@@ -27,7 +29,6 @@ from emoscale.models.loading import (
     weights_sha256,
 )
 from emoscale.models.prompted import PromptedModel, make_layout
-from emoscale.models.readouts import verbaliser_tokens
 from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
@@ -39,8 +40,10 @@ from emoscale.stimuli.streaming import stream_texts
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.multiple_choice import ChoiceQuestions, choice_questions
-from emoscale.tasks.yes_no import WORD_TEMPLATES, WordQuestions, word_questions
+from emoscale.tasks import soft_prompt
+from emoscale.tasks.registry import TASKS
+
+Made = TypeVar("Made")
 
 
 class Context:
@@ -56,6 +59,14 @@ class Context:
     def __init__(self, settings: Settings, ranks: Ranks) -> None:
         self.settings = settings
         self.ranks = ranks
+        self._made: dict[Callable[[Context], Any], Any] = {}
+
+    def once(self, make: Callable[[Context], Made]) -> Made:
+        """Return what a function makes of this context; it is called the first time only."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
     @cached_property
     def concepts(self) -> Concepts:
@@ -92,27 +103,6 @@ class Context:
             dev_limit=s.dev_texts,
             negatives=s.negatives,
         )
-
-    @cached_property
-    def word_questions(self) -> WordQuestions:
-        """What is asked in plain words."""
-        texts, templates = self.texts["text"].tolist(), self.settings.ablation.templates
-        return word_questions(self.outline, texts, self.prompt_texts, templates, self.settings.stimuli.max_tokens)
-
-    @cached_property
-    def answer_words(self) -> list[int]:
-        """Tokens of the two answers to what is asked in plain words."""
-        words = self.settings.ablation.words
-        if not all(word.strip() for word in words):
-            raise InputError(f"ablation.words {words}: one is empty; give two words")
-        return _word_tokens(self.outline, "ablation.words", words)
-
-    @cached_property
-    def choice_questions(self) -> ChoiceQuestions:
-        """Texts to be continued by a concept's name."""
-        s, names, templates = self.settings.stimuli, self.concepts.names, self.settings.ablation.templates
-        check_labels(self.texts, names)
-        return choice_questions(self.outline, self.texts, names, templates, s.max_tokens, s.dev_texts, s.seed)
 
     @cached_property
     def sentences(self) -> pd.DataFrame:
@@ -218,7 +208,7 @@ class Context:
 
     def tuning_checks(self) -> list[Callable[[], object]]:
         """Return the checks of tuning."""
-        return [lambda: self.texts, lambda: self.prompt_texts, self._check_verbaliser, self._check_length]
+        return [lambda: self.texts, lambda: soft_prompt.check(self)]
 
     def extraction_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the extraction."""
@@ -230,16 +220,12 @@ class Context:
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the ablation."""
-        checks: dict[str, list[Callable[[], object]]] = {
-            "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
-            "words": [lambda: self.word_questions, self._check_words],
-            "choice": [lambda: self.choice_questions],
-        }
-        return [self._check_ablation, lambda: self.texts, *checks[self.settings.ablation.task]]
-
-    def _check_words(self) -> None:
-        if self.outline.kind in WORD_TEMPLATES:
-            _ = self.answer_words
+        options = self.settings.ablation
+        return [
+            lambda: check_used(options),
+            lambda: self.texts,
+            lambda: TASKS[options.task].check(self),
+        ]
 
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons
@@ -249,26 +235,6 @@ class Context:
                 check_disjoint(k, neurons)
         except InputError as error:
             raise InputError(f"masks.{problem}" for problem in error.problems) from error
-
-    def _check_verbaliser(self) -> None:
-        if self.outline.kind in ("masked-lm", "causal-lm"):
-            verbaliser_tokens(self.outline, self.settings.tuning.verbaliser)
-
-    def _check_length(self) -> None:
-        tuning = self.settings.tuning
-        layout = make_layout(tuning.layout, self.outline)
-        if self.outline.positions is None:
-            return
-        limit = self.outline.positions - (0 if layout.positions_from_zero else self.outline.first_position)
-        longest = max(map(len, self.tokens))
-        needed = layout.tokens + tuning.prompt_length + longest
-        if needed > limit:
-            room = limit - layout.tokens - tuning.prompt_length
-            mend = f"set stimuli.max_tokens to {room} or less" if room > 0 else "set a smaller tuning.prompt_length"
-            raise InputError(
-                f"tuning.prompt_length {tuning.prompt_length} and the longest text ({longest} tokens) need {needed} "
-                f"positions, {self.outline.name} has {limit}; {mend}"
-            )
 
     def _check_rows(self) -> None:
         e = self.settings.extraction
@@ -290,34 +256,15 @@ class Context:
 
     def _check_rows_are_kept(self) -> None:
         e = self.settings.extraction
-        need_rows = [m.name for m in chosen_row_measures(self.settings.selectivity) if m.needs_rows]
-        if e.keep == "moments" and need_rows:
-            raise needs_every_row(f"selectivity.row_measures {', '.join(need_rows)}")
-        if e.keep == "moments" and "activation-matched" in self.settings.masks.controls:
-            raise InputError(
-                "masks.controls activation-matched: needs every row's activations; leave it out, or set "
-                "extraction.keep to activations"
-            )
-        if e.keep == "moments" and self.settings.ablation.edit == "resample":
-            raise InputError(
-                "ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep to activations"
-            )
-
-    def _check_ablation(self) -> None:
-        """Refuse what the task and the edit would not look at."""
-        a, usual = self.settings.ablation, AblationOptions()
-        problems = []
-        if a.templates is not None and a.task == "prompts":
-            problems.append(
-                "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to "
-                "words or choice"
-            )
-        if a.words != usual.words and a.task != "words":
-            problems.append(f"ablation.words: task {a.task!r} has no use for them; leave them out, or set it to words")
-        if a.factor != usual.factor and a.edit != "scale":
-            problems.append(f"ablation.factor: edit {a.edit!r} has no use for it; leave it out, or set edit to scale")
+        if e.keep != "moments":
+            return
+        measures = [m.name for m in chosen_row_measures(self.settings.selectivity) if m.needs_rows]
+        controls = [name for name in self.settings.masks.controls if CONTROLS[name].needs_rows]
+        edits = [name for name in [self.settings.ablation.edit] if EDITS[name].needs_rows]
+        needing = {"selectivity.row_measures": measures, "masks.controls": controls, "ablation.edit": edits}
+        problems = [needs_every_row(f"{setting} {', '.join(names)}") for setting, names in needing.items() if names]
         if problems:
-            raise InputError(problems)
+            raise InputError(problem for error in problems for problem in error.problems)
 
     def _check_texts(self) -> None:
         _ = self.text_pieces
@@ -345,10 +292,3 @@ class Context:
         ]
         if problems:
             raise InputError(problems)
-
-
-def _word_tokens(outline: ModelOutline, setting: str, words: Sequence[str]) -> list[int]:
-    try:
-        return verbaliser_tokens(outline, words)
-    except InputError as error:
-        raise InputError(problem.replace("tuning.verbaliser", setting, 1) for problem in error.problems) from error

@@ -65,7 +65,7 @@ def read_findings(folder: RunFolder, k: int | None = None) -> Findings:
     """
     ablation = _settings(folder, "ablation")
     # Prompts may have been tuned for the activations alone.
-    learned = folder.prompt_table.is_file() and ablation.get("task", "prompts") == "prompts"
+    learned = folder.prompt_table.is_file() and ablation.get("task", "soft-prompt") == "soft-prompt"
     files = [_file(folder, name) for name in _TABLES]
     if not learned:
         files.append(folder.ablation_table)

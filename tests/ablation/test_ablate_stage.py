@@ -24,7 +24,7 @@ from emoscale.tasks.soft_prompt import PromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5
-KINDS = ["none", "selective", "selective", "uniform", "uniform"]
+KINDS = ["none", "selective", "selective", "random", "random"]
 
 
 def write_masks(path, off, complete=True):

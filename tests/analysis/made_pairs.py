@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 
-def pairs_of(drops, concepts, attributes, control="uniform", replicates=2, seed=0):
+def pairs_of(drops, concepts, attributes, control="random", replicates=2, seed=0):
     """From k -> drops (C, A), the mean over replicates; NaN leaves the pairs out."""
     rng = np.random.default_rng(seed)
     rows = []

@@ -14,7 +14,7 @@ from emoscale.system.progress import Silent
 CONCEPTS, ATTRIBUTES = ["joy", "fear", "anger", "grief"], ["valence", "arousal", "control"]
 SCORES = np.random.default_rng(5).random((4, 3))
 DISSIMILARITY = np.random.default_rng(6).random(6)
-CONTROLS = ["uniform", "layer-matched"]
+CONTROLS = ["random", "random-by-layer"]
 COMPARING = {
     "drop_overall",
     "drop_by_attribute",
@@ -60,8 +60,8 @@ def folder(tmp_path):
     store.mark_complete()
     masks = [("none", "", 0, 0)]
     masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, (2, 4))]
-    masks += [("uniform", "", k, draw) for k, draw in itertools.product((2, 4), range(7))]
-    masks += [("layer-matched", a, k, draw) for a, k, draw in itertools.product(ATTRIBUTES, (2, 4), range(3))]
+    masks += [("random", "", k, draw) for k, draw in itertools.product((2, 4), range(7))]
+    masks += [("random-by-layer", a, k, draw) for a, k, draw in itertools.product(ATTRIBUTES, (2, 4), range(3))]
     rows = [
         (c, r, number, *mask, int(rng.integers(5, 19)), 19)
         for c, r, (number, mask) in itertools.product(CONCEPTS, ("1", "3"), enumerate(masks))
@@ -109,10 +109,10 @@ def test_a_kind_of_control_more_changes_nothing_for_the_others(folder):
     analyzed(folder)
     both = {name: folder.table(name) for name in COMPARING}
     table = pd.read_parquet(folder.ablation_table)
-    table[table["kind"] != "layer-matched"].to_parquet(folder.ablation_table)
+    table[table["kind"] != "random-by-layer"].to_parquet(folder.ablation_table)
     analyzed(folder)
     for name, before in both.items():
-        pd.testing.assert_frame_equal(folder.table(name), before[before["control"] == "uniform"], check_dtype=False)
+        pd.testing.assert_frame_equal(folder.table(name), before[before["control"] == "random"], check_dtype=False)
 
 
 def test_the_drop_is_what_the_counts_say(folder):
@@ -122,8 +122,8 @@ def test_the_drop_is_what_the_counts_say(folder):
     arousal = at_2[at_2["attribute"] == "arousal"]
     selective = arousal[arousal["kind"] == "selective"]["accuracy"].mean()
     after = {
-        "uniform": at_2[at_2["kind"] == "uniform"]["accuracy"].mean(),
-        "layer-matched": arousal[arousal["kind"] == "layer-matched"]["accuracy"].mean(),
+        "random": at_2[at_2["kind"] == "random"]["accuracy"].mean(),
+        "random-by-layer": arousal[arousal["kind"] == "random-by-layer"]["accuracy"].mean(),
     }
     drops = folder.table("drop_by_attribute").set_index(["control", "k", "attribute"])
     for control, accuracy in after.items():
@@ -194,7 +194,7 @@ def test_ablation_of_other_concepts_and_attributes(folder):
     assert not folder.tables.exists()
 
 
-@pytest.mark.parametrize("kinds", [["selective"], ["uniform", "layer-matched"]])
+@pytest.mark.parametrize("kinds", [["selective"], ["random", "random-by-layer"]])
 def test_nothing_to_compare(folder, kinds):
     table = pd.read_parquet(folder.ablation_table)
     table[~table["kind"].isin(kinds)].to_parquet(folder.ablation_table)

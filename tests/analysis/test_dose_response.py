@@ -79,12 +79,12 @@ def test_one_size_one_concept_and_equal_slopes():
 
 
 def test_controls_keep_their_order():
-    controls = ["uniform", "layer-matched"]
+    controls = ["random", "random-by-layer"]
     both = pd.concat([pairs_of(made_drops(seed=s), CONCEPTS, ATTRIBUTES, c) for s, c in enumerate(controls)])
     both["control"] = pd.Categorical(both["control"], controls, ordered=True)
     both["attribute"] = pd.Categorical(both["attribute"], ["", *ATTRIBUTES], ordered=True)
     table = dose_response(both)
-    assert table["control"].tolist() == ["uniform"] * 4 + ["layer-matched"] * 4
+    assert table["control"].tolist() == ["random"] * 4 + ["random-by-layer"] * 4
     assert table["attribute"].tolist() == ["", *ATTRIBUTES] * 2
     alone = dose_response(pairs_of(made_drops(seed=1), CONCEPTS, ATTRIBUTES)).set_index("attribute")
     assert table["slope"].tolist()[4:] == pytest.approx(alone.loc[["", *ATTRIBUTES], "slope"].tolist())

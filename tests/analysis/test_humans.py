@@ -45,7 +45,7 @@ def made_pairs(attributes=5, concepts=6, replicates=2, seed=0):
     strength = tau.set_index("attribute")["tau"]
     paired = pd.DataFrame(
         {
-            "control": "uniform",
+            "control": "random",
             "k": k,
             "concept": f"c{c}",
             "attribute": name,
@@ -129,7 +129,7 @@ def test_the_mean_drops_are_correlated_over_attributes():
         means = -paired[paired["k"] == k].groupby("attribute")["d"].mean()
         expected = stats.pearsonr(means[strength.index], strength)
         interval = expected.confidence_interval(0.95)
-        assert (table.loc[k, "control"], table.loc[k, "attributes"]) == ("uniform", 5)
+        assert (table.loc[k, "control"], table.loc[k, "attributes"]) == ("random", 5)
         assert table.loc[k, "r"] == pytest.approx(expected.statistic)
         assert table.loc[k, "p"] == pytest.approx(expected.pvalue)
         assert (table.loc[k, "ci_low"], table.loc[k, "ci_high"]) == pytest.approx((interval.low, interval.high))
@@ -137,16 +137,16 @@ def test_the_mean_drops_are_correlated_over_attributes():
 
 def test_each_control_has_its_own_correlations():
     (paired, tau), (other, _) = made_pairs(), made_pairs(seed=1)
-    other = other.assign(control="layer-matched")
+    other = other.assign(control="random-by-layer")
     both = pd.concat([paired, other], ignore_index=True)
-    both["control"] = pd.Categorical(both["control"], ["uniform", "layer-matched"], ordered=True)
+    both["control"] = pd.Categorical(both["control"], ["random", "random-by-layer"], ordered=True)
     for function in (concept_correlations, mean_drop_correlation):
         table = function(both, tau)
         assert list(table)[:2] == ["control", "k"]
-        assert table["control"].unique().tolist() == ["uniform", "layer-matched"]
+        assert table["control"].unique().tolist() == ["random", "random-by-layer"]
         alone = pd.concat([function(paired, tau), function(other, tau)], ignore_index=True)
         pd.testing.assert_frame_equal(table.astype({"control": str}), alone.astype({"control": str}))
     comparison = human_comparison(concept_correlations(both, tau))
     assert list(zip(comparison["control"], comparison["k"], strict=True)) == [
-        (control, k) for control in ("uniform", "layer-matched") for k in (10, 20)
+        (control, k) for control in ("random", "random-by-layer") for k in (10, 20)
     ]

@@ -12,11 +12,11 @@ CONCEPTS, REPLICATES, ATTRIBUTES, KS = ["joy", "fear", "grief"], ["1", "3"], ["a
 
 
 def made_accuracies(control_attributes=("",), draws=2, seed=0, **more):
-    """Accuracies with one kind of control, ``uniform``, or more: name to the attributes its masks carry."""
+    """Accuracies with one kind of control, ``random``, or more: name to the attributes its masks carry."""
     rng = np.random.default_rng(seed)
     masks = [("none", "", 0, 0)]
     masks += [("selective", a, k, 0) for a, k in itertools.product(ATTRIBUTES, KS)]
-    for kind, attributes in {"uniform": control_attributes, **more}.items():
+    for kind, attributes in {"random": control_attributes, **more}.items():
         masks += [(kind, a, k, draw) for a, k, draw in itertools.product(attributes, KS, range(draws))]
     rows = [
         (c, r, kind, a, k, draw, rng.random())
@@ -43,14 +43,14 @@ def test_pairs_take_the_mean_over_the_draws_that_belong_to_them(per_attribute):
     assert len(paired) == len(CONCEPTS) * len(REPLICATES) * len(ATTRIBUTES) * len(KS)
     for row in paired.itertuples():
         own = row.attribute if per_attribute else None
-        expected = plain_control(table, "uniform", row.concept, row.replicate, row.k, own)
+        expected = plain_control(table, "random", row.concept, row.replicate, row.k, own)
         assert row.control_accuracy == pytest.approx(expected)
         assert row.d == pytest.approx(row.selective_accuracy - row.control_accuracy)
 
 
 def test_each_kind_of_control_is_paired_by_itself_and_in_order_of_appearance():
-    table = made_accuracies(**{"layer-matched": ATTRIBUTES, "activation-matched": ("",)})
-    order = ["uniform", "layer-matched", "activation-matched"]
+    table = made_accuracies(**{"random-by-layer": ATTRIBUTES, "random-by-activation": ("",)})
+    order = ["random", "random-by-layer", "random-by-activation"]
     paired = paired_accuracies(table)
     assert list(paired["control"].unique()) == order
     for control in order:
@@ -63,7 +63,7 @@ def test_each_kind_of_control_is_paired_by_itself_and_in_order_of_appearance():
 
 def test_nothing_to_pair():
     table = made_accuracies()
-    assert paired_accuracies(table[table["kind"] != "uniform"]).empty
+    assert paired_accuracies(table[table["kind"] != "random"]).empty
     assert paired_accuracies(table[table["kind"] != "selective"]).empty
 
 
@@ -75,7 +75,7 @@ def test_sizes_without_a_partner_are_left_out():
 
 @pytest.mark.parametrize("by", [["attribute"], ["concept"], ["concept", "attribute"]])
 def test_drops_agree_with_a_paired_t_test(by):
-    paired = paired_accuracies(made_accuracies(**{"layer-matched": ATTRIBUTES}))
+    paired = paired_accuracies(made_accuracies(**{"random-by-layer": ATTRIBUTES}))
     table = drop_table(paired, by)
     keys = ["control", "k", *by]
     assert list(table)[: len(keys)] == keys
@@ -123,16 +123,16 @@ def test_the_overall_drop_takes_a_concept_as_one_observation():
 
 def test_the_error_of_matched_controls_is_over_draws_of_all_attributes():
     draws, attributes = 4, len(ATTRIBUTES)
-    table = made_accuracies(ATTRIBUTES, draws=draws).replace({"kind": {"uniform": "layer-matched"}})
+    table = made_accuracies(ATTRIBUTES, draws=draws).replace({"kind": {"random": "random-by-layer"}})
     # Attributes differ by much more than draws do; the same attributes enter every draw.
     table["accuracy"] += 5.0 * (table["attribute"] == ATTRIBUTES[0])
     overall = overall_drop(paired_accuracies(table), random_draws(table))
     for row in overall.to_dict("records"):
-        controls = table[(table["kind"] == "layer-matched") & (table["k"] == row["k"])]
+        controls = table[(table["kind"] == "random-by-layer") & (table["k"] == row["k"])]
         means = [controls[controls["draw"] == draw]["accuracy"].mean() for draw in range(draws)]
         assert row["random_masks"] == draws * attributes
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, draws - 1) * stats.sem(means))
-    table = made_accuracies(ATTRIBUTES, draws=1).replace({"kind": {"uniform": "layer-matched"}})
+    table = made_accuracies(ATTRIBUTES, draws=1).replace({"kind": {"random": "random-by-layer"}})
     overall = overall_drop(paired_accuracies(table), random_draws(table))
     assert overall["random_masks"].tolist() == [attributes] * len(KS)
     assert overall["random_error"].isna().all()
@@ -143,7 +143,7 @@ def test_every_uniform_mask_is_a_draw_whatever_attribute_it_was_drawn_for(draws)
     table = made_accuracies(ATTRIBUTES, draws=draws)
     overall = overall_drop(paired_accuracies(table), random_draws(table))
     for row in overall.to_dict("records"):
-        controls = table[(table["kind"] == "uniform") & (table["k"] == row["k"])]
+        controls = table[(table["kind"] == "random") & (table["k"] == row["k"])]
         masks = controls.groupby(["attribute", "draw"], observed=True)["accuracy"].mean()
         assert row["random_masks"] == len(masks) == draws * len(ATTRIBUTES)
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, len(masks) - 1) * stats.sem(masks))
@@ -153,7 +153,7 @@ def test_one_random_mask_has_no_error_and_equal_ones_an_error_of_zero():
     table = made_accuracies(draws=1)
     assert overall_drop(paired_accuracies(table), random_draws(table))["random_error"].isna().all()
     table = made_accuracies(draws=3)
-    table.loc[table["kind"] == "uniform", "accuracy"] = 0.6
+    table.loc[table["kind"] == "random", "accuracy"] = 0.6
     assert (overall_drop(paired_accuracies(table), random_draws(table))["random_error"] == 0).all()
 
 
@@ -177,5 +177,5 @@ def test_each_control_mask_is_averaged_over_prompts():
     draws = random_draws(table)
     assert list(draws) == ["control", "k", "attribute", "draw", "accuracy"]
     assert len(draws) == 4
-    first = table[(table["kind"] == "uniform") & (table["k"] == 10) & (table["draw"] == 1)]["accuracy"].mean()
+    first = table[(table["kind"] == "random") & (table["k"] == 10) & (table["draw"] == 1)]["accuracy"].mean()
     assert draws.query("k == 10 and draw == 1")["accuracy"].item() == pytest.approx(first)

@@ -121,12 +121,12 @@ def test_each_control_and_size_has_a_row():
     paired = pd.concat(
         [
             pairs_of({k: simulated(seed=k) for k in (10, 20)}, CONCEPTS, ATTRIBUTES, control)
-            for control in ("uniform", "layer-matched")
+            for control in ("random", "random-by-layer")
         ]
     )
-    paired["control"] = pd.Categorical(paired["control"], ["uniform", "layer-matched"], ordered=True)
+    paired["control"] = pd.Categorical(paired["control"], ["random", "random-by-layer"], ordered=True)
     table = mixed_model(paired, IMPORTANCES)
     assert list(table)[:2] == ["control", "k"]
-    assert table["control"].tolist() == ["uniform"] * 2 + ["layer-matched"] * 2
+    assert table["control"].tolist() == ["random"] * 2 + ["random-by-layer"] * 2
     assert table["k"].tolist() == [10, 20] * 2
     assert table["slope"][0] == pytest.approx(the_row(simulated(seed=10))["slope"])

@@ -12,7 +12,7 @@ def made_pairs(concepts, replicates=2, seed=0):
     rng = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "control": "uniform",
+            "control": "random",
             "k": 10,
             "attribute": attribute,
             "concept": f"c{concept}",

@@ -86,7 +86,7 @@ def write_activations(folder, activations, complete=True):
         store.mark_complete()
 
 
-def make(folder, k=(3, 0.5), controls=("uniform",), disjoint=False, draws=2, seed=7):
+def make(folder, k=(3, 0.5), controls=("random",), disjoint=False, draws=2, seed=7):
     return make_masks(folder, k=k, controls=controls, disjoint=disjoint, draws=draws, seed=seed, progress=Silent())
 
 
@@ -104,9 +104,9 @@ def test_masks_in_their_order(folder):
     assert list(masks) == [
         ("none", "", 0, 0),
         *(("selective", attribute, k, 0) for k in (3, 10) for attribute in ATTRIBUTES),
-        *(("uniform", "", k, draw) for k in (3, 10) for draw in (0, 1)),
+        *(("random", "", k, draw) for k in (3, 10) for draw in (0, 1)),
     ]
-    assert counts == {"none": 1, "selective": 4, "uniform": 4}
+    assert counts == {"none": 1, "selective": 4, "random": 4}
     assert all(off.sum() == k for (_, _, k, _), off in masks.items())
     assert store.attributes["origin"] == {"seed": 7, "draws": 2, "disjoint": False, "neurons": NEURONS}
     assert store.read("bits").shape == (9, 3)
@@ -139,7 +139,7 @@ def test_uniform_controls_do_not_depend_on_the_others(folder):
     few, _ = read(folder)
     for name, off in few.items():
         np.testing.assert_array_equal(off, many[name])
-    drawn = {name[2:]: off.tobytes() for name, off in many.items() if name[0] == "uniform"}
+    drawn = {name[2:]: off.tobytes() for name, off in many.items() if name[0] == "random"}
     assert len(set(drawn.values())) == len(drawn)
 
 
@@ -148,7 +148,7 @@ def test_uniform_controls_depend_on_the_seed_and_reach_every_neuron(folder):
     first, _ = read(folder)
     make(folder, k=(10,), draws=40, seed=8)
     second, _ = read(folder)
-    names = [name for name in first if name[0] == "uniform"]
+    names = [name for name in first if name[0] == "random"]
     assert any((first[name] != second[name]).any() for name in names)
     share = np.mean([first[name] for name in names], axis=0)
     assert share.min() > 0.1
@@ -160,11 +160,11 @@ def test_uniform_controls_are_those_of_earlier_versions(folder):
     masks, _ = read(folder)
     for k, draw in itertools.product((3, 8), (0, 1)):
         drawn = np.random.default_rng([7, k, draw]).choice(NEURONS, size=k, replace=False)
-        np.testing.assert_array_equal(np.flatnonzero(masks["uniform", "", k, draw]), np.sort(drawn))
+        np.testing.assert_array_equal(np.flatnonzero(masks["random", "", k, draw]), np.sort(drawn))
 
 
 def test_no_draws(folder):
-    assert make(folder, draws=0) == {"none": 1, "selective": 4, "uniform": 0}
+    assert make(folder, draws=0) == {"none": 1, "selective": 4, "random": 0}
 
 
 def test_made_again_they_are_the_same_byte_for_byte(folder):
@@ -206,24 +206,24 @@ def test_every_kind_of_control_that_can_be_asked_for():
 
 def test_controls_in_the_order_asked_for(folder):
     write_activations(folder, np.random.default_rng(1).normal(size=(9, NEURONS)))
-    counts = make(folder, k=(3,), controls=("activation-matched", "uniform", "layer-matched"))
+    counts = make(folder, k=(3,), controls=("random-by-activation", "random", "random-by-layer"))
     masks, _ = read(folder)
     assert list(masks)[3:] == [
-        *(("activation-matched", attribute, 3, draw) for attribute in ATTRIBUTES for draw in (0, 1)),
-        *(("uniform", "", 3, draw) for draw in (0, 1)),
-        *(("layer-matched", attribute, 3, draw) for attribute in ATTRIBUTES for draw in (0, 1)),
+        *(("random-by-activation", attribute, 3, draw) for attribute in ATTRIBUTES for draw in (0, 1)),
+        *(("random", "", 3, draw) for draw in (0, 1)),
+        *(("random-by-layer", attribute, 3, draw) for attribute in ATTRIBUTES for draw in (0, 1)),
     ]
-    assert counts == {"none": 1, "selective": 2, "activation-matched": 4, "uniform": 2, "layer-matched": 4}
+    assert counts == {"none": 1, "selective": 2, "random-by-activation": 4, "random": 2, "random-by-layer": 4}
     assert all(off.sum() == k for (_, _, k, _), off in masks.items())
 
 
 def test_layers_come_from_the_selectivity(folder):
-    make(folder, k=(9,), controls=("layer-matched",), draws=3)
+    make(folder, k=(9,), controls=("random-by-layer",), draws=3)
     masks, _ = read(folder)
     for attribute in ATTRIBUTES:
         layers = masks["selective", attribute, 9, 0].reshape(3, 7).sum(axis=1)
         for draw in range(3):
-            drawn = masks["layer-matched", attribute, 9, draw].reshape(3, 7).sum(axis=1)
+            drawn = masks["random-by-layer", attribute, 9, draw].reshape(3, 7).sum(axis=1)
             np.testing.assert_array_equal(drawn, layers)
 
 
@@ -231,14 +231,14 @@ def test_levels_come_from_the_activations(folder):
     """Two levels of activation make two bins; the mean, not its absolute value, would make one."""
     sign = np.where(np.arange(8) % 2, 1, -1)[:, None]
     write_activations(folder, sign * np.where(np.arange(NEURONS) < 9, 0.5, 3.0))
-    make(folder, k=(8,), controls=("activation-matched",), draws=20)
+    make(folder, k=(8,), controls=("random-by-activation",), draws=20)
     masks, _ = read(folder)
     drawn = set()
     for attribute in ATTRIBUTES:
         weak = masks["selective", attribute, 8, 0][:9].sum()
         assert 0 < weak < 8
         for draw in range(20):
-            off = masks["activation-matched", attribute, 8, draw]
+            off = masks["random-by-activation", attribute, 8, draw]
             assert off[:9].sum() == weak
             drawn |= set(np.flatnonzero(off))
     assert drawn == set(range(NEURONS))
@@ -247,10 +247,10 @@ def test_levels_come_from_the_activations(folder):
 def test_disjoint_uniform_controls_belong_to_an_attribute(folder):
     counts = make(folder, k=(10,), disjoint=True, draws=9)
     masks, store = read(folder)
-    assert counts == {"none": 1, "selective": 2, "uniform": 18}
+    assert counts == {"none": 1, "selective": 2, "random": 18}
     assert store.attributes["origin"]["disjoint"] is True
     for (kind, attribute, k, _), off in masks.items():
-        if kind == "uniform":
+        if kind == "random":
             assert not (off & masks["selective", attribute, k, 0]).any()
 
 
@@ -270,11 +270,11 @@ def test_problems_of_all_controls_are_told_at_once(tmp_path):
     level = np.repeat([1.0, 2, 3], 7)
     write_activations(folder, np.tile(level, (4, 1)))
     with pytest.raises(InputError) as caught:
-        make(folder, k=(3, 10), controls=("layer-matched", "uniform", "activation-matched"), disjoint=True)
+        make(folder, k=(3, 10), controls=("random-by-layer", "random", "random-by-activation"), disjoint=True)
     assert caught.value.problems == [
         f"{kind} controls of {attribute!r}, k = 10: {place} has 0 of 7 neurons left outside the selective mask, "
         "7 are needed; give a smaller k, or set masks.disjoint to false"
-        for kind, place in (("layer-matched", "layer 0"), ("activation-matched", "bin 1 of 20 (of mean |activation|)"))
+        for kind, place in (("random-by-layer", "layer 0"), ("random-by-activation", "bin 1 of 20 (of mean |activation|)"))
         for attribute in ATTRIBUTES
     ]
     assert not folder.masks.exists()
@@ -282,11 +282,11 @@ def test_problems_of_all_controls_are_told_at_once(tmp_path):
 
 def test_activation_matched_controls_without_activations(folder):
     with pytest.raises(InputError, match="no store is here"):
-        make(folder, controls=("activation-matched",))
+        make(folder, controls=("random-by-activation",))
     write_activations(folder, np.ones((4, NEURONS)), complete=False)
     with pytest.raises(StageError, match="emoscale extract"):
-        make(folder, controls=("activation-matched",))
+        make(folder, controls=("random-by-activation",))
     folder.moments.mkdir()
     with pytest.raises(InputError, match=r"extraction\.keep: activations"):
-        make(folder, controls=("activation-matched",))
+        make(folder, controls=("random-by-activation",))
     assert not folder.masks.exists()

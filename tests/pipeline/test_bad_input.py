@@ -342,7 +342,7 @@ def test_measures_that_moments_do_not_give(refused):
 
 
 def test_controls_that_moments_do_not_give(refused):
-    (told,) = refused(extraction={"keep": "moments"}, masks={"controls": ["uniform", "activation-matched"]})
+    (told,) = refused(extraction={"keep": "moments"}, masks={"controls": ["random", "random-by-activation"]})
     assert told.startswith("masks.controls activation-matched: needs every row's activations; leave it out")
 
 

@@ -22,7 +22,7 @@ def make_run(
     *,
     replicates: int = 2,
     ks: tuple[int, ...] = (20, 60),
-    controls: tuple[str, ...] = ("uniform",),
+    controls: tuple[str, ...] = ("random",),
     draws: int = 3,
     layers: int = 3,
     width: int = 100,
@@ -128,7 +128,7 @@ def _masks(
         for attribute, weight in zip(attributes, weights, strict=True):
             masks.append(("selective", attribute, k, 0, loss + level * effect * (weight - 0.2)))
         for kind in controls:
-            owners = [""] if kind == "uniform" else attributes
+            owners = [""] if kind == "random" else attributes
             masks += [(kind, name, k, draw, loss + rng.normal(0, 0.02)) for name in owners for draw in range(draws)]
     return masks
 

@@ -91,7 +91,7 @@ def test_a_mixed_model_that_was_hard_to_fit():
 
 
 def test_agreement_by_control():
-    rows = [("uniform", 0.47, 0.42, 0.52), ("layer-matched", 0.1, -0.1, 0.3)]
+    rows = [("random", 0.47, 0.42, 0.52), ("random-by-layer", 0.1, -0.1, 0.3)]
     table = pd.DataFrame(rows, columns=["control", "mean_r", "ci_low", "ci_high"])
     assert agreement_by_control(table) == (
         "The conclusion about people depends on the kind of control: the mean correlation is .47 [.42, .52] against "

@@ -6,7 +6,7 @@ from emoscale.report.dependence import controls_verdict, dose_verdict, sizes_ver
 NAN = float("nan")
 
 
-def size(drop, low, high, error=0.005, k=4000, control="uniform"):
+def size(drop, low, high, error=0.005, k=4000, control="random"):
     keys = ["control", "k", "drop", "ci_low", "ci_high", "random_error"]
     return pd.Series([control, k, drop, low, high, error], keys)
 
@@ -33,7 +33,7 @@ def test_one_control_needs_no_word():
 
 
 def test_the_conclusion_is_the_same_against_every_control():
-    rows = [size(0.03, 0.02, 0.04), size(0.02, 0.01, 0.03, control="layer-matched")]
+    rows = [size(0.03, 0.02, 0.04), size(0.02, 0.01, 0.03, control="random-by-layer")]
     assert controls_verdict(pd.DataFrame(rows)) == (
         "The conclusion does not depend on the kind of control: losing selective neurons hurt more than losing random "
         "neurons (drop .030 [.020, .040]) and losing random neurons of the same layers (drop .020 [.010, .030])."
@@ -43,8 +43,8 @@ def test_the_conclusion_is_the_same_against_every_control():
 def test_the_conclusion_depends_on_the_control():
     rows = [
         size(0.03, 0.02, 0.04),
-        size(0.01, -0.01, 0.03, control="layer-matched"),
-        size(0.02, 0.01, 0.03, control="activation-matched", error=NAN),
+        size(0.01, -0.01, 0.03, control="random-by-layer"),
+        size(0.02, 0.01, 0.03, control="random-by-activation", error=NAN),
         size(-0.02, -0.03, -0.01, control="x"),
         size(0.02, NAN, NAN, control="y"),
     ]

@@ -59,7 +59,7 @@ def files(folder):
 def run(tmp_path_factory):
     """Return a whole run and its report; tests only read it."""
     folder = make_run(
-        tmp_path_factory.mktemp("run"), CONCEPTS, ATTRIBUTES, ks=(20, 40, 80), controls=("uniform", "layer-matched")
+        tmp_path_factory.mktemp("run"), CONCEPTS, ATTRIBUTES, ks=(20, 40, 80), controls=("random", "random-by-layer")
     )
     folder.write_manifest(
         {
@@ -121,7 +121,7 @@ def test_facts_and_manifest_are_told(run):
 
 def test_numbers_are_those_of_the_tables(run):
     folder, told, page = run
-    overall = folder.table("drop_overall").query("control == 'uniform'").set_index("k").loc[told["k"]]
+    overall = folder.table("drop_overall").query("control == 'random'").set_index("k").loc[told["k"]]
     drop, low, high = (f"{overall[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
     assert overall["drop"] > 0
     assert f"accuracy fell {drop} further" in page.text
@@ -220,11 +220,11 @@ def test_the_figures_and_sentences_compare_with_the_first_control(run):
     folder, told, page = run
     k = told["k"]
     assert "most selective for an attribute hurt the model more than switching off as many random neurons:" in page.text
-    mixed, dose = row_of(folder, "mixed_model", k, "uniform"), folder.table("dose_response").fillna({"attribute": ""})
+    mixed, dose = row_of(folder, "mixed_model", k, "random"), folder.table("dose_response").fillna({"attribute": ""})
     assert f"costs {mixed['slope']:.3f}".replace("0.", ".") in page.text
-    dose = dose.query("control == 'uniform' and attribute == ''").iloc[0]
+    dose = dose.query("control == 'random' and attribute == ''").iloc[0]
     assert f"made the drop {dose['slope']:.3f}".replace("0.", ".") in page.text
-    specific = row_of(folder, "specificity_summary", k, "uniform")
+    specific = row_of(folder, "specificity_summary", k, "random")
     assert f"whose neurons are off with r = {specific['own']:.2f}".replace("-", "−").replace("0.", ".") in page.text
 
 
@@ -236,7 +236,7 @@ def test_every_control_and_size_has_its_row(run):
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr.*?</tr>", source, re.S)[1:]]
     overall = folder.table("drop_overall")
     assert len(rows) == len(overall) == 6
-    labels = {"uniform": "random neurons", "layer-matched": "random neurons of the same layers"}
+    labels = {"random": "random neurons", "random-by-layer": "random neurons of the same layers"}
     for cells, expected in zip(rows, overall.to_dict("records"), strict=True):
         mixed = row_of(folder, "mixed_model", expected["k"], expected["control"])
         assert cells[:2] == [labels[expected["control"]], f"{expected['k']} ({expected['k'] / 300:.1%})"]
@@ -248,7 +248,7 @@ def test_every_control_and_size_has_its_row(run):
 
 
 def test_one_matched_control(tmp_path):
-    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(20, 40), controls=("activation-matched",))
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(20, 40), controls=("random-by-activation",))
     _, page = reported(folder)
     assert "kind of control" not in page.text
     assert "as many random neurons that are as active" in page.text
@@ -347,7 +347,7 @@ def test_how_neurons_were_edited_is_told(tmp_path):
 def test_prompts_that_the_task_did_not_use_are_not_told(tmp_path):
     folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
     assert read_findings(folder).learned_prompts
-    folder.config.write_text("ablation:\n  task: words\n")
+    folder.config.write_text("ablation:\n  task: yes-no\n")
     findings = read_findings(folder)
     none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
     assert not findings.learned_prompts
@@ -415,10 +415,10 @@ def test_missing_tables_are_all_named(tmp_path):
 
 def test_the_shown_size_leaves_something_to_lose():
     rows = [("none", 0, 0.9), ("selective", 30, 0.9)]
-    rows += [("uniform", 10, 0.85), ("uniform", 20, 0.72), ("uniform", 30, 0.60), ("layer-matched", 30, 0.9)]
+    rows += [("random", 10, 0.85), ("random", 20, 0.72), ("random", 30, 0.60), ("random-by-layer", 30, 0.9)]
     accuracy = pd.DataFrame(rows, columns=["kind", "k", "accuracy"])
 
-    def size(ks, chance=0.5, control="uniform"):
+    def size(ks, chance=0.5, control="random"):
         overall = pd.DataFrame({"control": control, "k": ks})
         other = pd.DataFrame({"control": ["other"], "k": [1000]})
         return shown_size(accuracy.assign(chance=chance), pd.concat([overall, other]))
@@ -427,4 +427,4 @@ def test_the_shown_size_leaves_something_to_lose():
     assert size([10]) == 10
     assert size([30]) == 30
     assert size([10, 20, 30], chance=0.04) == 30
-    assert size([30], control="layer-matched") == 30
+    assert size([30], control="random-by-layer") == 30

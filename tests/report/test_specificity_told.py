@@ -39,21 +39,21 @@ def test_unclear_specificity():
 
 def elsewhere(*rows):
     columns = ["control", "k", "own", "ci_low", "ci_high", "p"]
-    return specificity_elsewhere(pd.DataFrame(rows, columns=columns), 20, "uniform")
+    return specificity_elsewhere(pd.DataFrame(rows, columns=columns), 20, "random")
 
 
 def test_specificity_at_other_sizes_and_against_other_controls():
-    shown, specific = ("uniform", 20, 0.0, -0.1, 0.1, 0.5), (0.3, 0.1, 0.3, 0.001)
+    shown, specific = ("random", 20, 0.0, -0.1, 0.1, 0.5), (0.3, 0.1, 0.3, 0.001)
     assert elsewhere(shown) == ""
-    assert elsewhere(shown, ("uniform", 40, 0.0, -0.1, 0.1, 0.5), ("layer-matched", 20, 0.0, -0.1, 0.1, 0.5)) == (
+    assert elsewhere(shown, ("random", 40, 0.0, -0.1, 0.1, 0.5), ("random-by-layer", 20, 0.0, -0.1, 0.1, 0.5)) == (
         "It is the same at 40 neurons and against random neurons of the same layers."
     )
     assert elsewhere(
         shown,
-        ("uniform", 40, *specific),
-        ("uniform", 2000, 0.3, 0.1, 0.3, 0.2),
-        ("layer-matched", 20, 0.0, -0.1, 0.1, 0.5),
-        ("layer-matched", 40, *specific),
+        ("random", 40, *specific),
+        ("random", 2000, 0.3, 0.1, 0.3, 0.2),
+        ("random-by-layer", 20, 0.0, -0.1, 0.1, 0.5),
+        ("random-by-layer", 40, *specific),
         ("other", 20, -0.3, -0.3, -0.1, 0.999),
         ("another", 20, NAN, NAN, NAN, NAN),
     ) == (

@@ -6,7 +6,7 @@ from emoscale.report.verdicts import ablation_verdict
 NAN = float("nan")
 
 
-def overall(drop, low, high, error=0.005, masks=5, control="uniform"):
+def overall(drop, low, high, error=0.005, masks=5, control="random"):
     keys = ["control", "k", "n", "drop", "ci_low", "ci_high", "d", "random_masks", "random_error"]
     return pd.Series([control, 4000, 27, drop, low, high, 0.5, masks, error], keys)
 
@@ -16,7 +16,7 @@ def attributes(*intervals):
     return pd.DataFrame(rows, columns=["attribute", "drop", "ci_low", "ci_high"])
 
 
-def draws(*accuracies, control="uniform", attribute=""):
+def draws(*accuracies, control="random", attribute=""):
     return pd.DataFrame({"control": control, "attribute": attribute, "accuracy": accuracies})
 
 
@@ -96,7 +96,7 @@ def test_masks_of_an_attribute_are_compared_with_those_of_the_same_attribute():
 
 
 def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_does():
-    for control, there in (("uniform", True), ("layer-matched", False)):
+    for control, there in (("random", True), ("random-by-layer", False)):
         owned = pd.concat([draws(0.6, attribute="x", control=control), draws(0.8, attribute="y", control=control)])
         told = ablation_verdict(overall(0, -1, 1, control=control), attributes((0.03, 0.05)), owned)
         assert (len(told) == 3) == there
@@ -106,9 +106,9 @@ def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_do
 @pytest.mark.parametrize(
     ("control", "neurons", "masks"),
     [
-        ("uniform", "as many random neurons: accuracy fell", "random masks"),
-        ("layer-matched", "as many random neurons of the same layers: accuracy fell", "layer-matched masks"),
-        ("activation-matched", "as many random neurons that are as active: accuracy fell", "activation-matched masks"),
+        ("random", "as many random neurons: accuracy fell", "random masks"),
+        ("random-by-layer", "as many random neurons of the same layers: accuracy fell", "layer-matched masks"),
+        ("random-by-activation", "as many random neurons that are as active: accuracy fell", "activation-matched masks"),
         ("other", "as many other neurons: accuracy fell", "other masks"),
     ],
 )

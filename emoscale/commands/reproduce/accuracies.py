@@ -46,7 +46,7 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     -------
     DataFrame
         Columns ``concept``, ``replicate``, ``mask`` (a number), ``kind``, ``attribute``, ``k``, ``draw``, ``accuracy``.
-        Random masks are of the kind ``uniform`` and carry the attribute they were drawn for, one draw per attribute
+        Random masks are of the kind ``random`` and carry the attribute they were drawn for, one draw per attribute
         and k.
 
     Raises
@@ -57,7 +57,7 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     problems: list[str] = []
     tables = [
         *_kind("selective", selective, prompts, attributes, problems),
-        *_kind("uniform", random, prompts, attributes, problems),
+        *_kind("random", random, prompts, attributes, problems),
     ]
     if problems:
         raise InputError(problems)

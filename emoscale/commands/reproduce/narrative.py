@@ -142,7 +142,7 @@ def _single_draws(folder: RunFolder) -> str:
     accuracies = pd.read_parquet(folder.ablation_table)
     k = _shown(accuracies)
     draws = folder.table("control_draws").query("k == @k")["accuracy"]
-    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] != "uniform", ""))
+    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] != "random", ""))
     correlations = concept_correlations(paired_accuracies(pooled), folder.table("importance"))
     r = human_comparison(correlations).set_index("k")["mean_r"]
     own = folder.table("human_comparison").set_index("k")["mean_r"]
