@@ -1,1 +1,1 @@
-"""One script a question. Each prints a table and takes `--json FILE`."""
+"""One script for each question. Each prints a table and takes `--json FILE`."""

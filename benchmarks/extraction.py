@@ -1,22 +1,22 @@
-"""How much longer does extraction take than the bare forward passes, how much memory, and how do others compare?
+"""How do the time and memory of extraction compare with bare forward passes and with other libraries?
 
 The demo's MiniLM and a random model of RoBERTa-base's shape read the same texts in the same batches, at the mean over
 the text, in float32. Everything from token ids to finished files is timed; imports, loading and a first batch are not.
-Each way has a process of its own, whose peak memory is taken:
+Each method has a process of its own, whose peak memory is measured:
 
-- bare: the forward passes alone, which every way has to make; nothing is read or kept;
-- ours: extraction into a store, flushed to the disk and committed block by block;
+- bare: the forward passes alone; nothing is captured or kept;
+- ours: extraction into a store, flushed to disk and committed block by block;
 - hooks: everything in memory, then saved: forward hooks, a list of tensors, torch.cat, numpy.save;
-- nnsight and transformer_lens: the same with their way of reading.
+- nnsight and transformer_lens: the same, captured by these libraries.
 
 `overhead` is ours over bare, the median of runs that alternate in one process; `overhead_nnsight` and the like are one
 run over a bare one just before it in the same process, and `speedup_over_nnsight` is its overhead over ours.
-`rss_growth` is how much more memory ours takes at its peak for the texts four times over.
+`rss_growth` is how much more memory ours takes at its peak for four times as many texts.
 
     python -m benchmarks.extraction [--rows N] [--models minilm,roberta] [--goemotions FOLDER] [--json FILE]
 
 N texts, by default 4,096 through MiniLM and 1,024 through the RoBERTa shape. They are GoEmotions' training texts if
-there is a folder of them, else the built-in scenarios over and over. nnsight and TransformerLens are in the extra
+there is a folder of them, else the built-in scenarios, repeated. nnsight and TransformerLens are in the extra
 `bench` (pip install 'emoscale[bench]'), or in another environment that has emoscale's libraries (--rivals-python
 PROGRAM). --dir is where stores and files go.
 """
@@ -38,6 +38,7 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_name
 
 from benchmarks.common import arguments, tell
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
 
@@ -59,7 +60,7 @@ class Job:
     Attributes
     ----------
     task : str
-        What is asked of benchmarks.extraction_ways: save, measure, alternate or agree.
+        What benchmarks.extraction_ways does: save, measure, alternate or agree.
     folder : str
         Where it writes.
     model : str
@@ -67,7 +68,7 @@ class Job:
     texts : str
         JSON file, list of str.
     copies : int
-        How many times over the texts are read.
+        How many times the texts are read.
     block_rows : int
     repeats : int
     way : str
@@ -116,7 +117,7 @@ def main() -> None:
 
 
 def compare(model: str, folder: Path, rows: int, options: Any) -> dict[str, Any]:
-    """Measure every way with one model."""
+    """Measure every method with one model."""
     texts, source = texts_of(options.goemotions, rows)
     file = folder / "texts.json"
     file.write_text(json.dumps(texts), encoding="utf-8")
@@ -163,7 +164,7 @@ def compare(model: str, folder: Path, rows: int, options: Any) -> dict[str, Any]
 
 
 def numbers_of(way: str, measured: dict[str, Any], rows: int) -> dict[str, Any]:
-    """Return what is told of one way; if it lacks a library, null and the reason."""
+    """Return the numbers of one method; if its library is missing, null and the reason."""
     if reason := measured.get("reason"):
         return {f"wall_s_{way}": None, f"rss_mib_{way}": None, f"reason_{way}": reason}
     return {
@@ -185,10 +186,10 @@ def beside_ours(way: str, theirs: dict[str, Any], ours: dict[str, Any], overhead
 
 
 def texts_of(goemotions: str, count: int) -> tuple[list[str], str]:
-    """Return so many texts, and whose they are."""
+    """Return a number of texts, and the name of their source."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
-    table = load_texts(source, path=str(folder) if source == "goemotions" else None)
+    table = load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None))
     texts = table.loc[table["split"] == "train", "text"].tolist()
     return (texts * -(-count // len(texts)))[:count], source
 

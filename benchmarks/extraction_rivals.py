@@ -1,7 +1,7 @@
-"""How others read a batch's neurons: plain hooks, nnsight, TransformerLens.
+"""Capturing a batch's neurons by others: plain hooks, nnsight, TransformerLens.
 
 Each function takes a loaded BERT or RoBERTa and returns one that takes padded ids and attention (rows, tokens) and
-gives the mean over the text of every neuron, (rows, neurons). All of them average inside the forward pass, so that none
+returns the mean over the text of every neuron, (rows, neurons). All average inside the forward pass, so that none
 keeps the values of all tokens, and none runs a head.
 """
 
@@ -21,7 +21,7 @@ Read = Callable[[Tensor, Tensor], Tensor]
 
 
 def hooks(model: LanguageModel) -> Read:
-    """Read by PyTorch's own forward pre-hooks."""
+    """Capture by PyTorch's forward pre-hooks."""
     seen: list[Tensor] = []
     attention_now: list[Tensor] = []
 
@@ -29,7 +29,7 @@ def hooks(model: LanguageModel) -> Read:
         seen.append(mean_over_text(args[0], attention_now[0]))
 
     for site in model.outline.sites:
-        model.module.get_submodule(site.module).register_forward_pre_hook(keep)
+        model.module.get_submodule(site.path).register_forward_pre_hook(keep)
     body = model.module.base_model
 
     def read(ids: Tensor, attention: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def hooks(model: LanguageModel) -> Read:
 
 
 def nnsight(model: LanguageModel) -> Read:
-    """Read in a trace; nnsight calls a submodule `E_output` where the module's own name is `output`."""
+    """Capture in a trace; nnsight calls a submodule `E_output` where the module's own name is `output`."""
     import nnsight
 
     traced = nnsight.NNsight(model.module.base_model)
@@ -58,9 +58,9 @@ def nnsight(model: LanguageModel) -> Read:
 
 
 def transformer_lens(model: LanguageModel) -> Read:
-    """Read by a TransformerBridge's hooks, and stop before its head.
+    """Capture by a TransformerBridge's hooks, and stop before its head.
 
-    Of BERT it supports models with a language model's head alone, so an encoder gets one that is never run.
+    It supports BERT only with a language modelling head, so an encoder gets one that is never run.
     """
     from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.model_bridge.exceptions import StopAtLayerException

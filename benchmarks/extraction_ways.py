@@ -1,8 +1,8 @@
-"""One way of reading activations, in a process of its own: the workers of benchmarks.extraction.
+"""One method of capturing activations, in a process of its own: the workers of benchmarks.extraction.
 
     python -m benchmarks.extraction_ways JOB
 
-JOB is a `Job` as JSON; the last line printed is what was measured, as JSON.
+JOB is a `Job` as JSON; the last line printed is the result as JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from emoscale.extraction.batches import batches_of, pad
 from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
 from emoscale.models.forward import run_body
-from emoscale.models.loading import LanguageModel, load_model, outline_model
+from emoscale.models.loading import LanguageModel, load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import open_store
@@ -43,7 +45,7 @@ Ids = list[NDArray[np.int32]]
 
 def save(job: Job) -> dict[str, Any]:
     """Save a random model of RoBERTa-base's shape with another model's tokenizer."""
-    tokenizer = outline_model(job.model).tokenizer
+    tokenizer = outline_model(ModelOptions(job.model)).tokenizer
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=len(tokenizer),
@@ -57,9 +59,9 @@ def save(job: Job) -> dict[str, Any]:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Read all texts once, from token ids to what is on disk, after a bare run; tell both walls and the peak memory."""
+    """Read all texts once, from token ids to files, after a bare run; return both wall times and the peak memory."""
     model, ids = prepare(job)
-    # What a rival puts into the model may stay there.
+    # A rival may leave its changes in the model.
     bare_s = seconds(bare(model, ids, job.block_rows))
     wall_s = seconds(way(job, model, ids))
     found = {"bare_s": bare_s, "wall_s": wall_s, "rss_mib": peak_rss_mib()}
@@ -67,7 +69,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def way(job: Job, model: LanguageModel, ids: Ids) -> Callable[[], object]:
-    """Return what is measured."""
+    """Return the method to measure."""
     if job.way == "bare":
         return bare(model, ids, job.block_rows)
     if job.way == "ours":
@@ -79,7 +81,7 @@ def way(job: Job, model: LanguageModel, ids: Ids) -> Callable[[], object]:
 
 
 def alternate(job: Job) -> dict[str, Any]:
-    """Run bare and ours in turn, so that whatever else the machine does meets both; tell the walls and the ceilings."""
+    """Alternate bare and ours, so that other load affects both; return the wall times and the ceilings."""
     model, ids = prepare(job)
     walls: dict[str, list[float]] = {"bare": [], "ours": []}
     folder = Path(job.folder)
@@ -102,7 +104,7 @@ def alternate(job: Job) -> dict[str, Any]:
 
 
 def agree(job: Job) -> dict[str, Any]:
-    """Compare what the rivals saved with our store: the largest difference, and whether all are close."""
+    """Compare the files of the rivals with our store: the largest difference, and whether all are close."""
     values = open_store(RunFolder(Path(job.folder) / "ours").activations, ACTIVATIONS).read("activations")
     found = {}
     for rival in RIVALS:
@@ -123,7 +125,7 @@ TASKS: dict[str, Callable[[Job], dict[str, Any]]] = {
 
 
 class TokenisedRows:
-    """Texts whose token ids are there already, read at the mean over the text."""
+    """Texts that are already tokenised, pooled by the mean over the text."""
 
     read = "mean"
 
@@ -158,7 +160,7 @@ def ours(model: LanguageModel, ids: Ids, block_rows: int, folder: Path) -> Calla
 
 
 def bare(model: LanguageModel, ids: Ids, block_rows: int) -> Callable[[], object]:
-    """Return the forward passes alone, on the same batches, with no hooks: the least any way can take."""
+    """Return the forward passes alone, on the same batches, without hooks: the lower bound of every method."""
     body = model.module.base_model
 
     def work() -> None:
@@ -173,7 +175,7 @@ def bare(model: LanguageModel, ids: Ids, block_rows: int) -> Callable[[], object
 def collected(
     model: LanguageModel, ids: Ids, block_rows: int, read: extraction_rivals.Read, folder: Path
 ) -> Callable[[], object]:
-    """Return what scripts do: read the same batches into a list, join it, save it."""
+    """Return what scripts usually do: capture the same batches into a list, concatenate and save it."""
 
     def work() -> None:
         order = list(batches(ids, block_rows))
@@ -189,7 +191,7 @@ def collected(
 def prepare(job: Job) -> tuple[LanguageModel, Ids]:
     """Load the model, run it once, and tokenise the texts."""
     torch.set_num_threads(cores())
-    model = load_model(outline_model(job.model))
+    model = load_model(outline_model(ModelOptions(job.model)))
     texts = json.loads(Path(job.texts).read_text(encoding="utf-8"))
     ids: Ids = []
     for piece in pieces(texts * job.copies):
@@ -206,7 +208,7 @@ def pieces(items: list[Any]) -> Iterator[list[Any]]:
 
 
 def batches(ids: Ids, block_rows: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of every batch, as emoscale cuts its blocks."""
+    """Yield the rows of every batch, as emoscale batches its blocks."""
     lengths = np.array([len(own) for own in ids])
     first, row_of = np.zeros_like(lengths), np.arange(len(ids) + 1)
     for start in range(0, len(ids), block_rows):

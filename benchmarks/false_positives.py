@@ -1,7 +1,7 @@
-"""How often does each test call a neuron significant that knows nothing?
+"""How often does each test call a random neuron significant?
 
-Neurons of random numbers, two replicates, against an attribute with few different scores, one with even and one with
-skewed ones; the shares of p below a level should be the level.
+Neurons of random numbers, two replicates, against an attribute with few distinct scores, one with uniform and one with
+skewed scores; the share of p below a level should be the level.
 
     python -m benchmarks.false_positives [--neurons N] [--concepts C] [--json FILE]
 """

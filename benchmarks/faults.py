@@ -1,9 +1,9 @@
-"""Does a stage that is killed at any moment end as one that nothing disturbed, byte for byte?
+"""Does a stage that was killed and resumed end with the same bytes as one that was not?
 
 An extraction or an ablation sweep of a tiny random model, two ranks under torchrun. In every trial one rank is killed
-(SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command continues, and
+(SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command resumes, and
 every file of the result is compared with the undisturbed one: the store of activations and its commit log, or the
-ablation table and its parts. The moments are spread evenly: the stage's time is cut into as many parts as there are
+ablation table and its parts. The moments are spread evenly: the stage's time is divided into as many parts as there are
 kills, and each part has one.
 
     python -m benchmarks.faults [--stage ablate] --kills 30 [--json FILE]
@@ -96,7 +96,7 @@ def environment() -> dict[str, str]:
 
 
 def undisturbed(stage: str, config: Path, folder: RunFolder) -> float:
-    """Do the stage; return the seconds from its beginning to its end."""
+    """Run the stage; return its seconds."""
     job = subprocess.Popen(torchrun(stage, config, folder), stdout=subprocess.DEVNULL, env=environment())
     wait_for(stage, folder, job, "running")
     start = time.perf_counter()
@@ -108,7 +108,7 @@ def undisturbed(stage: str, config: Path, folder: RunFolder) -> float:
 
 
 def kill(stage: str, config: Path, folder: RunFolder, moment: float, chance: random.Random) -> int:
-    """Do the stage until a moment, kill a rank, and a little later all that is left of the job; return the rank."""
+    """Run the stage until a moment, kill a rank, and a little later the rest of the job; return the rank."""
     job = subprocess.Popen(
         torchrun(stage, config, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
     )
@@ -137,7 +137,7 @@ def wait_for(stage: str, folder: RunFolder, job: subprocess.Popen[bytes], state:
 
 
 def files_of(stage: Disturbed, folder: RunFolder) -> dict[Path, bytes]:
-    """Every file of the results, hidden ones too: what a killed process left unfinished must not stay."""
+    """Return every file of the results, hidden ones too: unfinished files of a killed process must not remain."""
     files = [
         file
         for root in stage.results(folder)

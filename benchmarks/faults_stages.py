@@ -1,4 +1,4 @@
-"""The stages that `benchmarks.faults` disturbs: their settings, on a tiny random model, and what comes of them."""
+"""The stages that `benchmarks.faults` kills: their settings, on a tiny random model, and their results."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ LAYERS, HIDDEN, WIDTH = 4, 64, 512
 
 @dataclass(frozen=True)
 class Disturbed:
-    """A stage to be killed in.
+    """A stage to kill.
 
     Parameters
     ----------
     title : str
         Of the table of results.
     needs : tuple of str
-        Stages that are done before, once and undisturbed.
+        Stages that run before, once and undisturbed.
     settings : dict
-        What this stage's config has beside or in place of the common settings.
+        Settings of this stage beside or in place of the common ones.
     results : callable
-        Returns the files and folders of a run that must come out the same.
+        Returns the files and folders of a run that must be the same.
     finished : callable
         Counts the finished pieces of work in a run.
     pieces : str
-        What they are called in the JSON.
+        Their name in the JSON.
     seconds : str
-        What the stage's time is called there.
+        Name of the stage's time there.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Disturbed:
 
 
 def _committed_blocks(folder: RunFolder) -> int:
-    """Count them; an extraction that is done has no commit log any more."""
+    """Count them; a finished extraction has no commit log any more."""
     if folder.manifest()["stages"].get("extract", {}).get("state") == "done":
         return -(-TEMPLATES * CONCEPTS // BLOCK_ROWS)
     return len(CommitLog(folder.commits(folder.activations) / "part-0").done())
@@ -64,7 +64,7 @@ def _saved_units(folder: RunFolder) -> int:
 
 
 def _ablation_files(folder: RunFolder) -> tuple[Path, ...]:
-    """Leave out the budget of a pass: it is found by timing, and so may differ between two undisturbed runs."""
+    """List them without the budget of a pass, which is found by timing and may differ between two undisturbed runs."""
     return (*(file for file in folder.ablation.iterdir() if file.name != "budget.json"), folder.ablation_table)
 
 
@@ -95,7 +95,7 @@ STAGES = {
 
 
 def make_config(stage: Disturbed, folder: Path) -> Path:
-    """Write a stage's config, and the model it names."""
+    """Write the config of a stage, and its model."""
     save_model(folder / "model")
     settings = {
         "model": {"name": str(folder / "model")},

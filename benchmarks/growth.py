@@ -1,7 +1,7 @@
 """How does the time of the searchlight grow with neurons, attributes, concepts and permutations?
 
-One thread; around 256 neurons, 14 attributes, 27 concepts, 12 replicates and no permutations, one of them is varied.
-Each series ends with the exponent of its last doubling: time goes with the size to that power.
+One thread; around 256 neurons, 14 attributes, 27 concepts, 12 replicates and no permutations, one size is varied.
+Each series ends with the exponent of its last doubling: time is proportional to the size to that power.
 
     python -m benchmarks.growth [--picture FILE] [--json FILE]
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def work(neurons: int, attributes: int, concepts: int, permutations: int) -> Callable[[], object]:
-    """Return what is timed."""
+    """Return the work to time."""
     generator = np.random.default_rng(0)
     values = generator.normal(size=(REPLICATES, concepts, neurons))
     patterns = attribute_patterns(decimal_distances(generator.random((concepts, attributes)).round(3)))

@@ -1,13 +1,13 @@
-"""How fast are measures over billions of activations, beside reading them, and how much memory do they take?
+"""How fast are measures over billions of activations compared with reading them, and how much memory do they need?
 
-Makes a store of float16 activations (27 concepts, one row a text, 8,192 neurons, as many rows as it takes), then:
+Makes a store of float16 activations (27 concepts, one row a text, 8,192 neurons, as many rows as needed), then:
 a plain sequential read through Zarr, every chunk once; the selectivity stage (moments of the concepts, searchlight);
 AUROC of every neuron and concept.
 
     python -m benchmarks.out_of_core --activations 1e9 [--dir FOLDER] [--json FILE]
 
-The store (2 bytes an activation) is removed afterwards. What was just written is read from the system's file cache as
-far as it is large enough, so the read measures the library, not the disk.
+The store (2 bytes for each activation) is removed afterwards. Reads come from the system's file cache if it is large
+enough, so the read measures the library, not the disk.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def make_store(folder: RunFolder, rows: int) -> Store:
 
 
 def read_by_zarr(store: Store) -> None:
-    """Read every chunk once and keep nothing, in the way that was fastest of those tried: boxes on two threads."""
+    """Read every chunk once and keep nothing, in boxes on two threads: the fastest of those tried."""
     array = zarr.open_array(str(store.path / "activations"), mode="r")
 
     def column(first: int) -> None:
@@ -117,7 +117,7 @@ def read_by_zarr(store: Store) -> None:
 
 
 def read_by_chunk(store: Store) -> None:
-    """The same as the measures read: a column of chunks a thread."""
+    """Read like the measures: a column of chunks on each thread."""
 
     def column(first: int) -> None:
         for _ in used_boxes(store, np.ones(store.sizes["observation"], dtype=bool), first, first + CHUNK):

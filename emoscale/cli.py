@@ -137,12 +137,13 @@ def scores(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = 0,
 ) -> None:
     """Turn people's ratings into attribute scores of concepts, with their reliability."""
+    from emoscale.concepts.options import ScoreOptions
     from emoscale.concepts.score_files import score_files
 
-    result = score_files(ratings, out, scale=scale, seed=seed)
+    result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
     for note in result.notes:
         typer.echo(note)
-    reliable = f"{len(result.scores.columns)} of {len(result.agreement)} attributes are reliable"
+    reliable = f"{len(result.reliable)} of {len(result.agreement)} attributes are reliable"
     typer.echo(f"{out}: {len(result.scores)} concepts; {reliable}; ICC, loadings and unscaled scores are beside it")
 
 

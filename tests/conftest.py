@@ -25,13 +25,14 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_outline(tiny_folder):
     """Give the outline of a tiny model by name."""
-    from emoscale.models.loading import outline_model
+    from emoscale.models.options import ModelOptions
+    from emoscale.models.outline import outline_model
 
     made = {}
 
     def outline(name):
         if name not in made:
-            made[name] = outline_model(str(tiny_folder(name)))
+            made[name] = outline_model(ModelOptions(str(tiny_folder(name))))
         return made[name]
 
     return outline

@@ -238,7 +238,7 @@ def edited_scores(prompted, text, prompt, head, off, edit, donor):
                     values[..., unit] = edit.donors[donor, neuron] if replaced else values[..., unit] * edit.factor
             return (values,)
 
-        handles.append(module.get_submodule(site.module).register_forward_pre_hook(pre))
+        handles.append(module.get_submodule(site.path).register_forward_pre_hook(pre))
         start += site.width
     try:
         read = prompted.forward(prompted.batch([text]), prompt[None])

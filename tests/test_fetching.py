@@ -76,7 +76,7 @@ def test_missing_files_are_named(datasets, served, tmp_path):
     assert len(raised.value.problems) == 2
 
 
-def test_what_cannot_be_downloaded_is_told(datasets, served, tmp_path):
+def test_a_failed_download_is_reported(datasets, served, tmp_path):
     (served[0] / "data.zip").unlink()
     with pytest.raises(EmoscaleError, match="cannot be downloaded"):
         fetch("toy", tmp_path / "toy", datasets)
@@ -104,7 +104,7 @@ def test_files_without_an_archive(two_files, tmp_path):
 
 def test_one_of_several_files_changed_or_missing(two_files, served, tmp_path):
     (served[0] / "names.txt").write_text("other")
-    with pytest.raises(EmoscaleError, match=r"names\.txt is not the file expected"):
+    with pytest.raises(EmoscaleError, match=r"names\.txt is not the expected file"):
         fetch("toy", tmp_path / "toy", two_files)
     (served[0] / "names.txt").unlink()
     with pytest.raises(EmoscaleError, match=r"names\.txt: cannot be downloaded"):
@@ -112,7 +112,7 @@ def test_one_of_several_files_changed_or_missing(two_files, served, tmp_path):
     assert not (tmp_path / "toy").exists()
 
 
-def test_fetched_goemotions_is_what_its_reader_wants():
+def test_fetched_goemotions_has_the_files_that_its_reader_needs():
     dataset = DATASETS["goemotions"]
     names = [url.rsplit("/", 1)[1] for url in dataset.urls]
     assert names == ["train.tsv", "dev.tsv", "emotions.txt"]
@@ -125,7 +125,7 @@ def test_every_url_is_pinned_to_a_commit(dataset):
 
 
 def test_unknown_name_and_full_folder(datasets, tmp_path):
-    with pytest.raises(InputError, match="give one of toy"):
+    with pytest.raises(InputError, match="use one of toy"):
         fetch("top", tmp_path / "x", datasets)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         fetch("toy", tmp_path, datasets)

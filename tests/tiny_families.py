@@ -125,11 +125,37 @@ MIXTURES = {
 }
 """Mixture-of-experts families."""
 
+_JAMBA = {
+    "attn_layer_period": 2,
+    "attn_layer_offset": 1,
+    "expert_layer_period": 2,
+    "expert_layer_offset": 1,
+    "num_experts": EXPERTS,
+    "num_hidden_layers": 4,
+}
+_DEEPSEEK = {
+    "first_k_dense_replace": 1,
+    "moe_intermediate_size": 8,
+    "n_routed_experts": EXPERTS,
+    "n_group": 2,
+    "topk_group": 1,
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+}
+UNEQUAL = {
+    "jamba": (tf.JambaForCausalLM, tf.JambaConfig, _FEW_KEYS | _JAMBA | {"num_experts_per_tok": ROUTED}),
+    "deepseek": (tf.DeepseekV3ForCausalLM, tf.DeepseekV3Config, _COMMON | _DEEPSEEK | {"num_experts_per_tok": ROUTED}),
+}
+"""Families of which some blocks have experts or attention and others do not."""
+
 ALL = FAMILIES | ENCODER_DECODERS | SHARED | MIXTURES
 
 
 def make(family):
-    cls, config, options = ALL[family]
+    cls, config, options = (ALL | UNEQUAL)[family]
     return tiny_models.randomise(cls(config(**options)))
 
 

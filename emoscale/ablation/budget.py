@@ -82,7 +82,9 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
     return int(json.loads(file.read_text(encoding="utf-8"))["tokens_per_pass"])
 
 
-def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], options: ForwardOptions) -> Callable[[int], None]:
+def one_pass(
+    model: LanguageModel, task: Task, off: NDArray[np.bool_], options: ForwardOptions
+) -> Callable[[int], None]:
     """Return a function that makes forward passes of a number of tokens, over the longest and over the shortest item.
 
     The longest takes most memory for attention; the shortest has most rows, and so most scores, in as many tokens.

@@ -12,7 +12,6 @@ from emoscale.analysis.significance import mean_tests
 from emoscale.tasks.normalization import column, normalizations_of
 
 
-
 def choice_tables(answers: pd.DataFrame, concepts: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Make the tables of a run whose model chose among the concepts.
 

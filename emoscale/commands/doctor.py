@@ -1,4 +1,4 @@
-"""What this machine offers, and what is missing."""
+"""What this machine has, and what is missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OPTIONAL = {
 
 
 def examine(console: Console) -> None:
-    """Print cores, memory, devices, precision, libraries, and what is missing with its mend.
+    """Print cores, memory, devices, precision and libraries, and how to install what is missing.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def _libraries() -> list[tuple[str, str]]:
             rows.append((name, version(name)))
         except PackageNotFoundError:
             rows.append((name, "MISSING; pip install emoscale"))
-    for module, (package, use, mend) in _OPTIONAL.items():
+    for module, (package, use, fix) in _OPTIONAL.items():
         found = importlib.util.find_spec(module) is not None
-        rows.append((package, version(package) if found else f"missing (optional: {use}); {mend}"))
+        rows.append((package, version(package) if found else f"missing (optional: {use}); {fix}"))
     rows.append(("hub", "offline (HF_HUB_OFFLINE=1)" if os.environ.get("HF_HUB_OFFLINE") == "1" else "allowed"))
     return rows

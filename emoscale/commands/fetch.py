@@ -17,24 +17,26 @@ from requests.exceptions import RequestException
 from emoscale.commands.reproduce import released
 from emoscale.errors import EmoscaleError, InputError
 from emoscale.system.files import sha256
+from emoscale.system.option_types import lookup
 
+_HERE = Path(__file__).parent
 COMMIT = "614c978ad0220fcd86e30e990b0e32934876a06c"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Something to fetch.
+    """A data set to fetch.
 
     Parameters
     ----------
     about : str
         One line for the list.
     urls : tuple of str
-        Of an archive, or of the files themselves, whose names end their URLs.
+        Of an archive, or of the files themselves, each named like the end of its URL.
     checks : Path
         JSON of the SHA-256 of the contents (see `verify`).
     unpack : callable, optional
-        From the archive and a folder: puts the files there. None where there is no archive.
+        Takes the archive and a folder, and puts the files there; None if there is no archive.
     """
 
     about: str
@@ -49,7 +51,7 @@ DATASETS = {
     "model-emotion": Dataset(
         f"released files of the published study, thunlp/Model_Emotion at {COMMIT[:7]}: for emoscale reproduce",
         (f"https://github.com/thunlp/Model_Emotion/archive/{COMMIT}.zip",),
-        Path(__file__).parent / "reproduction" / "data" / "model-emotion.json",
+        _HERE / "reproduce" / "data" / "model-emotion.json",
         released.unpack,
     ),
     "goemotions": Dataset(
@@ -60,7 +62,7 @@ DATASETS = {
             f"{_GOEMOTIONS}/2adf640a14f11025ae5a9d0ec493b78530d276d3/goemotions/data/dev.tsv",
             f"{_GOEMOTIONS}/018cbe7892d848bc871d482fd2868089037e375f/goemotions/data/emotions.txt",
         ),
-        Path(__file__).parent / "stimuli" / "data" / "goemotions.json",
+        _HERE.parent / "stimuli" / "data" / "goemotions.json",
     ),
 }
 
@@ -68,39 +70,37 @@ DATASETS = {
 def fetch(name: str, out: Path | None = None, datasets: dict[str, Dataset] = DATASETS) -> tuple[Path, str | None]:
     """Download a data set, check it and put it into a folder.
 
-    GitHub makes its archives on demand and does not promise that their bytes stay the same, so it is not the archive
-    that is checked but the files in it.
+    GitHub makes its archives on demand and does not promise that their bytes stay the same, so the files in an archive
+    are checked, not the archive.
 
     Parameters
     ----------
     name : str
         Key of `datasets`.
     out : Path, optional
-        Folder to make; by default ``data/NAME``.
-    datasets : dict
+        Folder to create; by default ``data/NAME``.
+    datasets : dict of str to Dataset
 
     Returns
     -------
     folder : Path
     digest : str or None
-        SHA-256 of the archive that was downloaded, if it was one.
+        SHA-256 of the archive, if one was downloaded.
 
     Raises
     ------
     InputError
-        If there is no such data set, or the folder is there already.
+        If there is no such data set, or the folder already exists.
     EmoscaleError
         If it cannot be downloaded, or the files are not those expected.
     """
-    if name not in datasets:
-        raise InputError(f"{name}: no such data; give one of {', '.join(datasets)}")
+    dataset = lookup("data set", datasets, name)
     folder = out or Path("data") / name
     if folder.exists():
-        raise InputError(f"{folder}: is there already; choose another --out, or delete it")
-    dataset = datasets[name]
+        raise InputError(f"{folder}: already exists; choose another --out, or delete it")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that the finished folder appears at once.
+        # Beside the final folder, so that moving it there is atomic.
         temporary = tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
@@ -126,19 +126,19 @@ def _fill(files: Path, dataset: Dataset) -> str | None:
 
 
 def _download(url: str, file: Path) -> None:
-    # Pooch would tell the hash to keep; it is the files that are checked.
+    # Pooch would suggest to pin the hash of the download; the files are checked instead.
     pooch.get_logger().setLevel(logging.WARNING)
     try:
         pooch.retrieve(url, known_hash=None, fname=file.name, path=file.parent)
     except (RequestException, OSError) as error:
         raise EmoscaleError(
-            f"{url}: cannot be downloaded ({type(error).__name__}); where there is no network, bring what is "
-            "there from elsewhere and give its path"
+            f"{url}: cannot be downloaded ({type(error).__name__}); check the network, or download it on "
+            "another machine and give its path"
         ) from error
 
 
 def verify(folder: Path, checks: Path) -> list[str]:
-    """Compare files with the hashes they should have.
+    """Compare files with their expected hashes.
 
     Parameters
     ----------
@@ -150,26 +150,26 @@ def verify(folder: Path, checks: Path) -> list[str]:
     Returns
     -------
     list of str
-        What is missing or differs; empty if nothing.
+        A line for each file that is missing or differs.
     """
     expected = json.loads(checks.read_text(encoding="utf-8"))
     problems = []
     for name, digest in expected["files"].items():
         file = folder / name
         if not file.is_file():
-            problems.append(f"lacks {name}; the files at this commit have changed, or the download is incomplete")
+            problems.append(f"{name} is missing; fetch again, and report it if that does not help")
         elif sha256(file) != digest:
-            problems.append(f"{name} is not the file expected; fetch again, and report it if that does not help")
+            problems.append(f"{name} is not the expected file; fetch again, and report it if that does not help")
     for pattern, group in expected["groups"].items():
         found = sorted(folder.glob(pattern))
         if len(found) != group["count"]:
-            problems.append(f"{len(found)} files {pattern}, {group['count']} expected; fetch again")
+            problems.append(f"{len(found)} files {pattern}, expected {group['count']}; fetch again")
         elif group_digest(found) != group["sha256"]:
-            problems.append(f"files {pattern} are not those expected; fetch again")
+            problems.append(f"files {pattern} are not the expected ones; fetch again")
     return problems
 
 
 def group_digest(files: list[Path]) -> str:
-    """Return the SHA-256 of the lines ``SHA-256-OF-FILE  NAME``, one a file, as ``sha256sum`` writes them."""
+    """Return the SHA-256 of the lines ``SHA-256-OF-FILE  NAME``, one for each file, as ``sha256sum`` writes them."""
     lines = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -17,7 +17,7 @@ from rich.table import Table
 from emoscale.commands.throughput import Amount, count_rows, no_probe, try_extracting
 from emoscale.config import Settings
 from emoscale.errors import InputError
-from emoscale.models.loading import ModelOutline
+from emoscale.models.outline import ModelOutline
 from emoscale.pipeline.context import Context
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_PARTS, MOMENTS, StoreSchema
 from emoscale.store import COORDINATE_CHUNK

@@ -1,4 +1,4 @@
-"""How reliable a mean rating is: intraclass correlations of averages."""
+"""Reliability of mean ratings: intraclass correlations of averages."""
 
 from __future__ import annotations
 

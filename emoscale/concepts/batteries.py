@@ -1,4 +1,4 @@
-"""From event reports on a battery of items to component scores of concepts."""
+"""Component scores of concepts from event reports on a battery of items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.concepts.agreement import Agreement, icc_1k
-from emoscale.concepts.components import R_TOLERANCE, parallel_thresholds, principal_components, rotate
+from emoscale.concepts.components import Components, parallel_thresholds, principal_components, rotate
+from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports
 from emoscale.errors import InputError
 
@@ -21,17 +22,17 @@ _FULL_TOLERANCE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Battery:
-    """What a battery of items measures, and the concepts' scores on it.
+    """The components of a battery of items, and the concepts' scores on them.
 
     Parameters
     ----------
     source : Path
     events : int
         Reports that were used.
-    left_out : list of str
+    excluded : list of str
         Events with too many items not applicable.
     filled : int
-        CsvTable of the used events that were not applicable and count as the middle of the scale.
+        Answers of the used events that were not applicable and count as the middle of the scale.
     middle : float
     eigenvalues : DataFrame
         Columns `component` (1 to I), `eigenvalue`, `threshold` (by parallel analysis).
@@ -40,34 +41,27 @@ class Battery:
     scores : DataFrame, shape (C, K)
         Mean component score of a concept's events, in standard deviations of events.
     agreement : list of Agreement, length K
-    settled_r : ndarray, float64, shape (K,)
+    converged_r : ndarray, float64, shape (K,)
         Correlation over concepts of each component's scores with those of the most similar component after a rotation
-        run to its end: 1 where stopping earlier changes nothing.
+        run to convergence: 1 where stopping earlier changes nothing.
     """
 
     source: Path
     events: int
-    left_out: list[str]
+    excluded: list[str]
     filled: int
     middle: float
     eigenvalues: pd.DataFrame
     loadings: pd.DataFrame
     scores: pd.DataFrame
     agreement: list[Agreement]
-    settled_r: NDArray[np.float64]
+    converged_r: NDArray[np.float64]
 
 
-def analyse_battery(
-    reports: EventReports,
-    anchors: Mapping[str, str] | None = None,
-    *,
-    tolerance: float = R_TOLERANCE,
-    draws: int = 500,
-    seed: int = 0,
-) -> Battery:
+def analyse_battery(reports: EventReports, options: ScoreOptions) -> Battery:
     """Find the components of a battery of items and score the concepts on them.
 
-    Events of which more than half of the items are not applicable are left out; in the others an item that is not
+    Events of which more than half of the items are not applicable are excluded; in the others an item that is not
     applicable counts as the middle of the scale. Components of the item correlations are kept as far as parallel
     analysis says, rotated by varimax with Kaiser normalisation, and an event's regression scores are averaged over the
     events of each concept.
@@ -75,14 +69,9 @@ def analyse_battery(
     Parameters
     ----------
     reports : EventReports
-    anchors : mapping of str to str, optional
-        Name of a component -> the item that it is known by: the component that loads highest, in size, on that item
-        gets the name, and the sign that makes this loading positive. Others are named after the file and numbered by
-        their share of variance, and signed so that their loadings sum to 0 or more.
-    tolerance : float
-        When the rotation stops; see :func:`emoscale.concepts.components.varimax`.
-    draws, seed : int
-        Of the parallel analysis.
+    options : ScoreOptions
+        Components without a name in `components` are named after the file and numbered by their share of variance, and
+        signed so that their loadings sum to 0 or more.
 
     Returns
     -------
@@ -92,45 +81,56 @@ def analyse_battery(
     ------
     InputError
         If a concept is left without an event or no concept has two; if an item has the same answer everywhere; if
-        two names are anchored to one component.
+        two names are given to one component.
 
     Notes
     -----
-    Li, Su et al. 2024. In the published study one event (33 of 38 items not applicable) was left out, and the rotation
-    stopped at R's tolerance: with both, the published scores come out to 1e-13.
+    Li, Su et al. 2024. In the published study one event (33 of 38 items not applicable) was excluded, and the rotation
+    stopped at R's tolerance: with both, the published scores are reproduced to 1e-13.
     """
-    used, left_out = _drop_empty_events(reports)
+    used, excluded = _drop_empty_events(reports)
     middle = sum(reports.scale) / 2
     empty = np.isnan(used.answers)
     values = np.where(empty, middle, used.answers)
     _check(used, values)
-    thresholds = parallel_thresholds(len(values), values.shape[1], draws, seed)
+    thresholds = parallel_thresholds(len(values), values.shape[1], options.draws, options.seed)
     unrotated = principal_components(values, thresholds)
-    components = rotate(unrotated, tolerance)
-    names, sign = _names(reports, components.loadings, anchors or {})
+    components = rotate(unrotated, options.tolerance)
+    names, sign = _names(reports, components.loadings, options.components)
     loadings, scores = components.loadings * sign, components.scores * sign
     means = _concept_means(scores, used.concept_of)
-    settled = _concept_means(rotate(unrotated, _FULL_TOLERANCE).scores, used.concept_of)
-    K = len(names)
     table = pd.DataFrame(loadings, index=pd.Index(reports.items, name="item"), columns=names)
     return Battery(
         source=reports.path,
         events=len(values),
-        left_out=left_out,
+        excluded=excluded,
         filled=int(empty.sum()),
         middle=middle,
-        eigenvalues=pd.DataFrame(
-            {
-                "component": np.arange(1, len(thresholds) + 1),
-                "eigenvalue": components.eigenvalues,
-                "threshold": thresholds,
-            }
-        ),
+        eigenvalues=_eigenvalue_table(components, thresholds),
         loadings=table.assign(communality=(loadings**2).sum(axis=1)),
         scores=pd.DataFrame(means, index=pd.Index(reports.concepts, name="concept"), columns=names),
         agreement=[icc_1k(column, used.concept_of) for column in scores.T],
-        settled_r=np.abs(np.corrcoef(means, settled, rowvar=False)[:K, K:]).max(axis=1),
+        converged_r=_converged_correlations(unrotated, means, used.concept_of),
     )
+
+
+def _eigenvalue_table(components: Components, thresholds: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "component": np.arange(1, len(thresholds) + 1),
+            "eigenvalue": components.eigenvalues,
+            "threshold": thresholds,
+        }
+    )
+
+
+def _converged_correlations(
+    unrotated: Components, means: NDArray[np.float64], concept_of: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    converged = _concept_means(rotate(unrotated, _FULL_TOLERANCE).scores, concept_of)
+    K = means.shape[1]
+    largest: NDArray[np.float64] = np.abs(np.corrcoef(means, converged, rowvar=False)[:K, K:]).max(axis=1)
+    return largest
 
 
 def _drop_empty_events(reports: EventReports) -> tuple[EventReports, list[str]]:
@@ -147,17 +147,17 @@ def _drop_empty_events(reports: EventReports) -> tuple[EventReports, list[str]]:
 def _check(used: EventReports, values: NDArray[np.float64]) -> None:
     count = np.bincount(used.concept_of, minlength=len(used.concepts))
     problems = [
-        f"{used.path}: no event of {concept!r} has half of its items answered; add a report or take the concept out"
+        f"{used.path}: no event of {concept!r} has half of its items answered; add a report or remove the concept"
         for concept, events in zip(used.concepts, count, strict=True)
         if not events
     ]
     if not problems and count.max() < 2:
         problems.append(
-            f"{used.path}: one event a concept, so agreement cannot be told; give several reports a concept"
+            f"{used.path}: one event a concept, so reliability cannot be estimated; give several reports a concept"
         )
     if not problems:
         problems = [
-            f"{used.path}, column {item!r}: the same answer in every event that is used; take the column out"
+            f"{used.path}, column {item!r}: the same answer in every event that is used; remove the column"
             for item, spread in zip(used.items, np.ptp(values, axis=0), strict=True)
             if not spread
         ]

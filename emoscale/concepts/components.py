@@ -1,4 +1,4 @@
-"""Principal components of a battery of items: how many, rotated how, with what scores."""
+"""Principal components of a battery of items: their number, rotation and scores."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-R_TOLERANCE = 1e-5
-"""Relative gain at which R's ``stats::varimax`` stops, and so ``psych::principal`` and the published scores."""
 _MOST_STEPS = 10_000
 _QUANTILE = 0.95
 
@@ -32,7 +30,7 @@ class Components:
     scores: NDArray[np.float64]
 
 
-def parallel_thresholds(n: int, items: int, draws: int = 500, seed: int = 0) -> NDArray[np.float64]:
+def parallel_thresholds(n: int, items: int, draws: int, seed: int) -> NDArray[np.float64]:
     """Eigenvalues that uncorrelated items exceed by chance in one sample of twenty (Horn's parallel analysis).
 
     Parameters
@@ -85,7 +83,7 @@ def principal_components(values: NDArray[np.float64], thresholds: NDArray[np.flo
     return Components(eigenvalues, directions[:, :count] * spread, standardised @ (directions[:, :count] / spread))
 
 
-def varimax(loadings: NDArray[np.float64], tolerance: float = R_TOLERANCE) -> NDArray[np.float64]:
+def varimax(loadings: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Find the varimax rotation of loadings, with Kaiser normalisation.
 
     Parameters
@@ -103,8 +101,8 @@ def varimax(loadings: NDArray[np.float64], tolerance: float = R_TOLERANCE) -> ND
     Notes
     -----
     Maximises the variance of the squared loadings within components after each item's loadings are divided by the root
-    of its communality (Kaiser 1958), by the singular value iteration from the unrotated loadings on which R's
-    ``stats::varimax`` relies too, so that with the same tolerance it stops at the same step.
+    of its communality (Kaiser 1958), by the same singular value iteration from the unrotated
+    loadings as R's ``stats::varimax``, so that with the same tolerance it stops at the same step.
     """
     n_items, K = loadings.shape
     length = np.sqrt((loadings**2).sum(axis=1, keepdims=True))
@@ -122,7 +120,7 @@ def varimax(loadings: NDArray[np.float64], tolerance: float = R_TOLERANCE) -> ND
     return rotation
 
 
-def rotate(components: Components, tolerance: float = R_TOLERANCE) -> Components:
+def rotate(components: Components, tolerance: float) -> Components:
     """Rotate components by varimax.
 
     Parameters

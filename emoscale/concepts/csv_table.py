@@ -1,4 +1,4 @@
-"""Reading a small table cell by cell, so that a bad cell can be named."""
+"""Reading a small CSV file as text, so that a bad cell can be named."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ class CsvTable:
         )
 
 
-def read_cells(path: Path) -> CsvTable:
+def read_csv_table(path: Path) -> CsvTable:
     """Read a comma-separated file with a header as text.
 
     Parameters
     ----------
     path : Path
-        UTF-8, with or without a byte order mark. Blank lines are left out.
+        UTF-8, with or without a byte order mark. Blank lines are ignored.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def read_cells(path: Path) -> CsvTable:
 
 
 def is_empty(cell: str) -> bool:
-    """Say whether a cell holds nothing, or a word for nothing such as ``NA``."""
+    """Whether a cell is blank, or a word for a missing value such as ``NA``."""
     return cell.casefold() in _EMPTY
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale.concepts.options import BUILT_IN, ConceptOptions
 from emoscale.concepts.tables import read_attributes, read_dissimilarity
 
-BUILT_IN = "emotions"
 _DATA = Path(__file__).parent / "data"
 _ATTRIBUTES = _DATA / "emotion_attributes.csv"
 _DISSIMILARITY = _DATA / "emotion_dissimilarity.csv"
@@ -18,7 +18,7 @@ _DISSIMILARITY = _DATA / "emotion_dissimilarity.csv"
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """Concepts and what people say of them.
+    """Concepts and people's judgements of them.
 
     Parameters
     ----------
@@ -39,22 +39,16 @@ class Concepts:
     dissimilarity: NDArray[np.float64] | None
 
 
-def load_concepts(
-    attributes: str = BUILT_IN, dissimilarity: str | None = None, names: list[str] | None = None
-) -> Concepts:
+def load_concepts(options: ConceptOptions) -> Concepts:
     """Load concepts, their attribute scores and, where there are any, people's dissimilarities.
 
     Parameters
     ----------
-    attributes : str
-        ``"emotions"`` for the 27 emotions of GoEmotions with 14 attribute scores, or the path of a CSV file with a
-        column `concept` and one column of numbers an attribute.
-    dissimilarity : str, optional
-        ``"emotions"`` for the built-in judgements of the 27 emotions, or the path of a CSV file with columns
-        `concept_1`, `concept_2` and `dissimilarity`, every unordered pair exactly once, in any order. Left out, it is
-        the built-in one when the attributes are the built-in ones, and none otherwise.
-    names : list of str, optional
-        Which concepts to take, in which order; all, in the table's order, if left out.
+    options : ConceptOptions
+        `attributes` is ``"emotions"`` for the 27 emotions of GoEmotions with 14 attribute scores, or the path of a CSV
+        file with a column `concept` and one column of numbers an attribute. `dissimilarity` is ``"emotions"`` for the
+        built-in judgements, or the path of a CSV file with columns `concept_1`, `concept_2` and `dissimilarity`, every
+        unordered pair exactly once, in any order.
 
     Returns
     -------
@@ -63,9 +57,14 @@ def load_concepts(
     Raises
     ------
     InputError
-        If a file is missing, is no CSV or lacks a column, or holds a concept or a pair twice, an empty, infinite or
+        If a file is missing, is not a CSV or lacks a column, or holds a concept or a pair twice, an empty, infinite or
         non-numeric cell, an attribute that is the same for all concepts, a negative dissimilarity; if a concept or a
-        pair is missing; if there are fewer than 3 concepts. All problems of a file are told at once.
+        pair is missing; if there are fewer than 3 concepts. All problems of a file are reported at once.
+
+    Examples
+    --------
+    >>> load_concepts(ConceptOptions(names=["joy", "fear", "grief"])).scores.shape
+    (3, 14)
 
     Notes
     -----
@@ -74,16 +73,14 @@ def load_concepts(
     scores, rescaled to 0 to 1 within each attribute, and the mean over 61 participants of the judged dissimilarity of
     each pair. The emotion categories are those of Demszky et al. (2020), "GoEmotions". Li, Su et al. 2024.
     """
-    attributes_path = _ATTRIBUTES if attributes == BUILT_IN else Path(attributes)
-    known, attribute_names, scores = read_attributes(attributes_path, names)
-    names = known if names is None else list(names)
-    if dissimilarity is None and attributes == BUILT_IN:
-        dissimilarity = BUILT_IN
+    built_in = options.attributes == BUILT_IN
+    known, attributes, scores = read_attributes(_ATTRIBUTES if built_in else Path(options.attributes), options.names)
+    names = known if options.names is None else list(options.names)
+    dissimilarity = BUILT_IN if options.dissimilarity is None and built_in else options.dissimilarity
     if dissimilarity is None:
-        return Concepts(names, attribute_names, scores, None)
+        return Concepts(names, attributes, scores, None)
     if dissimilarity != BUILT_IN:
-        return Concepts(names, attribute_names, scores, read_dissimilarity(Path(dissimilarity), names, known))
-    # The built-in judgements cover more emotions than a user's own attributes may score: those are no mistake.
+        return Concepts(names, attributes, scores, read_dissimilarity(Path(dissimilarity), names, known))
+    # The built-in judgements may cover more emotions than a user's own attributes score.
     emotions, _, _ = read_attributes(_ATTRIBUTES)
-    built_in = read_dissimilarity(_DISSIMILARITY, names, {*known, *emotions})
-    return Concepts(names, attribute_names, scores, built_in)
+    return Concepts(names, attributes, scores, read_dissimilarity(_DISSIMILARITY, names, {*known, *emotions}))

@@ -1,26 +1,19 @@
-"""From files of ratings to the files of scores."""
+"""Files of attribute scores from files of ratings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from emoscale.concepts.components import R_TOLERANCE
-from emoscale.concepts.ratings import SCALE, read_ratings
+from emoscale.concepts.options import ScoreOptions
+from emoscale.concepts.ratings import EventReports, RaterRatings, read_ratings
 from emoscale.concepts.scores import RatingScores, scores_from_ratings
-from emoscale.errors import InputError
+from emoscale.errors import InputError, collect_problems
 from emoscale.system.files import write_text
 
 
-def score_files(
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    scale: tuple[float, float] = SCALE,
-    components: Mapping[str, str] | None = None,
-    tolerance: float = R_TOLERANCE,
-    seed: int = 0,
-) -> RatingScores:
+def score_files(paths: Sequence[Path], out: Path, options: ScoreOptions) -> RatingScores:
     """Read files of ratings and write the concepts' attribute scores.
 
     Parameters
@@ -30,10 +23,10 @@ def score_files(
         concepts; with a column `event`, reports of events on a battery of items.
     out : Path
         Gets the scores rescaled to 0..1 (`concept` and one column an attribute), ready to be a run's attributes. Beside
-        it, with `_unscaled` and `_agreement` at the end of its name, the scores in their own units and the table of
-        reliability; for each file of event reports, with the file's name before them, `_loadings` and `_eigenvalues`.
-    scale, components, tolerance, seed
-        Of :func:`~emoscale.concepts.ratings.read_ratings` and :func:`scores_from_ratings`.
+        it, with `_unscaled` and `_agreement` at the end of its name, are written the scores in their own units and the
+        table of reliability; for each file of event reports, with the file's name before them, `_loadings` and
+        `_eigenvalues`.
+    options : ScoreOptions
 
     Returns
     -------
@@ -42,19 +35,18 @@ def score_files(
     Raises
     ------
     InputError
-        As those two do, for all files at once; if a file to be written is one of those read or cannot be written.
+        As `read_ratings` (with the problems of all files) and `scores_from_ratings` do; if a file to be written is one
+        of those read or cannot be written.
     """
     if not paths:
         raise InputError("no file of ratings; give at least one CSV")
-    tables, problems = [], []
-    for path in paths:
-        try:
-            tables.append(read_ratings(path, scale))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    result = scores_from_ratings(tables, components=components, tolerance=tolerance, seed=seed)
+    tables: list[RaterRatings | EventReports] = []
+
+    def read(path: Path) -> None:
+        tables.append(read_ratings(path, options.scale))
+
+    collect_problems(partial(read, path) for path in paths)
+    result = scores_from_ratings(tables, options)
     _write(_files(result, out), paths)
     return result
 
@@ -77,7 +69,7 @@ def _files(result: RatingScores, out: Path) -> dict[Path, str]:
 def _write(texts: Mapping[Path, str], read: Sequence[Path]) -> None:
     sources = {path.resolve() for path in read}
     if clash := [path for path in texts if path.resolve() in sources]:
-        raise InputError(f"{clash[0]}: would be overwritten, but is read as ratings; choose another name to write to")
+        raise InputError(f"{clash[0]}: would be overwritten, but is read as ratings; choose another --out")
     for path, text in texts.items():
         try:
             write_text(path, text)

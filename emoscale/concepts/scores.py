@@ -1,4 +1,4 @@
-"""Attribute scores of concepts from people's ratings, with the reliability of each."""
+"""Attribute scores of concepts from ratings, with their reliability."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from scipy import stats
 
 from emoscale.concepts.agreement import Agreement, icc_1k, icc_2k
 from emoscale.concepts.batteries import Battery, analyse_battery
-from emoscale.concepts.components import R_TOLERANCE
+from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports, RaterRatings
 from emoscale.errors import InputError
 
-ALPHA = 0.025
 _AGREEMENT_COLUMNS = ["attribute", "icc_type", "icc", "F", "df1", "df2", "p", "q", "ci_low", "ci_high", "reliable"]
 STUDY_COMPONENTS = {
     "control": "item09",
@@ -27,7 +26,7 @@ STUDY_COMPONENTS = {
     "expectedness": "item01",
     "novelty": "item19",
 }
-"""The published study's appraisal components and the item that stands for each in its released ratings: within my
+"""The published study's appraisal components, each with the item of its released ratings that identifies it: within my
 control; fair for me; high relevance for my life; interacting with people; expected to occur; likely to occur again.
 The last loads positively, so that a high published "novelty" means *little* novelty."""
 
@@ -47,13 +46,18 @@ class RatingScores:
     batteries : list of Battery
         Eigenvalues, thresholds and loadings of each file of event reports.
     notes : list of str
-        What a reader of the scores should know: what was left out or filled in.
+        What was excluded or filled in.
     """
 
     scores: pd.DataFrame
     agreement: pd.DataFrame
     batteries: list[Battery]
     notes: list[str]
+
+    @property
+    def reliable(self) -> list[str]:
+        """Attributes on which concepts differ reliably, by the table of agreement."""
+        return list(self.agreement.loc[self.agreement["reliable"], "attribute"])
 
     @property
     def scores01(self) -> pd.DataFrame:
@@ -63,33 +67,20 @@ class RatingScores:
 
 
 def scores_from_ratings(
-    tables: Sequence[RaterRatings | EventReports],
-    *,
-    concepts: Sequence[str] | None = None,
-    components: Mapping[str, str] | None = None,
-    alpha: float = ALPHA,
-    tolerance: float = R_TOLERANCE,
-    draws: int = 500,
-    seed: int = 0,
+    tables: Sequence[RaterRatings | EventReports], options: ScoreOptions, concepts: Sequence[str] | None = None
 ) -> RatingScores:
     """Turn ratings into attribute scores of concepts.
 
     Parameters
     ----------
     tables : sequence of RaterRatings or EventReports
-        All of the same concepts. Of ratings, an attribute's score is the mean over raters, its reliability ICC(2,k),
-        or ICC(1,k) where not every rater rated every concept. Event reports give components, with ICC(1,k) between
-        concepts; see :func:`emoscale.concepts.batteries.analyse_battery`.
+        All of the same concepts. The score of an attribute that was rated is the mean over raters, its reliability
+        ICC(2,k), or ICC(1,k) where not every rater rated every concept. Event reports give components, with ICC(1,k)
+        between concepts; see :func:`emoscale.concepts.batteries.analyse_battery`.
+    options : ScoreOptions
+        E.g. with :data:`STUDY_COMPONENTS`.
     concepts : sequence of str, optional
         The order of the concepts; that of the first table if left out.
-    components : mapping of str to str, optional
-        Names for components -> the item that each is known by, e.g. :data:`STUDY_COMPONENTS`.
-    alpha : float
-        A component is kept if its q, Benjamini-Hochberg over all attributes, is below this (the study's .025).
-    tolerance : float
-        When the varimax rotation stops; R's value, as published, unless given. 1e-12 runs it to its end.
-    draws, seed : int
-        Of the parallel analysis.
 
     Returns
     -------
@@ -99,7 +90,7 @@ def scores_from_ratings(
     ------
     InputError
         If the tables differ in their concepts or share the name of an attribute; if all concepts have the same score
-        on an attribute; if a name is anchored to an item that no table has; if no attribute is left; and as
+        on an attribute; if a component is identified by an item that no table has; if no attribute is left; and as
         :func:`~emoscale.concepts.batteries.analyse_battery` does.
 
     Notes
@@ -108,26 +99,28 @@ def scores_from_ratings(
     """
     order = list(tables[0].concepts if concepts is None else concepts)
     _check_concepts(tables, order)
-    _check_anchors(tables, components or {})
+    _check_anchors(tables, options.components)
     parts, agreement, batteries, notes = [], [], [], []
     for table in tables:
         if isinstance(table, RaterRatings):
             part, found = _rater_means(table)
             notes += _rater_notes(table, found)
         else:
-            battery = analyse_battery(table, components, tolerance=tolerance, draws=draws, seed=seed)
+            battery = analyse_battery(table, options)
             part, found = battery.scores, battery.agreement
             batteries.append(battery)
-            notes += _battery_notes(battery, tolerance)
+            notes += _battery_notes(battery, options.tolerance)
         parts.append(part.loc[order])
         agreement += found
     scores = pd.concat(parts, axis=1)
     attributes = [str(name) for name in scores]
     _check_names(attributes)
-    result = _agreement_table(attributes, agreement, alpha)
-    unreliable = _unreliable_components(result, batteries, alpha, notes)
+    result = _agreement_table(attributes, agreement, options.alpha)
+    unreliable = _unreliable_components(result, batteries, options.alpha, notes)
     if len(unreliable) == scores.shape[1]:
-        raise InputError("no component tells the concepts apart (q of its ICC is too high); give more events a concept")
+        raise InputError(
+            "concepts do not differ reliably on any component (q of its ICC is too high); give more events a concept"
+        )
     return RatingScores(scores.drop(columns=unreliable), result, batteries, notes)
 
 
@@ -136,8 +129,8 @@ def _rater_means(table: RaterRatings) -> tuple[pd.DataFrame, list[Agreement]]:
     constant = np.ptp(means, axis=0) == 0
     if constant.any():
         raise InputError(
-            f"{table.path}, column {name!r}: every concept has the same mean, so it cannot tell them apart; take the "
-            "column out"
+            f"{table.path}, column {name!r}: every concept has the same mean, so it does not distinguish them; "
+            "remove the column"
             for name, same in zip(table.attributes, constant, strict=True)
             if same
         )
@@ -152,8 +145,8 @@ def _rater_agreement(table: RaterRatings, attribute: int) -> Agreement:
         return icc_2k(ratings)
     if given.sum() == len(ratings):
         raise InputError(
-            f"{table.path}, column {table.attributes[attribute]!r}: one rating a concept, so agreement cannot be told; "
-            "give ratings of several raters a concept"
+            f"{table.path}, column {table.attributes[attribute]!r}: one rating a concept, so reliability cannot be "
+            "estimated; give ratings of several raters a concept"
         )
     return icc_1k(ratings[given], np.nonzero(given)[0])
 
@@ -162,7 +155,8 @@ def _rater_notes(table: RaterRatings, agreement: list[Agreement]) -> list[str]:
     missing = np.isnan(table.ratings).sum(axis=(0, 1))
     total = table.ratings.shape[0] * table.ratings.shape[1]
     return [
-        f"{name}: {count} of {total} ratings are missing, so its mean is over those given, its reliability {found.kind}"
+        f"{name}: {count} of {total} ratings are missing, so its mean is over the others and its reliability is "
+        f"{found.kind}"
         for name, count, found in zip(table.attributes, missing, agreement, strict=True)
         if count
     ]
@@ -171,21 +165,21 @@ def _rater_notes(table: RaterRatings, agreement: list[Agreement]) -> list[str]:
 def _battery_notes(battery: Battery, tolerance: float) -> list[str]:
     name, items = battery.source.stem, len(battery.loadings)
     notes = []
-    if battery.left_out:
+    if battery.excluded:
         notes.append(
-            f"{name}: left out {len(battery.left_out)} event(s) with more than half of the {items} items not "
-            f"applicable: {', '.join(battery.left_out)}"
+            f"{name}: excluded {len(battery.excluded)} event(s) with more than half of the {items} items not "
+            f"applicable: {', '.join(battery.excluded)}"
         )
     if battery.filled:
         notes.append(
             f"{name}: {battery.filled} of {battery.events * items} answers are not applicable and count as "
             f"{battery.middle:g}, the middle of the scale"
         )
-    lowest = battery.settled_r.min()
+    lowest = battery.converged_r.min()
     if lowest < 0.9999:
         notes.append(
-            f"{name}: the rotation stopped at a gain of {tolerance:g}; run to its end, it gives scores that correlate "
-            f"{lowest:.4f} to {battery.settled_r.max():.4f} with these"
+            f"{name}: the rotation stopped at a gain of {tolerance:g}; run to convergence, it gives scores that "
+            f"correlate {lowest:.4f} to {battery.converged_r.max():.4f} with these"
         )
     return notes
 
@@ -202,7 +196,7 @@ def _unreliable_components(
     components = [name for battery in batteries for name in battery.scores]
     rows = agreement[agreement["attribute"].isin(components) & ~agreement["reliable"]]
     notes += [
-        f"{row.attribute}: left out of the scores, since concepts do not differ on it reliably (ICC {row.icc:.2f}, "
+        f"{row.attribute}: excluded from the scores, since concepts do not differ on it reliably (ICC {row.icc:.2f}, "
         f"q {row.q:.3f}, not below {alpha:g})"
         for row in rows.itertuples()
     ]
@@ -213,12 +207,12 @@ def _check_concepts(tables: Sequence[RaterRatings | EventReports], order: list[s
     problems = []
     for table in tables:
         problems += [
-            f"{table.path}: has no concept {name!r}, which the others have; add its ratings or take it out everywhere"
+            f"{table.path}: has no concept {name!r}, which the others have; add its ratings or remove it everywhere"
             for name in order
             if name not in table.concepts
         ]
         problems += [
-            f"{table.path}: has a concept {name!r} that the others lack; add its ratings there or take it out"
+            f"{table.path}: has a concept {name!r} that the others lack; add its ratings there or remove it"
             for name in table.concepts
             if name not in order
         ]
@@ -229,7 +223,8 @@ def _check_concepts(tables: Sequence[RaterRatings | EventReports], order: list[s
 def _check_anchors(tables: Sequence[RaterRatings | EventReports], components: Mapping[str, str]) -> None:
     items = {item for table in tables if isinstance(table, EventReports) for item in table.items}
     problems = [
-        f"component {name!r} is known by item {item!r}, which no file of event reports has; name an item that is there"
+        f"component {name!r} is identified by item {item!r}, which no file of event reports has; name an "
+        "item that one has"
         for name, item in components.items()
         if item not in items
     ]

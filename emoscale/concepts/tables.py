@@ -1,4 +1,4 @@
-"""The two tables of people's judgements: scores of concepts on attributes, dissimilarities of pairs of concepts."""
+"""Reading attribute scores of concepts, and dissimilarities of pairs of concepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.concepts.csv_table import CsvTable, parse_number, read_cells
+from emoscale.concepts.csv_table import CsvTable, parse_number, read_csv_table
 from emoscale.errors import InputError, suggest
 
 CONCEPT_COLUMN = "concept"
@@ -41,17 +41,17 @@ def read_attributes(path: Path, names: list[str] | None = None) -> tuple[list[st
     InputError
         Every problem of the file, one line each.
     """
-    cells = read_cells(path)
-    key = cells.column(CONCEPT_COLUMN)
-    columns = [i for i in range(len(cells.header)) if i != key]
-    attributes = [cells.header[i] for i in columns]
-    problems = cells.problems + header_problems(path, attributes)
-    line_of = _concept_lines(cells, key, problems)
+    table = read_csv_table(path)
+    key = table.column(CONCEPT_COLUMN)
+    columns = [i for i in range(len(table.header)) if i != key]
+    attributes = [table.header[i] for i in columns]
+    problems = table.problems + header_problems(path, attributes)
+    line_of = _concept_lines(table, key, problems)
     concepts = list(line_of)
     scores = np.full((len(concepts), len(columns)), np.nan)
-    for line, row in cells.rows:
+    for line, row in table.rows:
         place = f"{path}, line {line} ({row[key]}), column"
-        values = [parse_number(row[i], f"{place} {cells.header[i]!r}", problems) for i in columns]
+        values = [parse_number(row[i], f"{place} {table.header[i]!r}", problems) for i in columns]
         if line_of.get(row[key]) == line:
             scores[concepts.index(row[key])] = values
     kept = concepts if names is None else names
@@ -64,7 +64,7 @@ def read_attributes(path: Path, names: list[str] | None = None) -> tuple[list[st
 
 
 def header_problems(path: Path, attributes: list[str]) -> list[str]:
-    """Say what is wrong with the names of a table's attribute columns, one line each."""
+    """Return the problems of the names of a table's attribute columns, one line each."""
     if not attributes:
         return [f"{path}, line 1: no attribute columns; add one column of numbers an attribute"]
     counts = Counter(attributes)
@@ -82,21 +82,21 @@ def _constant_problems(path: Path, attributes: list[str], scores: NDArray[np.flo
     if len(scores) < FEWEST_CONCEPTS:
         return []
     return [
-        f"{path}, column {name!r}: every concept has the same score, so it cannot tell them apart; take the column out"
+        f"{path}, column {name!r}: every concept has the same score, so it does not distinguish them; remove the column"
         for name, values in zip(attributes, scores.T, strict=True)
         if np.ptp(values) == 0
     ]
 
 
-def _concept_lines(cells: CsvTable, key: int, problems: list[str]) -> dict[str, int]:
+def _concept_lines(table: CsvTable, key: int, problems: list[str]) -> dict[str, int]:
     line_of: dict[str, int] = {}
-    for line, row in cells.rows:
+    for line, row in table.rows:
         name = row[key]
         if not name:
-            problems.append(f"{cells.path}, line {line}, column {CONCEPT_COLUMN!r}: is empty; name the concept")
+            problems.append(f"{table.path}, line {line}, column {CONCEPT_COLUMN!r}: is empty; name the concept")
         elif name in line_of:
             problems.append(
-                f"{cells.path}, line {line}: concept {name!r} is already in line {line_of[name]}; keep one of them"
+                f"{table.path}, line {line}: concept {name!r} is already in line {line_of[name]}; keep one of them"
             )
         else:
             line_of[name] = line
@@ -110,7 +110,7 @@ def _name_problems(path: Path, kept: list[str], concepts: list[str]) -> list[str
         if name not in concepts
     ]
     problems += [
-        f"concept {name!r} is asked for {count} times; name it once"
+        f"concept {name!r} is listed {count} times in concepts.names; list it once"
         for name, count in Counter(kept).items()
         if count > 1
     ]
@@ -130,7 +130,7 @@ def read_dissimilarity(path: Path, names: list[str], known: Collection[str]) -> 
     path : Path
         CSV with columns `concept_1`, `concept_2` and `dissimilarity`: every unordered pair once, in any order.
     names : list of str
-        The C concepts whose pairs are wanted.
+        The C concepts whose pairs are needed.
     known : collection of str
         Concepts that the file may mention.
 
@@ -144,13 +144,13 @@ def read_dissimilarity(path: Path, names: list[str], known: Collection[str]) -> 
     InputError
         Every problem of the file, one line each.
     """
-    cells = read_cells(path)
-    first, second, value = (cells.column(name) for name in PAIR_COLUMNS)
-    problems = list(cells.problems)
+    table = read_csv_table(path)
+    first, second, value = (table.column(name) for name in PAIR_COLUMNS)
+    problems = list(table.problems)
     line_of: dict[frozenset[str], int] = {}
     position = {name: i for i, name in enumerate(names)}
     matrix = np.full((len(names), len(names)), np.nan)
-    for line, row in cells.rows:
+    for line, row in table.rows:
         a, b = row[first], row[second]
         place = f"{path}, line {line} ({a}, {b})"
         number = parse_number(row[value], f"{place}, column {PAIR_COLUMNS[2]!r}", problems)

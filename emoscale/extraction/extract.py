@@ -21,8 +21,8 @@ from emoscale.extraction.sequences import Sequences, open_sequences, write_seque
 from emoscale.extraction.sinks import Kept, Work
 from emoscale.extraction.validation import FiniteCheck
 from emoscale.extraction.writing import writing
-from emoscale.models.hooks import Captured, capturing
-from emoscale.models.sites import neuron_coordinates
+from emoscale.models.capture import Captured, capturing
+from emoscale.models.sites.site import neuron_coordinates
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.folder import RunFolder
 from emoscale.system.progress import Progress
@@ -169,7 +169,7 @@ class _Batches:
             before = tokens.shape[1] - s.lengths[batch.inputs]
             offsets = before if self._padding == "left" else np.zeros_like(before)
             _, read = reader(batch.first, batch.stop, offsets, tokens.shape[1], s.each)
-            captured.expect(len(batch.inputs), read)
+            captured.expect(len(tokens), tokens.shape[1], read)
             captured.run(partial(self._rows.run, batch.inputs, tokens, attention))
             self._copies.put(captured.take(), values, torch.from_numpy(batch.rows - block.start))
         self._copies.finish(values)

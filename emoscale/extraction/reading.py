@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.experts import Read
+from emoscale.models.sites.site import Read
 
 Integers = NDArray[np.integer]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 
 _SEE_DISTANCES_ALONE = frozenset({"bloom", "t5", "mt5", "umt5"})
 """Model types whose attention knows how far tokens are apart, and no token's number."""
@@ -98,7 +99,7 @@ def _run_stacks(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
 def _has_decoder_sites(model: LanguageModel) -> bool:
     stacks = ("encoder", "decoder")
     return any(
-        next((part for part in site.module.split(".") if part in stacks), None) != "encoder"
+        next((part for part in site.path.split(".") if part in stacks), None) != "encoder"
         for site in model.outline.sites
     )
 

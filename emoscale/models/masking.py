@@ -1,10 +1,10 @@
-"""Editing neurons during a forward pass: one batch, many masks, every row its own (Li, Su et al. 2024)."""
+"""Editing units during a forward pass: one batch, many masks, every row its own (Li, Su et al. 2024)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from emoscale.errors import StageError
-from emoscale.models.experts import Routed, edit_routed
-from emoscale.models.hooks import Passes, touching
-from emoscale.models.sites import Site
+from emoscale.models.passes import CallCounter, by_path, touching
+from emoscale.models.sites.blocks import stack_of
+from emoscale.models.sites.site import Editing, Site
 from emoscale.models.tensor_parallel import own_neurons
 
 
@@ -44,23 +44,27 @@ ZERO = Edit()
 class Masked:
     """Masks by row.
 
-    The masks stay packed, eight neurons a byte; of each site those of the pass's rows are unpacked when it is reached.
+    The masks stay packed, eight units a byte; of each site those of the pass's rows are unpacked when it is reached.
     """
 
-    def __init__(self, sites: Sequence[Site], off: Tensor, edit: Edit, tp_rank: int, tp_size: int) -> None:
-        self._sites, self._edit = sites, edit
-        self._whole, self._own = own_neurons(sites), own_neurons(sites, tp_rank, tp_size)
+    def __init__(
+        self, model: nn.Module, sites: Sequence[Site], off: Tensor, edit: Edit, parts: tuple[int, int]
+    ) -> None:
+        self._model, self._sites, self._edit = model, sites, edit
+        self._all, self._own = own_neurons(sites), own_neurons(sites, *parts)
         self._masks = off.cpu().numpy()
         self._packed: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._donor_values: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._rows: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._passes: Passes | None = None
+        self._tokens: int | None = None
+        self._calls: CallCounter | None = None
         self._inside: list[nn.Module] = []
         self._is_checking = True
-        self._expected: dict[str, Tensor] = {}
+        self._checks = ExitStack()
+        self._expected: dict[str, Any] = {}
 
     def expect(self, masks: Tensor, donors: Tensor | None = None) -> None:
-        """Say which mask each row of the next forward passes gets.
+        """Set which mask each row of the next forward passes gets.
 
         Parameters
         ----------
@@ -72,80 +76,69 @@ class Masked:
         Raises
         ------
         StageError
-            If the pass before left a site out: its neurons were not edited. One that an error ended is forgotten.
+            If the pass before left a site out: its units were not edited. One that an error ended is forgotten.
         """
-        self.check_passed()
+        self._check_complete()
         chosen = torch.zeros_like(masks) if donors is None else donors
         self._rows = {torch.device("cpu"): (masks.cpu(), chosen.cpu())}
-        self._passes = None
+        self._calls = self._tokens = None
         self._inside.clear()
         self._expected.clear()
+        if self._is_checking:
+            self._attach_checks()
 
-    def check_passed(self) -> None:
-        """Raise StageError if the latest pass left a site out, unless an error ended it."""
-        if self._passes is not None and not self._inside:
-            self._passes.check_complete()
+    def _attach_checks(self) -> None:
+        """Check after all hooks that are set by now: what they make of the values is what the model uses."""
+        self._checks.close()
+        for path, site in by_path(self._sites).items():
+            if detach := site.attach_check(self._model, partial(self._check, path)):
+                self._checks.callback(detach)
 
-    def begin(self, module: nn.Module, _args: Any) -> None:
-        """Begin a pass; for the hooks."""
+    def _check_complete(self) -> None:
+        if self._calls is not None and not self._inside:
+            self._calls.check_complete()
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
         if module in self._inside:  # an error ended the pass before
             self._inside.clear()
-            self._passes = None
+            self._calls = None
         if not self._inside:
-            self.check_passed()
-            self._passes = Passes(self._sites)
+            self._check_complete()
+            self._calls, self._tokens = CallCounter(self._sites), None
         self._inside.append(module)
+        self._tokens = _tokens(args, inputs) or self._tokens
 
-    def end(self, module: nn.Module, _args: Any, _output: Any) -> None:
-        """End a pass; for the hooks."""
+    def _end(self, module: nn.Module, _args: Any, _output: Any) -> None:
         if module in self._inside:
             del self._inside[self._inside.index(module) :]
         if not self._inside:
-            self.check_passed()
+            self._check_complete()
             self._is_checking = False
+            self._checks.close()
 
-    def apply(self, module: str, values: Tensor) -> Tensor:
-        """Edit a dense site; for the hooks."""
-        number = self._next(module)
-        masked, donors = self._at(number, values, values.shape[-1])
-        if values.dim() > 2 and len(values) != len(masked):
-            raise StageError(
-                f"{module} takes {len(values)} rows where masks were given for {len(masked)}; give every row a mask, "
-                "or set another model.site"
-            )
-        rows = values.reshape(len(masked), -1, values.shape[-1])
-        if self._is_checking:
-            self._expected[module] = self._edited_plainly(rows, masked, donors)
-        # Nothing else takes the input of a block's second map, so that it may be changed where it lies.
-        in_place = not self._sites[number].shares_input and not torch.is_grad_enabled()
-        return self._edited(rows, masked, donors, in_place).reshape(values.shape)
-
-    def apply_routed(self, module: str, routed: list[Routed], tokens: int) -> list[Routed]:
-        """Edit a site of experts; for the hooks."""
-        values = routed[0].values
-        masked, donors = self._at(self._next(module), values)
-        return edit_routed(routed, masked, donors, tokens, partial(self._edited, in_place=False))
-
-    def check(self, module: str, args: tuple[Any, ...]) -> None:
-        """Raise StageError unless a site's map takes the values that the masks ask for; for the hooks."""
-        expected = self._expected.pop(module, None)
-        if expected is None:
-            return
-        if not torch.allclose(args[0].reshape(expected.shape), expected, rtol=0, atol=0, equal_nan=True):
-            raise StageError(f"{module}: its masked neurons are not at their edited values; remove other hooks on it")
-
-    def _next(self, module: str) -> int:
+    def _touch(self, path: str, values: Any) -> Any:
         if not self._rows:
             raise StageError("a forward pass ran before Masked.expect said which mask each row gets")
-        if self._passes is None:  # a part of the model was called by itself
-            self._passes = Passes(self._sites)
-        return self._passes.next(module)
+        if self._calls is None:  # a part of the model was called by itself
+            self._calls = CallCounter(self._sites)
+        number = self._calls.next(path)
+        rows = len(self._rows[torch.device("cpu")][0])
+        editing = Editing(type(self._model).__name__, rows, self._tokens, partial(self._at, number), self._edited)
+        if self._is_checking:
+            plainly = replace(editing, apply=self._edited_plainly)
+            self._expected[path] = self._sites[number].edit(values, plainly)
+        return self._sites[number].edit(values, editing)
 
-    def _at(self, number: int, like: Tensor, width: int | None = None) -> tuple[Tensor, Tensor | None]:
+    def _check(self, path: str, values: Tensor) -> None:
+        expected = self._expected.pop(path, None)
+        if expected is not None and not torch.allclose(values, expected, rtol=0, atol=0, equal_nan=True):
+            raise StageError(f"{path}: its masked neurons are not at their edited values; remove other hooks on it")
+
+    def _at(self, number: int, like: Tensor, width: int) -> tuple[Tensor, Tensor | None]:
         """Return what is masked at a site, (rows, units) bool, and the rows' donors' values (rows, units)."""
-        is_whole = width in (None, self._sites[number].width)
-        neurons = (self._whole if is_whole else self._own)[number]
-        key = (number, is_whole, like.device)
+        has_all = width == self._sites[number].width
+        neurons = (self._all if has_all else self._own)[number]
+        key = (number, has_all, like.device)
         if key not in self._packed:
             bits = np.packbits(self._masks[:, neurons], axis=1)
             self._packed[key] = torch.from_numpy(bits).to(like.device)
@@ -170,10 +163,17 @@ class Masked:
         factor = torch.where(masked, self._edit.factor, 1.0).to(rows.dtype)[:, None]
         return rows.mul_(factor) if in_place else rows * factor
 
-    def _edited_plainly(self, rows: Tensor, masked: Tensor, donors: Tensor | None) -> Tensor:
+    def _edited_plainly(self, rows: Tensor, masked: Tensor, donors: Tensor | None, _in_place: bool) -> Tensor:
         # Rounded first as the edit is: in half precision a product with the exact factor may differ in its last bit.
         wanted = rows * rows.new_tensor(self._edit.factor) if donors is None else donors[:, None].expand_as(rows)
         return torch.where(masked[:, None], wanted, rows)
+
+
+def _tokens(args: tuple[Any, ...], inputs: dict[str, Any]) -> int | None:
+    """Return the tokens of a batch, as a model is given it."""
+    candidates = (inputs.get("inputs_embeds"), inputs.get("input_ids"), *args[:1])
+    given = next((value for value in candidates if value is not None), None)
+    return given.shape[1] if isinstance(given, Tensor) and given.dim() > 1 else None
 
 
 _BITS = torch.arange(7, -1, -1, dtype=torch.uint8)
@@ -210,23 +210,23 @@ def masking(
     Raises
     ------
     StageError
-        If a forward pass left a site out or took it too often, or if in the first pass a site's map did not take the
-        edited values: the ablation would not be what the mask says.
+        If a forward pass left a site out or called it too often, if a site has other rows or tokens than the batch, or
+        if in the first pass the model did not use the edited values: the ablation would not be what the mask says.
     """
-    masked = Masked(sites, off, edit, tp_rank, tp_size)
-    with ExitStack() as hooks, touching(model, sites, masked.apply, masked.apply_routed):
-        for module in dict.fromkeys((model, getattr(model, "base_model", model))):
-            hooks.callback(module.register_forward_pre_hook(masked.begin).remove)
-            hooks.callback(module.register_forward_hook(masked.end).remove)
-        for name in dict.fromkeys(site.module for site in sites if not site.experts):
-            seen = model.get_submodule(name).register_forward_hook(_checking(masked, name))
-            hooks.callback(seen.remove)
+    masked = Masked(model, sites, off, edit, (tp_rank, tp_size))
+    with ExitStack() as hooks, touching(model, sites, masked._touch):
+        hooks.callback(masked._checks.close)
+        for module in _passed_by_all_tokens(model, sites):
+            hooks.callback(module.register_forward_pre_hook(masked._begin, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(masked._end).remove)
         yield masked
-        masked.check_passed()
+        masked._check_complete()
 
 
-def _checking(masked: Masked, name: str) -> Any:
-    def check(_module: nn.Module, args: tuple[Any, ...], _output: Any) -> None:
-        masked.check(name, args)
-
-    return check
+def _passed_by_all_tokens(model: Any, sites: Sequence[Site]) -> list[nn.Module]:
+    """Return the modules whose call is a pass of the sites' stack: the model, its base model, and one of two stacks."""
+    modules = [model, getattr(model, "base_model", model)]
+    stack = stack_of(sites[0].path)
+    if stack and getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        modules.append(model.get_decoder() if stack == "decoder" else model.get_encoder())
+    return list(dict.fromkeys(modules))

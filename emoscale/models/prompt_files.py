@@ -1,4 +1,4 @@
-"""Tuned prompts on disk: one safetensors file a group."""
+"""Tuned prompts on disk: one safetensors file for each group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TunedPrompts:
     vectors : Tensor
         Shape (prompts, L, hidden), float32.
     heads : Tensor
-        Shape (prompts, 2, hidden + 1) where each has a label head, else (prompts, 0); float32.
+        Shape (prompts, 2, hidden + 1) if prompts have label heads, else (prompts, 0); float32.
     accuracy, accuracy_last, loss : Tensor
         Shape (prompts,), float64: held-out accuracy of the epoch kept and of the last one trained; loss of the epoch
         kept.
@@ -38,7 +38,7 @@ class TunedPrompts:
     epochs: Tensor
 
     def save(self, file: Path) -> None:
-        """Write to a safetensors file, whole or not at all."""
+        """Write to a safetensors file, completely or not at all."""
         with replacing(file) as unfinished:
             save_file({name: value.contiguous() for name, value in vars(self).items()}, unfinished)
 

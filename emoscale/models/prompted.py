@@ -11,7 +11,9 @@ from torch import Tensor
 
 from emoscale.errors import InputError, StageError
 from emoscale.models.lm_head import reading
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
+from emoscale.models.packing import pad_rows
 from emoscale.models.readouts import READOUTS, Readout
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
@@ -142,8 +144,6 @@ class PromptedModel:
         self.layout = make_layout(layout, model.outline)
         self.prompt_length = prompt_length
         self.readout: Readout = READOUTS[model.outline.kind](model.outline, verbaliser)
-        tokenizer = model.outline.tokenizer
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._embeddings = model.module.get_input_embeddings()
 
     def row_tokens(self, text: Sequence[int]) -> int:
@@ -176,20 +176,19 @@ class PromptedModel:
         -------
         Batch
         """
-        layout = self.layout
-        hole = (self._pad,) * self.prompt_length
-        return self._pack([[*layout.before, *hole, *layout.after, *text, *layout.closing] for text in texts])
+        opening, closing = self._opening(), self.layout.closing
+        return self._pack([[*opening, *text, *closing] for text in texts])
 
     def bare_batch(self, rows: int) -> Batch:
         """Lay out rows that hold everything up to the text, and no text."""
-        layout = self.layout
-        return self._pack([[*layout.before, *(self._pad,) * self.prompt_length, *layout.after]] * rows)
+        return self._pack([self._opening()] * rows)
+
+    def _opening(self) -> list[int]:
+        padding = (self.model.outline.pad_id,) * self.prompt_length
+        return [*self.layout.before, *padding, *self.layout.after]
 
     def _pack(self, sequences: list[list[int]]) -> Batch:
-        lengths = torch.tensor([len(s) for s in sequences])
-        width = int(lengths.max())
-        ids = torch.tensor([s + [self._pad] * (width - len(s)) for s in sequences])
-        attention = (torch.arange(width)[None] < lengths[:, None]).long()
+        ids, attention = pad_rows(sequences, self.model.outline.pad_id)
         device = self.model.device
         return Batch(ids.to(device), attention.to(device), self.layout.read)
 

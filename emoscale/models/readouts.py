@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import ModelOutline
+from emoscale.models.outline import ModelOutline
 
 
 class Readout(Protocol):

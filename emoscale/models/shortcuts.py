@@ -1,7 +1,8 @@
 """What a masked forward pass need not compute: the last block where nothing is read, the first once for every mask.
 
-Both stand on the linear maps of a block, told apart by name (`ATTENTION_MAPS`): in a family that is not known there,
-in mixtures of experts, in encoder-decoder models and where layers share weights, everything is computed.
+Both depend on knowing the linear maps of a block by name (`ATTENTION_MAPS`): in a family that is not known there, in
+mixtures of experts, in encoder-decoder models, where layers share weights, and where units are not the inputs of a
+linear map, everything is computed.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emoscale.models.shapes import map_shape
-from emoscale.models.sites import ATTENTION_MAPS, Site
+from emoscale.models.sites.attention import ATTENTION_MAPS
+from emoscale.models.sites.blocks import block_of
+from emoscale.models.sites.linear_inputs import LinearInput, map_shape
+from emoscale.models.sites.site import Site
 
 TRIED_TOKENS = range(7)
-"""Tokens of a row that a shortcut is tried on; alike ones could hide that their states were mixed."""
+"""Tokens of a row that a shortcut is tried on; equal ones could hide that their states were mixed."""
 
-_ALIKE, _ALIKE_IN_HALF = 1e-3, 2e-2
+_TOLERANCE, _TOLERANCE_IN_HALF = 1e-3, 2e-2
 """Logits of one row computed in two ways differ by rounding: some 1e-6 of their size, in half precision some 1e-2."""
 
 
@@ -27,7 +30,7 @@ def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     """Name the last block's maps that need to be computed only where rows are read.
 
     These are attention's output map and the feed-forward's: what other positions get from them goes nowhere. The map
-    whose input is the neurons is left to be seen whole, unless one before it is narrowed.
+    whose input is the neurons is computed completely, unless one before it is narrowed.
 
     Parameters
     ----------
@@ -37,13 +40,13 @@ def narrowable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Paths of modules; empty where they cannot be told.
+        Paths of modules; empty where they are not known.
     """
     block = _block(model, sites, sites[-1])
-    if block is None:
+    if block is None or not _is_in_last_block(model, sites[-1]):
         return ()
     _, output, others = block
-    return tuple(name for name in (output, *others) if name != sites[-1].module)
+    return tuple(name for name in (output, *others) if name != sites[-1].path)
 
 
 def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
@@ -57,21 +60,21 @@ def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Paths of modules; empty where they cannot be told.
+        Paths of modules; empty where they are not known.
     """
     first = sites[0]
     block = _block(model, sites, first)
     if block is None:
         return ()
     attention, output, others = block
-    if first.module == output:
+    if first.path == output:
         return tuple(attention)
-    return (*attention, output, *(name for name in others if name != first.module))
+    return (*attention, output, *(name for name in others if name != first.path))
 
 
 @torch.inference_mode()
 def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> tuple[str, ...]:
-    """Return the names of maps if the model comes out alike with a shortcut at them, else none.
+    """Return the names of maps if the model's results do not change with a shortcut at them, else none.
 
     Parameters
     ----------
@@ -86,26 +89,25 @@ def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> t
     """
     if not names:
         return ()
-    whole = run(())
+    full = run(())
     try:
         short = run(names)
     except RuntimeError:  # shapes that do not fit: a block that adds to the narrowed values in place
         return ()
-    alike = _ALIKE if whole.element_size() > 2 else _ALIKE_IN_HALF
-    is_alike = torch.allclose(whole, short, rtol=alike, atol=alike * float(whole.abs().max()))
-    return tuple(names) if is_alike else ()
+    tolerance = _TOLERANCE if full.element_size() > 2 else _TOLERANCE_IN_HALF
+    is_close = torch.allclose(full, short, rtol=tolerance, atol=tolerance * float(full.abs().max()))
+    return tuple(names) if is_close else ()
 
 
 def _block(model: nn.Module, sites: Sequence[Site], site: Site) -> tuple[list[str], str, list[str]] | None:
     """Return attention's input maps, its output map and the other maps of a site's block."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return None
-    is_plain = all(site.call == 0 and not site.experts and not site.shares_input for site in sites)
-    parts = site.module.split(".")
-    number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
-    if not is_plain or number is None or site.module not in dict(model.named_modules()):
+    is_plain = all(isinstance(site, LinearInput) and site.call == 0 and site.owns_values for site in sites)
+    place = block_of(site.path)
+    if not is_plain or place is None or site.path not in dict(model.named_modules()):
         return None
-    path = ".".join(parts[: number + 1])
+    path = f"{place[0]}.{place[1]}"
     block = model.get_submodule(path)
     maps = [name for name, module in block.named_modules() if map_shape(module)[0]]
     output = next((name for name in ATTENTION_MAPS if name in maps), None)
@@ -117,8 +119,16 @@ def _block(model: nn.Module, sites: Sequence[Site], site: Site) -> tuple[list[st
     return [f"{path}.{name}" for name in attention], f"{path}.{output}", [f"{path}.{name}" for name in others]
 
 
+def _is_in_last_block(model: nn.Module, site: Site) -> bool:
+    place = block_of(site.path)
+    if place is None:
+        return False
+    blocks: Any = model.get_submodule(place[0])
+    return place[1] == len(blocks) - 1
+
+
 class Shared:
-    """Which rows of a pass are alike up to the first neuron."""
+    """Which rows of a pass are the same up to the first neuron."""
 
     def __init__(self) -> None:
         self._first: Tensor | None = None
@@ -126,7 +136,7 @@ class Shared:
         self._is_taken = False
 
     def expect(self, first: Tensor, row: Tensor) -> None:
-        """Say which rows are alike.
+        """Set which rows are the same.
 
         Parameters
         ----------
@@ -154,13 +164,13 @@ class Shared:
 
 @contextmanager
 def sharing(model: nn.Module, names: Sequence[str]) -> Iterator[Shared]:
-    """Compute some linear maps once for rows that are alike, while the block lasts.
+    """Compute some linear maps once for rows that are the same, while the block lasts.
 
     Parameters
     ----------
     model : Module
     names : sequence of str
-        From `shareable`. Call `expect` of what is yielded before each forward pass.
+        From `shareable`. Call `expect` of the yielded object before each forward pass.
 
     Yields
     ------

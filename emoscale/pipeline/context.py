@@ -19,26 +19,18 @@ from emoscale.masks.controls import CONTROLS
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
 from emoscale.models.forward import check_padding
-from emoscale.models.loading import (
-    LanguageModel,
-    ModelOutline,
-    check_split,
-    encode_texts,
-    load_model,
-    outline_model,
-    weights_sha256,
-)
+from emoscale.models.identity import tokenizer_sha256, weights_sha256
+from emoscale.models.loading import LanguageModel, check_split, load_model
+from emoscale.models.outline import ModelOutline, encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel, make_layout
-from emoscale.models.tokenizer_files import tokenizer_sha256
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.searchlight import chosen_row_measures
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
-from emoscale.stimuli.streaming import stream_texts
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
-from emoscale.stimuli.texts import load_texts
+from emoscale.stimuli.texts import load_texts, stream_texts
 from emoscale.system.ranks import Ranks
 from emoscale.tasks import soft_prompt
 from emoscale.tasks.registry import TASKS
@@ -71,38 +63,24 @@ class Context:
     @cached_property
     def concepts(self) -> Concepts:
         """Concepts, attribute scores, people's dissimilarities."""
-        chosen = self.settings.concepts
-        return load_concepts(chosen.attributes, chosen.dissimilarity, chosen.names)
+        return load_concepts(self.settings.concepts)
 
     @cached_property
     def texts(self) -> pd.DataFrame:
         """The texts with labels and splits."""
-        return load_texts(self.settings.stimuli.source, **self._where_texts_are)
+        return load_texts(self.settings.stimuli)
 
     @cached_property
     def text_pieces(self) -> Iterator[pd.DataFrame]:
         """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
-        split = self.settings.extraction.split
-        return stream_texts(self.settings.stimuli.source, **self._where_texts_are, split=split)
-
-    @property
-    def _where_texts_are(self) -> dict[str, Any]:
-        names = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column", "dev_fraction")
-        return {name: getattr(self.settings.stimuli, name) for name in (*names, "seed")}
+        return stream_texts(self.settings.stimuli, self.settings.extraction.split)
 
     @cached_property
     def prompt_texts(self) -> list[PromptTexts]:
         """The texts of every prompt."""
-        s = self.settings.stimuli
-        check_labels(self.texts, self.concepts.names)
-        return draw_prompt_texts(
-            self.texts,
-            self.concepts.names,
-            self.settings.tuning.seeds,
-            train_limit=s.train_texts,
-            dev_limit=s.dev_texts,
-            negatives=s.negatives,
-        )
+        names = self.concepts.names
+        check_labels(self.texts, names)
+        return draw_prompt_texts(self.texts, names, self.settings.tuning.seeds, self.settings.stimuli)
 
     @cached_property
     def sentences(self) -> pd.DataFrame:
@@ -121,8 +99,7 @@ class Context:
     @cached_property
     def outline(self) -> ModelOutline:
         """The model without its weights."""
-        m = self.settings.model
-        return outline_model(m.name, revision=m.revision, site=m.site, trust_remote_code=m.trust_remote_code)
+        return outline_model(self.settings.model)
 
     @property
     def extraction_options(self) -> dict[str, Any]:

@@ -37,9 +37,8 @@ def dependency_values(settings: Settings) -> dict[str, Any]:
 
 
 def _concept_values(settings: Settings) -> dict[str, Any]:
-    given = settings.concepts
     try:
-        concepts: Concepts = load_concepts(given.attributes, given.dissimilarity, given.names)
+        concepts: Concepts = load_concepts(settings.concepts)
     except InputError:
         return dict.fromkeys(("concepts.names", "concepts.attributes", "concepts.dissimilarity"), _UNREADABLE)
     scores = repr(concepts.attributes).encode() + concepts.scores.tobytes()

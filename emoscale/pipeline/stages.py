@@ -28,20 +28,14 @@ def _fields(section: str, options: type[Any], but: tuple[str, ...]) -> list[str]
 
 
 def _tune(context: Context, folder: RunFolder, progress: Progress) -> Counts:
-    from emoscale.tuning.training import Schedule
     from emoscale.tuning.tune import tune
 
-    t = context.settings.tuning
-    schedule = Schedule(
-        t.epochs, t.batch_size, t.learning_rate, t.weight_decay, t.tokens_per_pass, t.precision, t.patience
-    )
     return tune(
         folder,
         context.prompted,
         context.tokens,
         context.prompt_texts,
-        schedule=schedule,
-        prompts_per_group=t.prompts_per_group,
+        context.settings.tuning,
         ranks=context.ranks,
         progress=progress,
     )

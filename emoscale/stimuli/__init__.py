@@ -1,1 +1,1 @@
-"""What the model reads: labelled texts, balanced samples of them, sentences that name a concept."""
+"""The texts that models read: labelled texts, balanced samples of them, and sentences that name a concept."""

@@ -1,4 +1,4 @@
-"""The texts each prompt learns from and is judged on."""
+"""The texts that each prompt is trained and evaluated on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.samples import draw_samples
 
 
@@ -39,9 +40,9 @@ class PromptTexts:
     ----------
     concept : str
     seed : int
-        Also the replicate's name.
+        Its decimal digits are also the name of the replicate.
     train, dev : Sample
-        Texts to learn from, and held-out ones.
+        Texts to train on, and held-out ones.
     """
 
     concept: str
@@ -51,38 +52,30 @@ class PromptTexts:
 
 
 def draw_prompt_texts(
-    texts: pd.DataFrame,
-    concepts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    train_limit: int | None = None,
-    dev_limit: int | None = None,
-    negatives: str = "others",
+    texts: pd.DataFrame, concepts: Sequence[str], seeds: Sequence[int], options: StimuliOptions
 ) -> list[PromptTexts]:
     """Draw the texts of every prompt (Li, Su et al. 2024, prompt tuning).
 
     Parameters
     ----------
     texts : DataFrame
-        As `load_texts` gives it.
+        From `load_texts`.
     concepts, seeds : sequence
         Every concept is paired with every seed.
-    train_limit, dev_limit : int, optional
-        The most texts that show the concept in either split; as many again do not show it.
-    negatives : {"others", "any"}
+    options : StimuliOptions
         See `draw_samples`.
 
     Returns
     -------
     list of PromptTexts
-        Seed by seed, in concept order.
+        Seed by seed, in the order of the concepts.
     """
 
-    def sample(concept: str, seed: int, split: str, limit: int | None) -> Sample:
-        return Sample(*draw_samples(texts, concept, seed, split, limit=limit, negatives=negatives))
+    def sample(concept: str, seed: int, split: str) -> Sample:
+        return Sample(*draw_samples(texts, concept, seed, split, options))
 
     return [
-        PromptTexts(concept, seed, sample(concept, seed, "train", train_limit), sample(concept, seed, "dev", dev_limit))
+        PromptTexts(concept, seed, sample(concept, seed, "train"), sample(concept, seed, "dev"))
         for seed in seeds
         for concept in concepts
     ]

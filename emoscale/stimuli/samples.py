@@ -4,15 +4,46 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError, suggest
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.texts import SPLITS
+from emoscale.system.option_types import lookup
 
-NEGATIVES = ("others", "any")
+
+@dataclass(frozen=True)
+class Negatives:
+    """Which texts of a split are drawn as those that do not show a concept.
+
+    Parameters
+    ----------
+    name, meaning : str
+    from_all : bool
+        From all texts, with replacement, instead of from those that do not carry the concept.
+    """
+
+    name: str
+    meaning: str
+    from_all: bool
+
+
+NEGATIVES = {
+    kind.name: kind
+    for kind in (
+        Negatives("others", "from the texts that do not carry the concept, each once if there are enough", False),
+        Negatives(
+            "any",
+            "from all texts with replacement, so that a few negatives are positives, as in the published study (Li, Su "
+            "et al. 2024, prompt tuning)",
+            True,
+        ),
+    )
+}
 
 
 def check_labels(texts: pd.DataFrame, concepts: Iterable[str]) -> None:
@@ -27,7 +58,7 @@ def check_labels(texts: pd.DataFrame, concepts: Iterable[str]) -> None:
     Raises
     ------
     InputError
-        Names each concept that no text of a split carries, with the nearest label that there is.
+        For each concept that no text of a split carries, with the nearest label that there is.
     """
     found = {split: set(texts.loc[texts["split"] == split, "labels"].explode().dropna()) for split in SPLITS}
     labels = sorted(set.union(*found.values()))
@@ -44,7 +75,7 @@ def check_labels(texts: pd.DataFrame, concepts: Iterable[str]) -> None:
 
 
 def draw_samples(
-    texts: pd.DataFrame, concept: str, seed: int, split: str, *, limit: int | None = None, negatives: str = "others"
+    texts: pd.DataFrame, concept: str, seed: int, split: str, options: StimuliOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a balanced sample: texts of a concept and as many others.
 
@@ -57,12 +88,9 @@ def draw_samples(
     seed : int
         0 or more. The sample depends on it, the split and the concept, and on nothing else but the texts.
     split : {"train", "dev"}
-    limit : int, optional
-        Most positives to take; drawn without replacement where there are more.
-    negatives : {"others", "any"}
-        ``"others"``: from the split's texts that do not carry the concept, without replacement (with, if they are
-        too few). ``"any"``: from all texts of the split with replacement, so that a few negatives are positives, as
-        in the published study (Li, Su et al. 2024, prompt tuning).
+    options : StimuliOptions
+        `train_texts` and `dev_texts` limit the positives, which are then drawn without replacement; `negatives` is a
+        name in `NEGATIVES`.
 
     Returns
     -------
@@ -74,17 +102,16 @@ def draw_samples(
     Raises
     ------
     InputError
-        If no text of the split carries the concept, all do (with ``"others"``), `limit` is below 1, or `negatives` is
-        unknown.
+        If no text of the split carries the concept or all do, a limit is below 1, or `negatives` is unknown.
     """
-    if negatives not in NEGATIVES:
-        raise InputError(f"negatives {negatives!r}: unknown; give one of {', '.join(NEGATIVES)}")
+    limit = options.train_texts if split == "train" else options.dev_texts
+    negatives = lookup("negatives", NEGATIVES, options.negatives)
     if limit is not None and limit < 1:
-        raise InputError(f"limit {limit}: leaves no texts; give 1 or more")
+        raise InputError(f"stimuli.{split}_texts {limit}: leaves no texts; give 1 or more")
     in_split = (texts["split"] == split).to_numpy()
     carries = np.fromiter((concept in labels for labels in texts["labels"]), dtype=bool, count=len(texts))
     positive = np.flatnonzero(in_split & carries)
-    pool = np.flatnonzero(in_split if negatives == "any" else in_split & ~carries)
+    pool = np.flatnonzero(in_split if negatives.from_all else in_split & ~carries)
     if not len(positive):
         raise InputError(f"concept {concept!r}: no {split} text carries it as a label; label some or leave it out")
     if not len(pool):
@@ -93,7 +120,7 @@ def draw_samples(
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), zlib.crc32(concept.encode())])
     if limit is not None and len(positive) > limit:
         positive = rng.choice(positive, limit, replace=False)
-    negative = rng.choice(pool, len(positive), replace=negatives == "any" or len(pool) < len(positive))
+    negative = rng.choice(pool, len(positive), replace=negatives.from_all or len(pool) < len(positive))
     order = rng.permutation(2 * len(positive))
     rows = np.concatenate([positive, negative]).astype(np.int64)[order]
     labels = np.repeat(np.array([1, 0], dtype=np.int64), len(positive))[order]

@@ -1,126 +1,143 @@
-"""Where texts come from: one reader a source."""
+"""Where texts come from.
+
+To add a source, write a function that yields its texts, and an entry: ``SOURCES["mine"] = TextSource("mine", "what it
+is", open=pieces_of(read_mine))``. Checks, the draw of held-out texts and streaming are shared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from emoscale.errors import InputError
-from emoscale.stimuli.cleaning import DEV_NAMES, TRAIN_NAMES, Faults, pick_splits, require_columns, tidy_columns
-from emoscale.stimuli.goemotions import read_goemotions
-from emoscale.stimuli.hub import read_dataset
-from emoscale.stimuli.options import TextSettings
-from emoscale.stimuli.tables import read_table
+from emoscale.stimuli.cleaning import Columns
+from emoscale.stimuli.goemotions import open_goemotions
+from emoscale.stimuli.hub import open_dataset
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.tables import FORMATS, read_pieces
+from emoscale.stimuli.text_table import TextTable
 
 _SCENARIOS = Path(__file__).parent / "data" / "scenarios.csv"
+_OF_SOURCES = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column")
+"""Settings that only some sources use."""
 
 
-def read_scenarios(settings: TextSettings) -> pd.DataFrame:
-    """Read the built-in situations, with their fixed split.
+@dataclass(frozen=True)
+class TextSource:
+    """A source of labelled texts.
 
-    Returns
-    -------
-    DataFrame
-        Columns `text`, `labels`, `split`.
-
-    Raises
-    ------
-    InputError
-        If a setting is given that means nothing here.
+    Parameters
+    ----------
+    name, meaning : str
+    open : callable
+        Takes StimuliOptions, returns the tables to read; raises `InputError` if there are none.
+    path : str, optional
+        What `stimuli.path` must name, e.g. "a folder with train.tsv"; without it the source has no path.
+    uses : tuple of str
+        Further settings of `_OF_SOURCES` that it uses; the others must keep their defaults.
     """
-    settings.refuse("path", "dev_path", "split_column", "label_separator")
-    table = read_table(_SCENARIOS)
-    return tidy_columns(table, _SCENARIOS.name, "text", "concept").assign(split=table["split"])
+
+    name: str
+    meaning: str
+    open: Callable[[StimuliOptions], list[TextTable]]
+    path: str | None = None
+    uses: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def check(self, options: StimuliOptions) -> None:
+        """Raise InputError if the path is missing, or for each setting that the source would ignore."""
+        if self.path and not options.path:
+            raise InputError(f"text source {self.name!r}: has no path; set stimuli.path to {self.path}")
+        used = {*self.uses, *(["path"] if self.path else [])}
+        problems = [
+            f"text source {self.name!r}: stimuli.{field.name} is not used by it; leave it out, or set stimuli.source "
+            f"to {_users(field.name)}"
+            for field in fields(options)
+            if field.name in _OF_SOURCES and field.name not in used and getattr(options, field.name) != field.default
+        ]
+        if problems:
+            raise InputError(problems)
 
 
-def read_file(settings: TextSettings) -> pd.DataFrame:
-    """Read the user's own file, or one file of train texts and one of dev texts.
+def _users(setting: str) -> str:
+    return " or ".join(
+        source.name for source in SOURCES.values() if setting in source.uses or (setting == "path" and source.path)
+    )
 
-    Returns
-    -------
-    DataFrame
-        Columns `text`, `labels` and, if `dev_path` or `split_column` tells it, `split`.
 
-    Raises
-    ------
-    InputError
-        If a file is missing, empty or unreadable, lacks a column, or holds an unknown split.
+def pieces_of(read: Callable[[StimuliOptions], Iterator[pd.DataFrame]]) -> Callable[[StimuliOptions], list[TextTable]]:
+    """Make a source's `open` of a function that yields its texts.
+
+    Parameters
+    ----------
+    read : callable
+        Takes StimuliOptions, yields tables with the columns `text`, `labels` (a label, or a list of labels) and, if
+        the source says which texts are held out, `split`. It is called several times, and yields the same every time.
     """
-    (path, _), *dev = own_files(settings)
-    if dev:
-        parts = [_read_own(settings, place)[1].assign(split=split) for place, split in own_files(settings)]
-        return pd.concat(parts, ignore_index=True)
-    table, texts = _read_own(settings, path)
-    if settings.split_column is None:
-        return texts
-    require_columns(table.columns, path, settings.split_column)
-    return _split_by_column(texts, table[settings.split_column], path)
+
+    def open_pieces(options: StimuliOptions) -> list[TextTable]:
+        first = next(iter(read(options)), None)
+        columns = Columns("text", "labels", split="split" if first is not None and "split" in first else None)
+        return [TextTable(options.path or f"text source '{options.source}'", lambda _: read(options), columns)]
+
+    return open_pieces
 
 
-def own_files(settings: TextSettings) -> list[tuple[str, str | None]]:
-    """Return the user's own files, each with the split that all of its texts belong to, or None.
-
-    Raises
-    ------
-    InputError
-        If there is no path, or there are two ways to say what is dev.
-    """
-    path = settings.require_path("a csv, tsv, parquet or jsonl file")
-    if settings.dev_path is None:
-        return [(path, None)]
-    if settings.split_column is not None:
-        raise InputError("text source 'file': both dev_path and split_column say what is dev; leave one out")
-    return [(path, "train"), (settings.dev_path, "dev")]
+def _open_scenarios(_options: StimuliOptions) -> list[TextTable]:
+    columns = Columns("text", "concept", split="split")
+    return [_file(_SCENARIOS, _SCENARIOS.name, columns)]
 
 
-def _read_own(settings: TextSettings, path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    table = read_table(Path(path))
-    require_rows(not table.empty, path)
-    return table, tidy_columns(table, path, settings.text_column, settings.label_column, settings.label_separator)
-
-
-def require_rows(has_rows: bool, path: str) -> None:
-    """Raise InputError if a file has no rows."""
-    if not has_rows:
-        raise InputError(f"{path}: holds no rows; give a file with texts and labels")
-
-
-def _split_by_column(texts: pd.DataFrame, column: pd.Series, path: str) -> pd.DataFrame:
-    faults = Faults()
-    known = look_at_splits(faults, column)
-    refuse_splits(faults, path, str(column.name))
-    splits = split_names(column).map(pick_splits(set(known)))
-    return texts.assign(split=splits)[splits.notna()]
-
-
-def split_names(column: pd.Series) -> pd.Series:
-    """Return what the cells of a split column say, without surrounding blanks and in small letters."""
-    return column.astype(str).str.strip().str.casefold()
-
-
-def look_at_splits(faults: Faults, column: pd.Series) -> list[str]:
-    """Note the cells of a split column that name no known split; return the `split_names` of the others."""
-    names = split_names(column)
-    known = names.isin([*TRAIN_NAMES, *DEV_NAMES])
-    faults.add("split", list(zip(column, known, strict=True)), lambda pair: not pair[1])
-    return names[known].tolist()
-
-
-def refuse_splits(faults: Faults, path: str, split_column: str) -> None:
-    """Raise InputError if rows hold no known split."""
-    if fault := faults.get("split"):
-        count, first, (cell, _) = fault
+def _open_file(options: StimuliOptions) -> list[TextTable]:
+    path, dev = str(options.path), options.dev_path
+    if dev is not None and options.split_column is not None:
         raise InputError(
-            f"{path}, column {split_column!r}: {count} rows hold no known split, the first is row "
-            f"{first} ({cell!r}); write one of {', '.join((*TRAIN_NAMES, *DEV_NAMES))}"
+            "text source 'file': both stimuli.dev_path and stimuli.split_column say which texts are held out; leave "
+            "one out"
         )
+    columns = Columns(options.text_column, options.label_column, options.label_separator, options.split_column)
+    if dev is None:
+        return [_file(Path(path), path, columns)]
+    return [_file(Path(path), path, columns, "train"), _file(Path(dev), dev, columns, "dev")]
 
 
-SOURCES: dict[str, Callable[[TextSettings], pd.DataFrame]] = {
-    "scenarios": read_scenarios,
-    "goemotions": read_goemotions,
-    "file": read_file,
-    "dataset": read_dataset,
+def _file(path: Path, place: str, columns: Columns, split: str | None = None) -> TextTable:
+    return TextTable(place, partial(read_pieces, path, columns=columns.names), columns, split)
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        TextSource(
+            "scenarios",
+            "built-in first-person situations, 20 train and 10 dev for each of the 27 emotions",
+            _open_scenarios,
+        ),
+        TextSource(
+            "goemotions",
+            "GoEmotions in its original layout",
+            open_goemotions,
+            path="the folder with train.tsv, dev.tsv and labels.txt",
+        ),
+        TextSource(
+            "file",
+            f"a file of your own ({', '.join(FORMATS)})",
+            _open_file,
+            path=f"a file that ends in {', '.join(FORMATS)}",
+            uses=("dev_path", "text_column", "label_column", "label_separator", "split_column"),
+        ),
+        TextSource(
+            "dataset",
+            "a data set of the Hugging Face hub, or a folder of one; needs the package datasets",
+            open_dataset,
+            path="a name on the Hugging Face hub, or a folder",
+            uses=("text_column", "label_column", "label_separator"),
+        ),
+    )
 }

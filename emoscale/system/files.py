@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, so that they stay, and telling them apart by content."""
+"""Writing files atomically and durably, and hashing them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,22 +17,22 @@ _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends without an error.
+    """Yield a temporary path beside `path` that replaces it when the block ends without an error.
 
     Parameters
     ----------
     path : Path
-        The file to write. A reader sees the old content or the new one, never a part, also after a power failure.
+        The file to write. A reader sees the old content or the new, never a part of it, even after a power failure.
 
     Yields
     ------
     Path
-        Where to write. It carries the same suffix as `path`.
+        Where to write; it has the same suffix as `path`.
 
     Raises
     ------
     OSError
-        If the disk does not take the file. It names the file, whatever library wrote it.
+        If the file cannot be written. It names the file, whatever library wrote it.
     """
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    """Write `text` (UTF-8) to `path` atomically."""
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
@@ -87,7 +87,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Return when what was written to a file, or the names in a folder, are on the disk and not only in memory."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -97,9 +97,9 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn every error by which the disk refuses a file into an `OSError` that names the file.
+    """Turn errors of writing a file into an `OSError` that names the file.
 
-    Libraries written in Rust raise errors of their own, with the system's number in the message; others leave out the
+    Libraries written in Rust raise errors of their own, with the system's error number in the message; others omit the
     name.
 
     Parameters
@@ -126,12 +126,12 @@ def _rust_number(error: Exception) -> int | None:
 
 
 def disk_is_full(error: OSError) -> bool:
-    """Whether a disk, a quota or a limit on the length of files left no room."""
+    """Whether the disk is full, or a quota or the limit of file sizes is reached."""
     return error.errno in _FULL
 
 
 def mount_point(path: Path) -> Path:
-    """Return the file system that holds `path`, or would hold it, as the folder where it is mounted."""
+    """Return the mount point of the file system that holds `path`, or would hold it."""
     path = path.resolve()
     return next(p for p in (path, *path.parents) if os.path.ismount(p))
 
@@ -140,3 +140,9 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 lower-case hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """Return one SHA-256 for several files of a folder: that of their sorted names and hashes."""
+    lines = "".join(f"{file.name} {sha256(file)}\n" for file in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()

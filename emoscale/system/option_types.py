@@ -1,7 +1,7 @@
 """Types of settings, from which the command line, the checks and the JSON schema are made.
 
-An options class is a standard dataclass whose fields have these types. Its functions take it as it is; pydantic checks
-it where it is read from a file.
+An options class is a standard dataclass whose fields have these types. Functions take it without further checks;
+pydantic checks it where it is read from a file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _without_duplicates(values: list[Any]) -> list[Any]:
 
 
 Distinct = AfterValidator(_without_duplicates)
-"""Of a list: no value twice."""
+"""Of a list: each value once."""
 
 
 @dataclass(frozen=True)

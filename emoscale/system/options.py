@@ -1,4 +1,4 @@
-"""Settings of where a run computes."""
+"""Settings of the hardware that a run uses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class MachineOptions:
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count | None = None
-    """CPU threads of each process; the machine's cores shared out when left out."""
+    """CPU threads of each process; the machine's cores divided among its processes when left out."""
     split_model: Literal["layers", "tensors"] | None = None
     """For models larger than a device: spread the layers over this process's devices, or every layer's tensors over the
-    processes (tensor parallelism). Each process holds the whole model when left out."""
+    processes (tensor parallelism). Each process holds a complete model when left out."""
     writers: Count = 2
     """Threads of each process that write activations to disk while the next are computed."""
     backend: Literal["auto", "cpu", "cuda"] = "auto"
-    """What compares RDMs under permutation; ``auto`` takes a GPU where there is one."""
+    """What compares RDMs under permutation; ``auto`` is a GPU where there is one."""
     memory_limit: Bytes | None = None
-    """Memory that activations take while selectivity is computed, e.g. ``4 GB``, in each process; a quarter of what is
-    free when left out."""
+    """Memory for activations while selectivity is computed, e.g. ``4 GB``, in each process; a quarter of the free
+    memory when left out."""
     scheduler: str | None = None
     """Address of a running Dask cluster for the selectivity stage, e.g. ``tcp://10.0.0.1:8786``."""
     cluster: Literal["slurm"] | None = None

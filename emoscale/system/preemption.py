@@ -14,13 +14,13 @@ from typing import Any
 from emoscale.errors import PreemptedError
 
 GRACE = 4.0
-"""Seconds for the usual way out. Schedulers give 30 (SLURM's default) or as few as 10 before they kill."""
+"""Seconds for a regular exit. Schedulers give 30 (SLURM's default) or as few as 10 before they kill."""
 
 STOPPED = "stopped by SIGTERM; rerun the same command to resume"
 
 
 def end_on_sigterm(last_act: Callable[[], None]) -> None:
-    """Raise `PreemptedError` on SIGTERM, and end the process if that has not ended it soon.
+    """Raise `PreemptedError` on SIGTERM, and end the process by force if it has not ended soon.
 
     Python's handlers run between two instructions of the main thread, and a rank that waits for others, or for a
     library's long computation, executes none.

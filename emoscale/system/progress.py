@@ -1,4 +1,4 @@
-"""Live progress: one line a stage with rate and time left, quiet when nobody watches."""
+"""Live progress: one line for each stage with rate and remaining time, nothing where there is no terminal."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from rich.text import Text
 
 
 class Progress(Protocol):
-    """What a stage tells of its advance."""
+    """Takes the progress of a stage."""
 
     def start(self, total: int | None, unit: str, done: int = 0) -> None:
-        """Say how many units of work there are, if it is known, and how many were done by an earlier run."""
+        """Set the number of units of work, if it is known, and how many of them an earlier run has done."""
 
     def advance(self, amount: int = 1) -> None:
-        """Say that some more units are done."""
+        """Add units that are done."""
 
 
 class Silent:
-    """Progress that nobody watches: in tests, in notebooks, on ranks other than 0."""
+    """Progress that is not shown: in tests, in notebooks, on ranks other than 0."""
 
     def start(self, total: int | None, unit: str, done: int = 0) -> None:
         """Do nothing."""
@@ -51,7 +51,7 @@ class _Line:
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is: paths in it may hold brackets, and must stay in one piece."""
+    """Print a line without markup or wrapping: paths may contain brackets, and must not be broken."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
 """Ranks and devices: the only place that knows Accelerate.
 
-Each rank owns rows or work units and writes its own; nothing but waiting is shared.
+Each rank owns rows or work units and writes them; ranks share nothing but barriers.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share the run.
+    """This process among the processes of the run.
 
     Attributes
     ----------
     rank : int
-        Number of this process among those that share the work out, from 0.
+        Number of this process among those that share the work, from 0.
     world : int
-        How many share it out. Processes that hold one model together do all work together: they are rank 0 of 1.
+        How many share the work. Processes that hold one model together do all work together: they are rank 0 of 1.
     device : device
         Where this process computes.
     tp_rank, tp_size : int
@@ -49,12 +49,12 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that does what only one may do."""
+        """Whether this is the process that does what only one may do."""
         return self.rank == 0 and self.tp_rank == 0
 
     @property
     def saves(self) -> bool:
-        """Whether this process saves what all parts of a model computed alike."""
+        """Whether this process saves the results that all parts of a model computed identically."""
         return self.tp_rank == 0
 
     @property
@@ -67,12 +67,12 @@ class Ranks:
         return list(work[self.rank :: self.world])
 
     def wait(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has reached this point."""
         if self._accelerator is not None:
             self._accelerator.wait_for_everyone()
 
     def agree(self, value: T) -> T:
-        """Return part 0's value on every part; each must ask.
+        """Return part 0's value on every part; every part must call it.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ def join(
     ----------
     device : {"auto", "cpu", "cuda"}
     threads : int, optional
-        CPU threads of this process; by default the machine's cores shared out among its ranks.
+        CPU threads of this process; by default the machine's cores divided among its processes.
     split_model : {"layers", "tensors"}, optional
         See `emoscale.models.loading.load_model`. With ``tensors`` all processes are parts of one rank.
 
@@ -111,8 +111,8 @@ def join(
     Raises
     ------
     InputError
-        If fewer processes came up than the launcher was asked for, or there is no such device; or if the processes
-        of one machine would spread layers over the same GPUs, or tensors over CPUs where there are GPUs.
+        If fewer processes started than the launcher was asked for, or there is no such device; or if the processes of
+        one machine would spread layers over the same GPUs, or tensors over CPUs where there are GPUs.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("machine.device 'cuda': no such device here; set machine.device to 'auto'")
@@ -127,7 +127,7 @@ def join(
     accelerator = Accelerator(cpu=device == "cpu" or not torch.cuda.is_available(), kwargs_handlers=[patience])
     if accelerator.num_processes < asked:
         raise InputError(
-            f"{asked} processes were asked for and {accelerator.num_processes} came up; on CPUs start them with "
+            f"{asked} processes were requested and {accelerator.num_processes} started; on CPUs start them with "
             f"torchrun --nproc_per_node {asked} -m emoscale ..."
         )
     number, count = accelerator.process_index, accelerator.num_processes
@@ -145,7 +145,7 @@ def _check_split(split_model: str | None, asked: int, local: int, device: str) -
             "a machine (--nproc_per_node 1), or set machine.split_model to 'tensors'"
         )
     if split_model == "tensors" and asked > 1 and device == "cpu":
-        # Transformers asks PyTorch for the kind of device, not us.
+        # Transformers takes the kind of device from PyTorch, not from our settings.
         raise InputError(
             "machine.split_model 'tensors': machine.device is 'cpu' and the tensors would go to GPUs; "
             "set machine.device to 'auto', or CUDA_VISIBLE_DEVICES to nothing"
@@ -158,17 +158,17 @@ def _check_launched(asked: int) -> None:
             f"WORLD_SIZE is {asked} and no launcher started this process; unset it, or start the processes with "
             f"torchrun --nproc_per_node {asked} -m emoscale ..."
         )
-    # On CPUs accelerate launch quietly starts one process, whatever it was asked for; these are the traces it leaves.
+    # On CPUs accelerate launch silently starts one process, whatever was requested; it leaves these traces.
     traces = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"}
     if "WORLD_SIZE" not in os.environ and traces <= os.environ.keys():
         raise InputError(
-            "accelerate launch was asked for several processes and started one, as it does on CPUs; start them with "
+            "accelerate launch started one process instead of several, as it does on CPUs; start them with "
             "torchrun --nproc_per_node N -m emoscale ..."
         )
 
 
 def leave() -> None:
-    """Let go of the other ranks at the end of a run."""
+    """Leave the process group at the end of a run."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -192,7 +192,8 @@ def precision(name: str, device: torch.device) -> Iterator[None]:
     Parameters
     ----------
     name : {"auto", "exact", "bfloat16"}
-        ``exact`` is the weights' own type, ``bfloat16`` autocast; ``auto`` is that where the device is fast at it.
+        ``exact`` is the weights' own type, ``bfloat16`` is autocast; ``auto`` is bfloat16 where the device has it in
+        hardware.
     device : device
     """
     bfloat16 = name == "bfloat16" or (name == "auto" and has_fast_bfloat16(device))

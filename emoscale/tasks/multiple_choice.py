@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.samples import check_labels
@@ -52,9 +53,7 @@ class MultipleChoiceItems:
     continuations: list[list[int]]
 
 
-def draw_single(
-    texts: pd.DataFrame, concepts: Sequence[str], limit: int | None, seed: int
-) -> list[NDArray[np.int64]]:
+def draw_single(texts: pd.DataFrame, concepts: Sequence[str], limit: int | None, seed: int) -> list[NDArray[np.int64]]:
     """Draw held-out texts that show one of the concepts and no other.
 
     Parameters

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
 from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader

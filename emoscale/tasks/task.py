@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from emoscale.concepts.loading import Concepts
-    from emoscale.models.loading import LanguageModel, ModelOutline
+    from emoscale.models.loading import LanguageModel
+    from emoscale.models.outline import ModelOutline
     from emoscale.models.prompted import PromptedModel
     from emoscale.run.folder import RunFolder
     from emoscale.stimuli.prompt_texts import PromptTexts

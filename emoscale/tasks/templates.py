@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from string import Formatter
 
 from emoscale.errors import InputError
-from emoscale.models.loading import ModelOutline
+from emoscale.models.outline import ModelOutline
 
 
 def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:

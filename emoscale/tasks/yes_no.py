@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError, collect_problems
-from emoscale.models.loading import LanguageModel, ModelOutline
+from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts

@@ -10,6 +10,8 @@ from pydantic import Field
 from emoscale.system.option_types import OPTIONS, Count, Distinct, Precision, Rate, Seed
 
 PUBLISHED_SEEDS = (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100)
+TOKENS_PER_PASS = {"cpu": 1024, "gpu": 8192}
+"""By kind of device. A CPU gains nothing from larger passes, and small ones contain less padding."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class TuningOptions:
     layout: Literal["mask-first", "prefix"] = "mask-first"
     """``mask-first`` is the published one (masked language models); ``prefix`` suits encoders and causal models."""
     prompt_length: Count = 100
+    """Vectors of a prompt."""
     verbaliser: Annotated[list[str], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: ["negative", "positive"]
     )
@@ -32,10 +35,14 @@ class TuningOptions:
     """Epochs without a better result on the held-out texts (accuracy, then loss) after which a prompt is trained no
     further; each takes all epochs, as published, when left out."""
     batch_size: Count = 16
+    """Texts a prompt sees in one step."""
     learning_rate: Rate = 2e-3
+    """Of AdamW, constant."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of AdamW."""
     prompts_per_group: Count = 27
-    """Prompts trained and saved together."""
+    """Prompts trained and saved together; the ranks share the groups."""
     tokens_per_pass: Count | None = None
-    """The most tokens of one forward pass, padding included; 1,024 on CPUs and 8,192 on GPUs when left out."""
+    """The most tokens of one forward pass, padding included; a step of many prompts is several passes. What suits the
+    device when left out."""
     precision: Precision = "auto"

@@ -1,7 +1,7 @@
 """Training one group of prompts (Li, Su et al. 2024, prompt tuning).
 
-Every step takes the next batch of each prompt, so each prompt goes through exactly the steps it would go through
-alone; what they share is the forward pass of the frozen model.
+Every step takes the next batch of each prompt, so that each prompt is updated exactly as if it were trained alone; the
+prompts share the forward pass of the frozen model.
 """
 
 from __future__ import annotations
@@ -19,50 +19,19 @@ from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
-from emoscale.models.hooks import attention_for_training
 from emoscale.models.packing import pack
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
+from emoscale.models.training_attention import attention_for_training
 from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import precision
-
-_CPU_TOKENS, _GPU_TOKENS = 1024, 8192
-"""Of one pass. A CPU gains nothing from larger ones, and small ones hold less padding."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How prompts are trained.
-
-    Attributes
-    ----------
-    epochs : int
-    batch_size : int
-        Texts a prompt sees in one step.
-    learning_rate, weight_decay : float
-        Of AdamW, constant.
-    tokens_per_pass : int or None
-        The most tokens of one forward pass, see `pack`; a step of many prompts is several passes. None: what suits
-        the device.
-    precision : {"auto", "exact", "bfloat16"}
-    patience : int or None
-        Epochs without a better result on the held-out texts after which a prompt is trained no further. None: all
-        epochs.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    tokens_per_pass: int | None
-    precision: str
-    patience: int | None = None
+from emoscale.tuning.options import TOKENS_PER_PASS, TuningOptions
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of input: `prompt` numbers the prompt within the group, `weight` is the row's share in the loss."""
+    """Rows of input: `prompt` is the index of the prompt in the group, `weight` the row's share in the loss."""
 
     prompt: NDArray[np.int64]
     text: NDArray[np.int64]
@@ -71,7 +40,7 @@ class _Rows:
 
 
 class GroupTrainer:
-    """The prompts of one group, being trained.
+    """Trains the prompts of one group.
 
     Parameters
     ----------
@@ -79,7 +48,7 @@ class GroupTrainer:
     tokens : sequence of sequence of int
         Token ids of every text.
     prompts : sequence of PromptTexts
-    schedule : Schedule
+    options : TuningOptions
     """
 
     def __init__(
@@ -87,17 +56,17 @@ class GroupTrainer:
         model: PromptedModel,
         tokens: Sequence[Sequence[int]],
         prompts: Sequence[PromptTexts],
-        schedule: Schedule,
+        options: TuningOptions,
     ) -> None:
-        self._model, self._tokens, self._prompts, self._schedule = model, tokens, prompts, schedule
+        self._model, self._tokens, self._prompts, self._options = model, tokens, prompts, options
         device = model.model.device
         self._vectors = [Parameter(model.initial_prompt().to(device)) for _ in prompts]
         self._heads = [Parameter(model.readout.new_head().to(device)) for _ in prompts]
         self._active = np.ones(len(prompts), dtype=bool)
         self._optimizer = torch.optim.AdamW(
             [*self._vectors, *(head for head in self._heads if head.numel())],
-            lr=schedule.learning_rate,
-            weight_decay=schedule.weight_decay,
+            lr=options.learning_rate,
+            weight_decay=options.weight_decay,
         )
 
     def train(self, progress: Progress) -> TunedPrompts:
@@ -106,7 +75,7 @@ class GroupTrainer:
         Parameters
         ----------
         progress : Progress
-            Counts the texts of all epochs; those a stopped prompt goes without count as done when it stops.
+            Counts the texts of all epochs; those of epochs that a stopped prompt skips count as done when it stops.
 
         Raises
         ------
@@ -114,11 +83,11 @@ class GroupTrainer:
             If a prompt's loss is not finite from the first epoch on.
         """
         best: TunedPrompts | None = None
-        for epoch in range(1, self._schedule.epochs + 1):
+        for epoch in range(1, self._options.epochs + 1):
             for rows in self._steps(epoch):
                 self._step(rows)
                 progress.advance(len(rows.text))
-            best = self._judged(epoch, best)
+            best = self._evaluated(epoch, best)
             progress.advance(sum(len(p.dev) for p in self._active_prompts()))
             self._stop(epoch, best, progress)
             if not self._active.any():
@@ -136,9 +105,9 @@ class GroupTrainer:
     def _active_prompts(self) -> list[PromptTexts]:
         return [self._prompts[number] for number in np.flatnonzero(self._active).tolist()]
 
-    def _judged(self, epoch: int, best: TunedPrompts | None) -> TunedPrompts:
-        """Judge the prompts that are still trained; return every prompt's best epoch."""
-        accuracy, loss = self._judge()
+    def _evaluated(self, epoch: int, best: TunedPrompts | None) -> TunedPrompts:
+        """Evaluate the prompts that are still trained; return every prompt's best epoch."""
+        accuracy, loss = self._evaluate()
         number = torch.full_like(accuracy, epoch).long()
         # safetensors refuses two names for one tensor.
         now = TunedPrompts(
@@ -147,25 +116,25 @@ class GroupTrainer:
         return now if best is None else _better(best, now, torch.from_numpy(self._active))
 
     def _stop(self, epoch: int, best: TunedPrompts, progress: Progress) -> None:
-        """Take prompts that have not got better for long out of the group: they have no rows, and no gradient."""
-        if self._schedule.patience is None:
+        """Stop prompts that have not improved for `patience` epochs: they get no rows, and no gradient."""
+        if self._options.patience is None:
             return
-        stopping = self._active & (epoch - best.epoch.numpy() >= self._schedule.patience)
+        stopping = self._active & (epoch - best.epoch.numpy() >= self._options.patience)
         self._active &= ~stopping
-        left = self._schedule.epochs - epoch
+        left = self._options.epochs - epoch
         progress.advance(
             left * sum(len(p.train) + len(p.dev) for p, s in zip(self._prompts, stopping, strict=True) if s)
         )
 
     def _steps(self, epoch: int) -> Iterator[_Rows]:
-        size = self._schedule.batch_size
+        size = self._options.batch_size
         orders = {
             number: training_order(self._prompts[number], epoch) for number in np.flatnonzero(self._active).tolist()
         }
         for start in range(0, max(map(len, orders.values())), size):
             parts = []
             for number, order in orders.items():
-                # A prompt whose epoch is over sits out: it has no gradient, and AdamW leaves it alone.
+                # A prompt whose epoch is over gets no gradient, and AdamW does not change it.
                 if len(chosen := order[start : start + size]):
                     train, weight = self._prompts[number].train, np.full(len(chosen), 1 / len(chosen), np.float32)
                     parts.append((np.full(len(chosen), number), train.rows[chosen], train.labels[chosen], weight))
@@ -180,8 +149,8 @@ class GroupTrainer:
         self._optimizer.step()
 
     @torch.no_grad()
-    def _judge(self) -> tuple[Tensor, Tensor]:
-        """Return held-out accuracy and mean loss, each (prompts,) float64; NaN for those that are not trained."""
+    def _evaluate(self) -> tuple[Tensor, Tensor]:
+        """Return held-out accuracy and mean loss, each (prompts,) float64; NaN for prompts that have stopped."""
         active = self._active_prompts()
         counts = np.where(self._active, [len(p.dev) for p in self._prompts], 0)
         rows = _Rows(
@@ -200,16 +169,16 @@ class GroupTrainer:
         return correct / total, loss / total
 
     def _passes(self, rows: _Rows) -> list[NDArray[np.int64]]:
-        usual = _CPU_TOKENS if self._model.model.device.type == "cpu" else _GPU_TOKENS
         lengths = [self._model.row_tokens(self._tokens[text]) for text in rows.text]
-        return pack(lengths, self._schedule.tokens_per_pass or usual)
+        usual = TOKENS_PER_PASS["cpu" if self._model.model.device.type == "cpu" else "gpu"]
+        return pack(lengths, self._options.tokens_per_pass or usual)
 
     def _scores(self, rows: _Rows, part: NDArray[np.int64]) -> Tensor:
         used, which = np.unique(rows.prompt[part], return_inverse=True)
         batch = self._model.batch([self._tokens[text] for text in rows.text[part]])
         module, device = self._model.model.module, self._model.model.device
-        # Chosen by the pass: one long text would have every short one computed as long ones are.
-        with attention_for_training(module, device, batch.ids.shape[1]), precision(self._schedule.precision, device):
+        # Chosen for each pass: one long text must not slow down the passes of short ones.
+        with attention_for_training(module, device, batch.ids.shape[1]), precision(self._options.precision, device):
             # index_select, not indexing: its backward pass adds in a fixed order, so that a run can be repeated.
             rows_of = torch.from_numpy(which).to(device)
             vectors = torch.stack([self._vectors[n] for n in used]).index_select(0, rows_of)
@@ -218,7 +187,7 @@ class GroupTrainer:
 
 
 def training_order(prompt: PromptTexts, epoch: int) -> NDArray[np.int64]:
-    """Return the order of a prompt's training texts, its own whatever group it is in."""
+    """Return the order of a prompt's training texts, which does not depend on its group."""
     return np.random.default_rng([prompt.seed, zlib.crc32(prompt.concept.encode()), epoch]).permutation(
         len(prompt.train)
     )

@@ -1,4 +1,4 @@
-"""The tuning stage: prompts group by group, each group saved when it is done."""
+"""The tuning stage: prompts are trained group by group, and each group is saved when it is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.system.files import replacing
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tuning.training import GroupTrainer, Schedule
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer
 
 
 def tune(
@@ -21,16 +22,15 @@ def tune(
     model: PromptedModel,
     tokens: Sequence[Sequence[int]],
     prompts: Sequence[PromptTexts],
+    options: TuningOptions,
     *,
-    schedule: Schedule,
-    prompts_per_group: int,
     ranks: Ranks,
     progress: Progress,
 ) -> dict[str, float]:
-    """Train every prompt and write it to the run folder. Groups that are there already are kept.
+    """Train every prompt and write it to the run folder. Groups that are already there are kept.
 
-    The table of prompts tells of each its held-out accuracy and loss in the epoch that was kept, that epoch, how many
-    epochs were trained, and the accuracy after the last.
+    The table of prompts has for each its held-out accuracy and loss in the epoch that was kept, the number of that
+    epoch, the number of epochs trained, and the accuracy after the last.
 
     Parameters
     ----------
@@ -39,10 +39,9 @@ def tune(
     tokens : sequence of sequence of int
         Token ids of every text.
     prompts : sequence of PromptTexts
-    schedule : Schedule
-    prompts_per_group : int
-        Prompts trained together and saved together. The ranks share the groups out.
+    options : TuningOptions
     ranks : Ranks
+        They share the groups.
     progress : Progress
         Counts texts.
 
@@ -51,14 +50,14 @@ def tune(
     dict
         ``prompts``: how many; ``accuracy``: their mean held-out accuracy (chance 0.5).
     """
-    starts = list(range(0, len(prompts), prompts_per_group))
-    groups = [(number, prompts[start : start + prompts_per_group]) for number, start in enumerate(starts)]
+    size = options.prompts_per_group
+    groups = [(number, prompts[start : start + size]) for number, start in enumerate(range(0, len(prompts), size))]
     own = ranks.own(groups)
-    work = {number: schedule.epochs * sum(len(p.train) + len(p.dev) for p in group) for number, group in own}
+    work = {number: options.epochs * sum(len(p.train) + len(p.dev) for p in group) for number, group in own}
     todo = [(number, group) for number, group in own if not prompt_file(folder.prompts, number).exists()]
     progress.start(sum(work.values()), "texts", done=sum(work.values()) - sum(work[number] for number, _ in todo))
     for number, group in todo:
-        tuned = GroupTrainer(model, tokens, group, schedule).train(progress)
+        tuned = GroupTrainer(model, tokens, group, options).train(progress)
         tuned.save(prompt_file(folder.prompts, number))
     ranks.wait()
     tuned = load_prompts(folder.prompts)

@@ -10,8 +10,8 @@ from emoscale.ablation.edits import DONORS, RowEdit, make_edit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
 from emoscale.errors import InputError, StageError
-from emoscale.models.loading import encode_texts
 from emoscale.models.masking import Edit
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder

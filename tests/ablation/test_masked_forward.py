@@ -15,8 +15,8 @@ from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer, passes, scored
 from emoscale.errors import StageError
-from emoscale.models.loading import encode_texts
 from emoscale.models.masking import ZERO, Edit
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import shareable
@@ -112,7 +112,7 @@ def read_plainly(setting):
     for off in torch.from_numpy(setting.off):
         module = copy.deepcopy(language_model.module)
         for site in language_model.outline.sites:
-            linear = module.get_submodule(site.module)
+            linear = module.get_submodule(site.path)
             neurons = off[site.layer * tiny_models.WIDTH :][: tiny_models.WIDTH]
             weight = linear.weight if isinstance(linear, nn.Linear) else linear.weight.T
             with torch.no_grad():
@@ -206,7 +206,7 @@ def test_bfloat16_is_near(setting):
 def test_neurons_that_another_hook_changes_stop_the_stage(setting):
     """One that is set while masking is, so that it comes after masking's own."""
     module = setting.model.model.module
-    site = module.get_submodule(setting.model.model.outline.sites[1].module)
+    site = module.get_submodule(setting.model.model.outline.sites[1].path)
     handles = []
 
     def meddle(*_):

@@ -102,7 +102,7 @@ def test_raters_who_agree_in_everything():
     assert (same.icc, same.p, same.ci_low, same.ci_high) == pytest.approx((1, 0, 1, 1))
 
 
-def test_raters_who_contradict_each_other_have_no_share_to_tell():
+def test_raters_who_contradict_each_other_have_no_reliability():
     found = icc_2k(np.array([[1.0, 9], [9, 1], [5, 6]]))
     assert math.isnan(found.icc)
     assert math.isnan(found.ci_low)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from emoscale.concepts.csv_table import parse_number
 from emoscale.concepts.loading import load_concepts
+from emoscale.concepts.options import BUILT_IN, ConceptOptions
 from emoscale.errors import InputError, suggest
 
 EMOTIONS = [
@@ -77,23 +78,24 @@ def write(tmp_path):
     return write_file
 
 
+def load(attributes=BUILT_IN, dissimilarity=None, names=None):
+    return load_concepts(ConceptOptions(attributes, dissimilarity, names))
+
+
 def pair_table(pairs):
     return "concept_1,concept_2,dissimilarity\n" + "".join(f"{a},{b},{d}\n" for a, b, d in pairs)
 
 
 def problems_of(**arguments):
     with pytest.raises(InputError) as caught:
-        load_concepts(**arguments)
+        load(**arguments)
     assert caught.value.exit_code == 2
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
 
 
-# ---- the built-in tables
-
-
-def test_built_in_emotions_in_the_studys_order():
-    concepts = load_concepts()
+def test_built_in_emotions_in_the_published_order():
+    concepts = load()
     assert concepts.names == EMOTIONS
     assert concepts.attributes == ATTRIBUTES
     assert concepts.scores.shape == (27, 14)
@@ -103,18 +105,18 @@ def test_built_in_emotions_in_the_studys_order():
     np.testing.assert_array_equal(concepts.scores.max(axis=0), 1)
 
 
-def test_built_in_figures_are_those_of_the_study():
-    concepts = load_concepts()
+def test_built_in_values_are_the_published_ones():
+    concepts = load()
     score = dict(zip(EMOTIONS, concepts.scores.tolist(), strict=True))
     assert score["realization"][:2] == [0.3512, 0.6157]
     assert score["gratitude"][2] == 0.9610
     assert concepts.dissimilarity[:2].tolist() == [3.8689, 5.4407]  # realization to surprise, to admiration
 
 
-def test_importance_of_the_attributes_in_people_is_the_published_one():
+def test_people_weigh_the_attributes_as_published():
     # Li, Su et al. 2024; 4 decimals of the scores leave the third decimal of tau.
     stats = pytest.importorskip("scipy.stats")
-    concepts = load_concepts()
+    concepts = load()
     i, j = np.triu_indices(27, 1)
     for attribute, expected in {"happy-face": 0.605, "valence": 0.586, "fairness": 0.423, "arousal": -0.003}.items():
         scores = concepts.scores[:, ATTRIBUTES.index(attribute)]
@@ -123,7 +125,7 @@ def test_importance_of_the_attributes_in_people_is_the_published_one():
 
 
 def test_names_pick_and_order():
-    whole, few = load_concepts(), load_concepts(names=["joy", "anger", "grief"])
+    whole, few = load(), load(names=["joy", "anger", "grief"])
     index = [EMOTIONS.index(name) for name in few.names]
     np.testing.assert_array_equal(few.scores, whole.scores[index])
     square = np.zeros((27, 27))
@@ -132,25 +134,22 @@ def test_names_pick_and_order():
     np.testing.assert_array_equal(few.dissimilarity, [square[index[a], index[b]] for a, b in ((0, 1), (0, 2), (1, 2))])
 
 
-# ---- the user's own
-
-
 def test_own_attributes_have_no_dissimilarity_unless_given(write):
-    concepts = load_concepts(write(COLOURS))
+    concepts = load(write(COLOURS))
     assert concepts.names == ["red", "blue", "yellow", "grey"]
     assert concepts.attributes == ["warm", "bright"]
     np.testing.assert_array_equal(concepts.scores, [[0.9, 0.3], [0.1, 0.2], [0.7, 1], [0.4, 0.5]])
     assert concepts.dissimilarity is None
 
 
-def test_concept_column_may_stand_anywhere_and_cells_be_padded(write):
-    concepts = load_concepts(write("warm, concept\n1, red\n\n2, blue\n-3e0, grey\n"))
+def test_the_concept_column_may_be_anywhere_and_cells_padded(write):
+    concepts = load(write("warm, concept\n1, red\n\n2, blue\n-3e0, grey\n"))
     assert concepts.names == ["red", "blue", "grey"]
     assert concepts.scores.tolist() == [[1], [2], [-3]]
 
 
-def test_byte_order_mark_is_no_part_of_the_header(write):
-    assert load_concepts(write(COLOURS, encoding="utf-8-sig")).names[0] == "red"
+def test_byte_order_mark_is_not_part_of_the_header(write):
+    assert load(write(COLOURS, encoding="utf-8-sig")).names[0] == "red"
 
 
 @settings(max_examples=25, deadline=None)
@@ -161,30 +160,27 @@ def test_pairs_in_any_order_and_direction(tmp_path_factory, order, swapped):
     (folder / "d.csv").write_text(
         pair_table((b, a, d) if swap else (a, b, d) for (a, b, d), swap in zip(order, swapped, strict=True))
     )
-    concepts = load_concepts(str(folder / "a.csv"), str(folder / "d.csv"))
+    concepts = load(str(folder / "a.csv"), str(folder / "d.csv"))
     assert concepts.dissimilarity.tolist() == [d for _, _, d in PAIRS]
 
 
 def test_pairs_follow_the_order_of_the_names(write):
-    concepts = load_concepts(write(COLOURS), write(pair_table(PAIRS), "d.csv"), ["grey", "red", "yellow"])
+    concepts = load(write(COLOURS), write(pair_table(PAIRS), "d.csv"), ["grey", "red", "yellow"])
     assert concepts.dissimilarity.tolist() == [2, 4, 1]  # grey-red, grey-yellow, red-yellow
 
 
 def test_built_in_judgements_for_own_attributes_of_some_emotions(write):
     own = write("concept,size\njoy,1\nfear,2\ngrief,3\n")
-    assert load_concepts(own).dissimilarity is None
+    assert load(own).dissimilarity is None
     np.testing.assert_array_equal(
-        load_concepts(own, "emotions").dissimilarity, load_concepts(names=["joy", "fear", "grief"]).dissimilarity
+        load(own, "emotions").dissimilarity, load(names=["joy", "fear", "grief"]).dissimilarity
     )
 
 
 def test_own_judgements_of_the_built_in_emotions(write):
     rows = [(a, b, 1 + i) for i, (a, b) in enumerate((a, b) for k, a in enumerate(EMOTIONS) for b in EMOTIONS[:k])]
-    concepts = load_concepts(dissimilarity=write(pair_table(rows)))
+    concepts = load(dissimilarity=write(pair_table(rows)))
     assert sorted(concepts.dissimilarity) == list(range(1, 352))
-
-
-# ---- bad attribute tables
 
 
 @pytest.mark.parametrize(
@@ -229,7 +225,7 @@ def test_all_problems_at_once(write):
         "line 5, column 'concept': is empty",
         "line 6: has 2 cells, the header 5",
         "has no concept 'gren' (nearest: 'green')",
-        "'gren' is asked for 2 times",
+        "'gren' is listed 2 times",
     ):
         assert [line for line in problems if said in line], said
     assert len(problems) == 9
@@ -237,7 +233,7 @@ def test_all_problems_at_once(write):
 
 def test_constant_attribute(write):
     table = "concept,warm,flat\nred,1,2\nblue,2,2.0\ngrey,3,2\ngreen,4,5\n"
-    assert load_concepts(write(table)).attributes == ["warm", "flat"]
+    assert load(write(table)).attributes == ["warm", "flat"]
     (problem,) = problems_of(attributes=write(table), names=["red", "blue", "grey"])
     assert "column 'flat': every concept has the same score" in problem
 
@@ -285,9 +281,6 @@ def test_nearest_ignores_case():
     assert suggest("joy", []) == ""
 
 
-# ---- bad dissimilarities
-
-
 def test_all_problems_of_the_pairs_at_once(write):
     rows = [
         *PAIRS[:4],
@@ -327,7 +320,7 @@ def test_many_missing_pairs_are_one_line(write):
 
 def test_pairs_only_of_the_chosen_concepts_are_needed(write):
     path = write(pair_table(PAIRS[:1] + PAIRS[1:2] + PAIRS[3:4]), "d.csv")
-    concepts = load_concepts(write(COLOURS), path, ["red", "blue", "yellow"])
+    concepts = load(write(COLOURS), path, ["red", "blue", "yellow"])
     assert concepts.dissimilarity.tolist() == [3, 1, 5]
 
 
@@ -344,4 +337,4 @@ def test_reading_is_plain_csv(write):
     path = write("")
     with open(path, "w", newline="") as file:
         csv.writer(file).writerows([["concept", "x"], *([name, i] for i, name in enumerate(names))])
-    assert load_concepts(path).names == names
+    assert load(path).names == names

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 
@@ -48,11 +49,11 @@ def order(released):
 
 
 def recompute(released, order, **options):
-    tables = [read_ratings(released / name) for name in RATINGS]
-    return scores_from_ratings(tables, concepts=order, components=STUDY_COMPONENTS, **options)
+    options = ScoreOptions(components=STUDY_COMPONENTS, **options)
+    return scores_from_ratings([read_ratings(released / name, options.scale) for name in RATINGS], options, order)
 
 
-def test_the_published_scores_come_out(released, order):
+def test_the_published_scores_are_reproduced(released, order):
     found = recompute(released, order)
     published = pd.read_csv(released / SCORES)
     assert list(found.scores01) == list(published)
@@ -65,17 +66,17 @@ def test_the_published_scores_come_out(released, order):
     np.testing.assert_allclose(distances, pd.read_csv(released / DISTANCES), atol=1e-12)
 
 
-def test_what_the_published_scores_rest_on(released, order):
+def test_what_the_published_scores_are_based_on(released, order):
     found = recompute(released, order)
     battery = found.batteries[0]
-    assert (battery.left_out, battery.events) == (["e048"], 299)
+    assert (battery.excluded, battery.events) == (["e048"], 299)
     assert found.agreement["reliable"].all()
-    assert battery.settled_r.min() == pytest.approx(0.9915, abs=1e-4)
-    assert battery.settled_r[0] > 0.9999
+    assert battery.converged_r.min() == pytest.approx(0.9915, abs=1e-4)
+    assert battery.converged_r[0] > 0.9999
 
 
-def test_the_loadings_after_a_rotation_to_its_end_are_those_published(released, order):
-    # From the study's table of loadings, which (unlike its scores) comes from a rotation run to its end.
+def test_the_converged_loadings_are_those_published(released, order):
+    # From the study's table of loadings, which (unlike its scores) comes from a rotation run to convergence.
     loadings = recompute(released, order, tolerance=1e-12).batteries[0].loadings
     published = {
         "item07": [0.763, 0.0, -0.056, -0.156, 0.213, -0.128],

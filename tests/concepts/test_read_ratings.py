@@ -26,14 +26,18 @@ def write(folder, text, name="ratings.csv"):
     return path
 
 
+def read(path, scale=(1, 9)):
+    return read_ratings(path, scale)
+
+
 def problems_of(path, **options):
     with pytest.raises(InputError) as caught:
-        read_ratings(path, **options)
+        read(path, **options)
     return caught.value.problems
 
 
 def test_ratings_by_rater(tmp_path):
-    found = read_ratings(write(tmp_path, RATINGS))
+    found = read(write(tmp_path, RATINGS))
     assert isinstance(found, RaterRatings)
     assert (found.raters, found.concepts, found.attributes) == (
         ["r1", "r2"],
@@ -44,7 +48,7 @@ def test_ratings_by_rater(tmp_path):
 
 
 def test_reports_of_events(tmp_path):
-    found = read_ratings(write(tmp_path, EVENTS))
+    found = read(write(tmp_path, EVENTS))
     assert isinstance(found, EventReports)
     assert (found.events, found.concepts, found.items) == (
         ["e1", "e2", "e3", "e4"],
@@ -58,17 +62,17 @@ def test_reports_of_events(tmp_path):
 def test_columns_and_rows_may_come_in_any_order(tmp_path):
     header, *rows = RATINGS.splitlines()
     shuffled = [",".join(line.split(",")[::-1]) for line in [header, *rows[::-1]]]
-    found, plain = read_ratings(write(tmp_path, "\n".join(shuffled))), read_ratings(write(tmp_path, RATINGS, "b.csv"))
+    found, plain = read(write(tmp_path, "\n".join(shuffled))), read(write(tmp_path, RATINGS, "b.csv"))
     concepts = [found.concepts.index(name) for name in plain.concepts]
     attributes = [found.attributes.index(name) for name in plain.attributes]
     np.testing.assert_array_equal(found.ratings[::-1][:, concepts][:, :, attributes], plain.ratings)
 
 
-def test_a_rating_that_was_not_given_is_no_mistake(tmp_path):
-    without_row = read_ratings(write(tmp_path, RATINGS.replace("r2,calm,2,6\n", "")))
+def test_a_missing_rating_is_not_a_mistake(tmp_path):
+    without_row = read(write(tmp_path, RATINGS.replace("r2,calm,2,6\n", "")))
     assert np.isnan(without_row.ratings[1, 2]).all()
     assert np.isnan(without_row.ratings).sum() == 2
-    without_cell = read_ratings(write(tmp_path, RATINGS.replace("r2,calm,2,6", "r2,calm,,6")))
+    without_cell = read(write(tmp_path, RATINGS.replace("r2,calm,2,6", "r2,calm,,6")))
     assert np.isnan(without_cell.ratings).sum() == 1
 
 
@@ -92,11 +96,11 @@ def test_a_rating_that_was_not_given_is_no_mistake(tmp_path):
         ("r2", "r1 ", "is already in line"),
     ],
 )
-def test_a_bad_file_is_told_with_its_place(tmp_path, old, new, expected):
+def test_a_bad_file_is_reported_with_its_place(tmp_path, old, new, expected):
     assert old in RATINGS
     path = write(tmp_path, RATINGS.replace(old, new))
     if not expected:
-        assert read_ratings(path).concepts == ["joy", "fear", "joyy"]
+        assert read(path).concepts == ["joy", "fear", "joyy"]
         return
     problems = problems_of(path)
     assert any(expected in problem for problem in problems), problems
@@ -115,7 +119,7 @@ def test_all_problems_come_at_once_but_not_thousands(tmp_path):
 def test_another_scale(tmp_path):
     path = write(tmp_path, RATINGS.replace("7,9", "70,100"))
     assert len(problems_of(path)) == 2
-    assert read_ratings(path, scale=(0, 100)).ratings.max() == 100
+    assert read(path, scale=(0, 100)).ratings.max() == 100
 
 
 def test_an_event_twice(tmp_path):

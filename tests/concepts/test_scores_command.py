@@ -34,6 +34,18 @@ def test_ratings_become_scores(monkeypatch, capsys, ratings, tmp_path):
     assert "1 of 1 attributes are reliable" in capsys.readouterr().out
 
 
+def test_only_reliable_attributes_are_counted(monkeypatch, capsys, ratings, tmp_path):
+    """A rated attribute on which concepts do not differ is kept among the scores, and is not counted as reliable."""
+    table = pd.read_csv(ratings)
+    table["noise"] = np.random.default_rng(1).integers(1, 10, len(table))
+    table.to_csv(ratings, index=False)
+    out = tmp_path / "scores.csv"
+    assert call(monkeypatch, ratings, "--out", out) == 0
+    assert list(pd.read_csv(out)) == ["concept", "valence", "noise"]
+    assert pd.read_csv(tmp_path / "scores_agreement.csv")["reliable"].tolist() == [True, False]
+    assert "1 of 2 attributes are reliable" in capsys.readouterr().out
+
+
 def test_a_rating_beyond_the_scale_is_refused(monkeypatch, capsys, ratings, tmp_path):
     assert call(monkeypatch, ratings, "--out", tmp_path / "scores.csv", "--scale", "1", "5") == 2
     assert "valence.csv" in capsys.readouterr().err

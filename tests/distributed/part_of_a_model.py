@@ -12,10 +12,12 @@ import torch
 import emoscale.ablation.ablate as ablation
 from emoscale.ablation.ablate import ablate
 from emoscale.errors import InputError
+from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
-from emoscale.models.hooks import capturing
-from emoscale.models.loading import load_model, outline_model
+from emoscale.models.loading import load_model
 from emoscale.models.masking import masking
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
@@ -39,7 +41,7 @@ def values(model):
     ids, attention = token_rows()
     with capturing(model.module, model.outline.sites, model.tp_rank, model.tp_size) as captured:
         for _ in range(2):
-            captured.expect(len(ids), lambda v: v[:, 1])
+            captured.expect(*ids.shape, lambda v: v[:, 1])
             captured.run(lambda: run_body(model, ids, attention))
             taken = captured.take()
     return taken
@@ -83,7 +85,7 @@ def correct_answers(folder, model, ranks):
 
 
 def load(folder, site, split=None):
-    return load_model(outline_model(str(folder / "model"), site=site), split=split)
+    return load_model(outline_model(ModelOptions(str(folder / "model"), site=site)), split=split)
 
 
 def refuse(*_):

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from emoscale.config import load_settings
 from emoscale.errors import InputError
-from emoscale.pipeline.runner import run
+from emoscale.pipeline.runner import Request, run
 from emoscale.run.folder import RunFolder
 from emoscale.system import ranks
 from emoscale.system.ranks import Ranks, one_process, precision
@@ -83,7 +83,7 @@ def test_fewer_processes_than_asked_for(environment, monkeypatch):
     environment(WORLD_SIZE="4", RANK="0", LOCAL_RANK="0")
     alone = SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cpu"))
     monkeypatch.setattr(ranks, "Accelerator", lambda **options: alone)
-    with pytest.raises(InputError, match=r"4 processes were asked for and 1 came up.*torchrun --nproc_per_node 4"):
+    with pytest.raises(InputError, match=r"4 processes were requested and 1 started.*torchrun --nproc_per_node 4"):
         ranks.join("cpu")
 
 
@@ -98,7 +98,7 @@ def test_accelerate_launch_starts_one_process_on_cpus(environment):
     environment(
         ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500"
     )
-    with pytest.raises(InputError, match="started one, as it does on CPUs; start them with torchrun"):
+    with pytest.raises(InputError, match="one process instead of several.*torchrun"):
         ranks.join("cpu")
     environment(ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no")
     assert ranks.join("cpu").world == 1
@@ -154,7 +154,7 @@ def runs(tmp_path_factory, config):
     for stage in ("tune", "extract", "select", "mask", "ablate"):
         if stage in ("extract", "ablate"):
             shutil.copytree(folder / "one", folder / stage)
-        run(load_settings(config), RunFolder(folder / "one"), Console(quiet=True), only=stage)
+        run(load_settings(config), RunFolder(folder / "one"), Console(quiet=True), Request(stage))
     torch.set_num_threads(usual)
     return folder
 
@@ -200,7 +200,7 @@ def test_two_processes_share_the_prompts_out(runs, config):
     """With as many threads in each: backward sums in another order on more, which shows in the last bits."""
     threads = ["--set", "machine.threads=1"]
     usual = torch.get_num_threads()
-    run(load_settings(config, threads[1:]), RunFolder(runs / "tuned-1"), Console(quiet=True), only="tune")
+    run(load_settings(config, threads[1:]), RunFolder(runs / "tuned-1"), Console(quiet=True), Request("tune"))
     torch.set_num_threads(usual)
     said = torchrun("tune", config, runs / "tuned-2", *threads)
     assert said.count("tune ") == 1
@@ -231,7 +231,7 @@ def test_any_number_of_processes_leave_the_same_stores(runs, config, kind, proce
             load_settings(config, [*ROWS[kind], "machine.threads=1"]),
             RunFolder(alone),
             Console(quiet=True),
-            only="extract",
+            Request("extract"),
         )
     torch.set_num_threads(usual)
     torchrun("extract", config, together, *chosen, processes=processes)

@@ -11,9 +11,11 @@ import torch
 from emoscale.errors import StageError
 from emoscale.extraction.extract import extract
 from emoscale.extraction.rows import Inputs
+from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
-from emoscale.models.hooks import capturing
-from emoscale.models.loading import LanguageModel, load_model, outline_model
+from emoscale.models.loading import LanguageModel, load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MOMENTS
 from emoscale.store import open_store
@@ -47,7 +49,7 @@ class TokenRows:
 def load(tmp_path, family, site="ffn"):
     tiny_families.make(family).save_pretrained(tmp_path / "model")
     tiny_models.wordpiece_tokenizer().save_pretrained(tmp_path / "model")
-    return load_model(outline_model(str(tmp_path / "model"), site=site))
+    return load_model(outline_model(ModelOptions(str(tmp_path / "model"), site=site)))
 
 
 def run(path, rows, **changes):
@@ -59,7 +61,7 @@ def run(path, rows, **changes):
 @torch.no_grad()
 def alone(model, ids):
     with capturing(model.module, model.outline.sites) as captured:
-        captured.expect(len(ids), lambda values: values[:, 0])
+        captured.expect(1, len(ids), lambda values: values[0])
         run_body(model, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))
         return captured.take().numpy()
 

@@ -48,7 +48,7 @@ def last_token(tokenizer, text, end):
 @torch.no_grad()
 def directly(model, text, position):
     seen = []
-    maps = [model.module.get_submodule(site.module) for site in model.outline.sites]
+    maps = [model.module.get_submodule(site.path) for site in model.outline.sites]
     handles = [m.register_forward_pre_hook(lambda _m, args: seen.append(args[0])) for m in maps]
     ids = torch.tensor([model.outline.tokenizer(text)["input_ids"]])
     model.module(input_ids=ids)

@@ -41,7 +41,7 @@ def ids_of(model, max_tokens=64):
 def directly(model, ids):
     """(tokens, neurons) of the text alone."""
     seen = []
-    maps = [model.module.get_submodule(site.module) for site in model.outline.sites]
+    maps = [model.module.get_submodule(site.path) for site in model.outline.sites]
     handles = [m.register_forward_pre_hook(lambda _m, args: seen.append(args[0])) for m in maps]
     model.module(input_ids=torch.tensor([ids]))
     for handle in handles:

@@ -274,7 +274,10 @@ def test_problems_of_all_controls_are_told_at_once(tmp_path):
     assert caught.value.problems == [
         f"{kind} controls of {attribute!r}, k = 10: {place} has 0 of 7 neurons left outside the selective mask, "
         "7 are needed; give a smaller k, or set masks.disjoint to false"
-        for kind, place in (("random-by-layer", "layer 0"), ("random-by-activation", "bin 1 of 20 (of mean |activation|)"))
+        for kind, place in (
+            ("random-by-layer", "layer 0"),
+            ("random-by-activation", "bin 1 of 20 (of mean |activation|)"),
+        )
         for attribute in ATTRIBUTES
     ]
     assert not folder.masks.exists()

@@ -6,10 +6,12 @@ import tiny_models
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
+from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
-from emoscale.models.hooks import capturing
-from emoscale.models.loading import LanguageModel, load_model, outline_model
+from emoscale.models.loading import LanguageModel, load_model
 from emoscale.models.masking import masking
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.models.prompted import PromptedModel
 
 LOADERS = {"causal-lm": AutoModelForCausalLM, "masked-lm": AutoModelForMaskedLM, "encoder-decoder": AutoModel}
@@ -40,7 +42,7 @@ class Models:
     def __init__(self, folder, family, site, device_map):
         tiny_families.make(family).save_pretrained(folder / "model")
         tiny_models.wordpiece_tokenizer().save_pretrained(folder / "model")
-        outline = outline_model(str(folder / "model"), site=site)
+        outline = outline_model(ModelOptions(str(folder / "model"), site=site))
         self.whole = load_model(outline)
         module = LOADERS[outline.kind].from_pretrained(
             folder / "model", device_map=device_map, offload_folder=folder / "offload"
@@ -71,7 +73,7 @@ def captured_twice(model, sites):
     taken = []
     with capturing(model.module, sites) as captured:
         for ids in (first, first.flip(0)):
-            captured.expect(len(ids), lambda values: values[:, 1])
+            captured.expect(*ids.shape, lambda values: values[:, 1])
             captured.run(lambda ids=ids: run_body(model, ids, attention))
             taken.append(captured.take())
     return torch.stack(taken)

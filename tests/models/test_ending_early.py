@@ -7,8 +7,9 @@ import tiny_families
 import torch
 
 from emoscale.errors import StageError
-from emoscale.models.hooks import capturing
-from emoscale.models.sites import Site, find_sites
+from emoscale.models.capture import capturing
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.registry import find_sites
 
 FAMILIES = ["bert", "modernbert", "gpt2", "llama", "albert", "mixtral"]
 
@@ -33,7 +34,7 @@ def whole_passes(model, sites):
     taken = []
     for ids in batches():
         with capturing(model, sites) as captured:
-            captured.expect(len(ids), last_token)
+            captured.expect(*ids.shape, last_token)
             model(input_ids=ids)
             taken.append(captured.take())
     return torch.stack(taken)
@@ -46,7 +47,7 @@ def runs(model, sites, **parts):
     handle = model.register_forward_hook(lambda *_: ends.append(1))
     with capturing(model, sites, **parts) as captured:
         for ids in batches():
-            captured.expect(len(ids), last_token)
+            captured.expect(*ids.shape, last_token)
             captured.run(lambda ids=ids: model(input_ids=ids))
             taken.append(captured.take())
     handle.remove()
@@ -59,7 +60,7 @@ def test_values_are_those_of_a_whole_pass(model, family):
     sites = find_sites(model)
     values, ends = runs(model, sites)
     assert torch.equal(values.nan_to_num(7), whole_passes(model, sites).nan_to_num(7))
-    assert ends == 1  # the first shows whether a site is passed more than once
+    assert ends == 1  # the first shows whether a site is called more than once
 
 
 def test_the_last_second_map_is_not_called(model):
@@ -67,9 +68,7 @@ def test_the_last_second_map_is_not_called(model):
     sites = find_sites(model)
     called = []
     handles = [
-        model.get_submodule(site.module).register_forward_hook(
-            lambda _m, _i, _o, layer=site.layer: called.append(layer)
-        )
+        model.get_submodule(site.path).register_forward_hook(lambda _m, _i, _o, layer=site.layer: called.append(layer))
         for site in sites
     ]
     runs(model, sites)
@@ -91,7 +90,7 @@ def test_no_part_leaves_the_others_waiting(model):
     """They meet in every map to its end. Here one process takes all of the values, as where a map is not spread."""
     model = model("llama")
     sites = find_sites(model)
-    values, ends = runs(model, sites, part=1, parts=2)
+    values, ends = runs(model, sites, tp_rank=1, tp_size=2)
     half = tiny_families.WIDTH // 2
     whole = whole_passes(model, sites).unflatten(-1, (len(sites), tiny_families.WIDTH))
     assert torch.equal(values, whole[..., half:].flatten(-2))
@@ -107,14 +106,14 @@ def test_weights_that_come_for_the_pass_go_again(model):
 def test_a_module_passed_more_than_once_is_still_found(model):
     model = model("albert")
     site = find_sites(model)[0]
-    with pytest.raises(StageError, match="passed more than once"):
-        runs(model, [Site(0, site.module, site.width)])
+    with pytest.raises(StageError, match="called more than once"):
+        runs(model, [LinearInput(0, site.path, site.width)])
 
 
 def test_what_goes_wrong_in_a_pass_is_told(model):
     model = model("bert")
     with torch.inference_mode(), capturing(model, find_sites(model)) as captured:
-        captured.expect(2, last_token)
+        captured.expect(2, 5, last_token)
         for _ in range(2):
             with pytest.raises(IndexError):
                 captured.run(lambda: model(input_ids=torch.full((2, 5), 10_000)))

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn.functional import silu
 
 from emoscale.errors import StageError
-from emoscale.models.experts import showing
-from emoscale.models.hooks import capturing
+from emoscale.models.capture import capturing
 from emoscale.models.masking import masking
-from emoscale.models.sites import find_sites, neuron_coordinates
+from emoscale.models.sites.experts import attach_to_experts
+from emoscale.models.sites.registry import find_sites
+from emoscale.models.sites.site import neuron_coordinates
 
 EXPERTS, ROUTED, WIDTH, LAYERS = tiny_families.EXPERTS, tiny_families.ROUTED, tiny_families.WIDTH, tiny_families.LAYERS
 LAYER = EXPERTS * WIDTH
@@ -34,7 +35,7 @@ def token_ids(rows=ROWS, tokens=TOKENS):
 
 
 def experts_of(model):
-    return [model.get_submodule(site.module) for site in find_sites(model)]
+    return [model.get_submodule(site.path) for site in find_sites(model)]
 
 
 def is_as_made(model):
@@ -44,7 +45,7 @@ def is_as_made(model):
 @torch.no_grad()
 def capture(model, ids, read):
     with capturing(model, find_sites(model)) as captured:
-        captured.expect(len(ids), read)
+        captured.expect(*ids.shape, read)
         model(input_ids=ids)
         return captured.take().reshape(len(ids), -1, EXPERTS, WIDTH)
 
@@ -124,7 +125,7 @@ def test_showing_changes_nothing(model):
         with torch.no_grad():
             own = model(input_ids=token_ids()).logits
             with capturing(model, find_sites(model)) as captured:
-                captured.expect(ROWS, lambda values: values[:, 0])
+                captured.expect(ROWS, TOKENS, lambda values: values[:, 0])
                 shown = model(input_ids=token_ids()).logits
                 assert captured.take().dtype == dtype
         assert torch.equal(own, shown)
@@ -137,7 +138,7 @@ def test_showing_agrees_with_the_faster_ways(model, implementation):
     with torch.no_grad():
         own = model(input_ids=token_ids()).logits
         with capturing(model, find_sites(model)) as captured:
-            captured.expect(ROWS, lambda values: values[:, 0])
+            captured.expect(ROWS, TOKENS, lambda values: values[:, 0])
             assert torch.allclose(own, model(input_ids=token_ids()).logits, atol=1e-4)
 
 
@@ -192,7 +193,7 @@ def test_masked_neurons_are_captured_as_zero_and_absent_ones_as_absent(model):
     off[1, :LAYER] = False
     with torch.no_grad(), masking(model, sites, off) as masked, capturing(model, sites) as captured:
         masked.expect(torch.tensor([0, 1, 1]))
-        captured.expect(ROWS, lambda values: values[:, 1])
+        captured.expect(ROWS, TOKENS, lambda values: values[:, 1])
         model(input_ids=ids)
         values = captured.take()
     there = ~values.isnan()
@@ -207,14 +208,14 @@ def test_layers_with_and_without_experts():
     cls, config, options = tiny_families.MIXTURES["qwen3-moe"]
     model = cls(config(**options | {"mlp_only_layers": [0], "intermediate_size": 20})).eval()
     sites = find_sites(model)
-    assert [(s.module, s.width, s.experts) for s in sites] == [
+    assert [(s.path, s.width, s.experts) for s in sites] == [
         ("model.layers.0.mlp.down_proj", 20, 0),
         ("model.layers.1.mlp.experts", LAYER, EXPERTS),
     ]
     assert neuron_coordinates(sites)["expert"].tolist() == [-1] * 20 + [e for e in range(EXPERTS) for _ in range(WIDTH)]
     assert neuron_coordinates(sites)["unit"].tolist() == [*range(20), *(list(range(WIDTH)) * EXPERTS)]
     with torch.no_grad(), capturing(model, sites) as captured:
-        captured.expect(ROWS, lambda values: values[:, 1])
+        captured.expect(ROWS, TOKENS, lambda values: values[:, 1])
         model(input_ids=token_ids())
         absent = captured.take().isnan().sum(dim=1)
     assert absent.tolist() == [(EXPERTS - ROUTED) * WIDTH] * ROWS
@@ -234,7 +235,7 @@ def test_a_layer_passed_twice_stops_the_stage(mixtral):
     layer = mixtral.model.layers[1].mlp
     once = layer.forward
     layer.forward = lambda hidden: once(once(hidden))
-    with pytest.raises(StageError, match=r"mlp\.experts is passed more than once"):
+    with pytest.raises(StageError, match=r"mlp\.experts is called more than once"):
         capture(mixtral, token_ids(), lambda values: values[:, 0])
 
 
@@ -264,12 +265,14 @@ def test_a_forward_that_accelerate_put_there_is_kept(mixtral):
     own = experts._old_forward
     shown = []
 
-    def touch(routed, tokens):
-        shown.append(tokens)
-        return routed
+    def touch(values):
+        shown.append(values.tokens)
+        return values
 
-    with torch.no_grad(), showing(experts, touch):
+    with torch.no_grad():
+        detach = attach_to_experts(experts, touch)
         mixtral(input_ids=token_ids())
+        detach()
     assert moved == [3]
     assert shown == [ROWS * TOKENS]
     assert experts.forward is moving

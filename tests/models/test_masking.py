@@ -12,7 +12,8 @@ from tiny_families import run, token_ids
 from torch import nn
 
 from emoscale.models.masking import ZERO, Edit, _unpacked, masking
-from emoscale.models.sites import Site, find_sites
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.registry import find_sites
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
 LENGTHS, MASKS = [5, 3, 1, 4, 5, 2], 4
@@ -46,7 +47,7 @@ def model():
 def edited_alone(model, sites, ids, off, edit, donor):
     """One row, one mask (neurons,), neuron by neuron, call by call."""
     start = dict(zip(sites, np.cumsum([0, *(site.width for site in sites)]), strict=False))
-    by_call = {(site.module, site.call): site for site in sites}
+    by_call = {(site.path, site.call): site for site in sites}
     calls, handles = [], []
 
     def touch(name):
@@ -64,7 +65,7 @@ def edited_alone(model, sites, ids, off, edit, donor):
 
         return hook
 
-    for name in {site.module for site in sites}:
+    for name in {site.path for site in sites}:
         handles.append(model.get_submodule(name).register_forward_pre_hook(touch(name)))
     with torch.no_grad():
         logits = run(model, ids[None]).logits[0]
@@ -106,7 +107,7 @@ def test_masking_equals_zeroing_the_columns(model, family, site):
     for mask, logits in zip(off, found, strict=True):
         zeroed = copy.deepcopy(model)
         for s, neurons in zip(sites, mask.split([s.width for s in sites]), strict=True):
-            linear = zeroed.get_submodule(s.module)
+            linear = zeroed.get_submodule(s.path)
             with torch.no_grad():
                 (linear.weight.T if isinstance(linear, nn.Linear) else linear.weight)[neurons] = 0
         with torch.no_grad():
@@ -134,7 +135,7 @@ class Chain(nn.Module):
         return values
 
     def sites(self):
-        return [Site(n, f"maps.{n}", linear.in_features) for n, linear in enumerate(self.maps)]
+        return [LinearInput(n, f"maps.{n}", linear.in_features) for n, linear in enumerate(self.maps)]
 
 
 def takings(model):
@@ -248,7 +249,7 @@ def test_a_part_edits_its_own_neurons(parts):
     """Of the neurons of each site the part's own are seen, or all of them."""
     off = torch.rand(2, 24, generator=torch.Generator().manual_seed(3)) < 0.5
     edit = Edit("replace", donors=1000 + torch.arange(24.0)[None])
-    sites = [Site(0, "maps.0", 16), Site(1, "maps.1", 8)]
+    sites = [LinearInput(0, "maps.0", 16), LinearInput(1, "maps.1", 8)]
     for part in range(parts):
         model = Chain([16 // parts, 8])
         with torch.no_grad(), masking(model, sites, off, part, parts, edit=edit) as masked:

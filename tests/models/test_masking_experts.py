@@ -7,7 +7,7 @@ from tiny_families import token_ids
 from torch.nn.functional import silu
 
 from emoscale.models.masking import ZERO, Edit, masking
-from emoscale.models.sites import find_sites
+from emoscale.models.sites.registry import find_sites
 
 EXPERTS, WIDTH, LAYERS = tiny_families.EXPERTS, tiny_families.WIDTH, tiny_families.LAYERS
 NEURONS = LAYERS * EXPERTS * WIDTH
@@ -52,7 +52,7 @@ def edited_alone(model, sites, ids, off, edit, donor):
     """One row, one mask (neurons,)."""
     shape = (LAYERS, EXPERTS, WIDTH)
     donors = [None] * LAYERS if edit.donors is None else edit.donors[donor].reshape(shape)
-    modules = [model.get_submodule(site.module) for site in sites]
+    modules = [model.get_submodule(site.path) for site in sites]
     for experts, neurons, values in zip(modules, off.reshape(shape), donors, strict=True):
         experts.forward = plainly(experts, neurons, edit, values)
     logits = model(input_ids=ids[None]).logits[0]

@@ -9,9 +9,10 @@ from tiny_families import hooks_of, token_ids
 from transformers import XLNetConfig, XLNetLMHeadModel
 
 from emoscale.errors import StageError
-from emoscale.models.hooks import capturing
+from emoscale.models.capture import capturing
 from emoscale.models.masking import Edit, masking
-from emoscale.models.sites import Site, find_sites
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.registry import find_sites
 
 NEURONS = tiny_families.LAYERS * tiny_families.WIDTH
 OFF = torch.rand(3, NEURONS, generator=torch.Generator().manual_seed(1)) < torch.tensor([[0.0], [0.4], [0.8]])
@@ -142,7 +143,7 @@ def test_masks_of_another_number_of_rows_stop_the_stage(bert, rows):
     masks = torch.zeros(rows, dtype=torch.int64)
     with torch.no_grad(), masking(bert, find_sites(bert), OFF) as masked:
         masked.expect(masks)
-        with pytest.raises(StageError, match=rf"takes 4 rows where masks were given for {rows};"):
+        with pytest.raises(StageError, match=rf"has 4 x 3 values .* {rows} x 3 \(rows x tokens\)"):
             bert(input_ids=token_ids(4, 3))
 
 
@@ -150,16 +151,16 @@ def test_a_family_that_keeps_rows_second_is_refused():
     """XLNet: what would be masked is a token of all rows."""
     config = XLNetConfig(vocab_size=40, d_model=16, n_layer=2, n_head=2, d_inner=24)
     model = tiny_families.tiny_models.randomise(XLNetLMHeadModel(config))
-    sites = [Site(n, f"transformer.layer.{n}.ff.layer_2", 24) for n in range(2)]
+    sites = [LinearInput(n, f"transformer.layer.{n}.ff.layer_2", 24) for n in range(2)]
     with torch.no_grad(), masking(model, sites, OFF) as masked:
         masked.expect(torch.tensor([0, 1, 2]))
-        with pytest.raises(StageError, match=r"takes 4 rows where masks were given for 3; .* another model\.site"):
+        with pytest.raises(StageError, match=r"XLNet.* has 4 x 3 values .* 3 x 4 .* another model\.site"):
             model(input_ids=token_ids(3, 4))
 
 
 @pytest.mark.parametrize("edit", [Edit(), Edit("scale", 0.3), Edit("replace", donors=torch.ones(1, NEURONS))])
 def test_values_that_another_hook_changes_stop_the_stage(bert, edit):
-    site = bert.get_submodule(find_sites(bert)[1].module)
+    site = bert.get_submodule(find_sites(bert)[1].path)
     handles = []
 
     def passes():
@@ -200,7 +201,7 @@ def test_neurons_are_captured_as_they_are_after_the_hooks_before(bert, first):
         taken = []
         for seed in (0, 1, 2):
             masked.expect(which)
-            captured.expect(3, lambda values: values[:, 1])
+            captured.expect(3, 4, lambda values: values[:, 1])
             captured.run(lambda seed=seed: bert(input_ids=token_ids(3, 4, seed)))
             taken.append(captured.take())
     assert not hooks_of(bert)
@@ -210,7 +211,7 @@ def test_neurons_are_captured_as_they_are_after_the_hooks_before(bert, first):
     # The first layer's neurons know of no mask before them.
     width = tiny_families.WIDTH
     with torch.no_grad(), capturing(bert, sites) as captured:
-        captured.expect(3, lambda values: values[:, 1])
+        captured.expect(3, 4, lambda values: values[:, 1])
         bert(input_ids=token_ids(3, 4, 2))
         plain = captured.take()
     kept = ~OFF[which] if first == "masking" else torch.ones_like(plain, dtype=torch.bool)

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscale.errors import StageError
-from emoscale.models.sites import Site
-from emoscale.models.tensor_parallel import own_neurons, own_values
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.site import own_values
+from emoscale.models.tensor_parallel import own_neurons
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 4))
 def test_parts_own_every_neuron_once(units, parts):
-    sites = [Site(layer, f"{layer}", width * parts) for layer, width in enumerate(units)]
+    sites = [LinearInput(layer, f"{layer}", width * parts) for layer, width in enumerate(units)]
     owned = [own_neurons(sites, part, parts) for part in range(parts)]
     assert all(len(slices) == len(sites) for slices in owned)
     neurons = np.arange(sum(site.width for site in sites))
@@ -21,11 +22,11 @@ def test_parts_own_every_neuron_once(units, parts):
 
 
 def test_a_process_alone_owns_whole_sites():
-    assert own_neurons([Site(0, "a", 3), Site(1, "b", 5)]) == [slice(0, 3), slice(3, 8)]
+    assert own_neurons([LinearInput(0, "a", 3), LinearInput(1, "b", 5)]) == [slice(0, 3), slice(3, 8)]
 
 
 def test_own_values_of_all_and_of_own():
-    site = Site(0, "a", 6)
+    site = LinearInput(0, "a", 6)
     values = torch.arange(12).reshape(2, 6)
     assert own_values(values, site, 1, 3).tolist() == [[2, 3], [8, 9]]
     assert own_values(values[:, 2:4], site, 1, 3).tolist() == [[2, 3], [8, 9]]
@@ -33,5 +34,5 @@ def test_own_values_of_all_and_of_own():
 
 
 def test_other_widths_are_refused():
-    with pytest.raises(StageError, match=r"^a takes 4 values where 6 are spread over 3 processes; set machine"):
-        own_values(torch.zeros(2, 4), Site(0, "a", 6), 1, 3)
+    with pytest.raises(StageError, match=r"^a has 4 values where 6 are spread over 3 processes; set machine"):
+        own_values(torch.zeros(2, 4), LinearInput(0, "a", 6), 1, 3)

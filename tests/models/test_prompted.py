@@ -10,7 +10,9 @@ import torch
 from transformers import ElectraConfig, ElectraModel, OPTConfig, OPTForCausalLM
 
 from emoscale.errors import InputError
-from emoscale.models.loading import encode_texts, load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import LabelHead, verbaliser_tokens
 from emoscale.system.ranks import precision
@@ -248,7 +250,7 @@ def save(tiny_folder, tmp_path):
         folder = tmp_path / "other"
         shutil.copytree(tiny_folder(tokenizer_of), folder)
         tiny_models.randomise(model).save_pretrained(folder)
-        return load_model(outline_model(str(folder)))
+        return load_model(outline_model(ModelOptions(str(folder))))
 
     return save
 

@@ -7,7 +7,9 @@ import tiny_models
 import torch
 from tiny_families import hooks_of
 
-from emoscale.models.loading import load_model, outline_model
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import narrowable
 from emoscale.tasks.reading import RowReader
@@ -64,7 +66,7 @@ def test_a_mean_over_the_row_needs_all_of_it(prompted):
 
 
 def test_a_part_of_a_model_is_not_narrowed(prompted):
-    part = replace(prompted("llama").model, parts=2)
+    part = replace(prompted("llama").model, tp_size=2)
     assert PromptedModel(part, "prefix", LENGTH, VERBALISER).narrowed == RowReader(part).narrowed == ()
 
 
@@ -101,7 +103,7 @@ def test_what_is_done_token_by_token_may_be_narrowed(prompted, meddled, name):
 
 @pytest.mark.parametrize("name", LAST_BLOCKS)
 def test_a_model_in_half_precision_is_narrowed_too(tiny_folder, name):
-    model = load_model(outline_model(str(tiny_folder(name))))
+    model = load_model(outline_model(ModelOptions(str(tiny_folder(name)))))
     model.module.to(torch.bfloat16)
     assert PromptedModel(model, "prefix", LENGTH, VERBALISER).narrowed != ()
     assert RowReader(model).narrowed != ()

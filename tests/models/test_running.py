@@ -6,10 +6,12 @@ import tiny_models
 import torch
 
 from emoscale.errors import InputError
+from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
-from emoscale.models.hooks import capturing
-from emoscale.models.loading import load_model, outline_model
-from emoscale.models.sites import find_sites
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
+from emoscale.models.sites.registry import find_sites
 
 LENGTHS = [9, 3, 1, 6]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS] + [
@@ -38,7 +40,7 @@ def model(folder):
 
     def load(family, site):
         if (family, site) not in made:
-            made[family, site] = load_model(outline_model(folder(family), site=site))
+            made[family, site] = load_model(outline_model(ModelOptions(folder(family), site=site)))
         return made[family, site]
 
     return load
@@ -65,7 +67,7 @@ def values(model, rows, side):
     ids, attention = packed(rows, side, model.outline.config.pad_token_id or 0)
     width = ids.shape[1]
     with capturing(model.module, model.outline.sites) as captured:
-        captured.expect(len(ids) * width, lambda v: v[:, 0])
+        captured.expect(len(ids), width, lambda v: v.flatten(0, 1))
         run_body(model, ids, attention)
         taken = captured.take().unflatten(0, (len(ids), width))
     there = attention.bool()
@@ -79,7 +81,7 @@ def native_values(family, site, row):
     sites = find_sites(model, site)
     labels = {"labels": row[None]} if family in tiny_families.ENCODER_DECODERS else {}
     with capturing(model, sites) as captured:
-        captured.expect(len(row), lambda v: v[:, 0])
+        captured.expect(1, len(row), lambda v: v[0])
         model(input_ids=row[None], **labels)
         return captured.take()
 

@@ -8,9 +8,10 @@ import torch
 from torch.nn.functional import gelu
 
 from emoscale.errors import StageError
-from emoscale.models.hooks import capturing
+from emoscale.models.capture import capturing
 from emoscale.models.masking import masking
-from emoscale.models.sites import Site, find_sites
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.registry import find_sites
 
 WIDTH, HIDDEN = tiny_families.WIDTH, 16
 GROUPS = "albert.encoder.albert_layer_groups"
@@ -41,7 +42,7 @@ def inputs_by_depth(model, sites, ids):
     seen = []
     handles = [
         model.get_submodule(path).register_forward_pre_hook(lambda _m, args: seen.append(args[0].clone()))
-        for path in {site.module for site in sites}
+        for path in {site.path for site in sites}
     ]
     model(input_ids=ids)
     for handle in handles:
@@ -53,15 +54,15 @@ def test_depths_are_numbered_as_they_are_passed():
     grouped = find_sites(tiny_families.make("albert-groups"))
     path = f"{GROUPS}.{{}}.albert_layers.{{}}.ffn_output".format
     places = [(g, inner, call) for g in (0, 1) for call in (0, 1, 2) for inner in (0, 1)]
-    assert grouped == [Site(depth, path(g, i), WIDTH, call) for depth, (g, i, call) in enumerate(places)]
-    assert find_sites(tiny_families.make("albert")) == [Site(d, path(0, 0), WIDTH, d) for d in (0, 1)]
+    assert grouped == [LinearInput(depth, path(g, i), WIDTH, call) for depth, (g, i, call) in enumerate(places)]
+    assert find_sites(tiny_families.make("albert")) == [LinearInput(d, path(0, 0), WIDTH, d) for d in (0, 1)]
 
 
 def test_each_depth_has_its_own_values(albert, kind):
     sites, ids = find_sites(albert, kind), token_ids(3, 5)
     with torch.no_grad(), capturing(albert, sites) as captured:
         for _ in range(2):
-            captured.expect(3, lambda values: values[:, 2])
+            captured.expect(3, 5, lambda values: values[:, 2])
             albert(input_ids=ids)
             values = captured.take()
     seen = inputs_by_depth(albert, sites, ids)
@@ -73,14 +74,14 @@ def test_each_depth_has_its_own_values(albert, kind):
 @torch.no_grad()
 def first_tokens(model, sites, ids):
     with capturing(model, sites) as captured:
-        captured.expect(len(ids), lambda values: values[:, 0])
+        captured.expect(*ids.shape, lambda values: values[:, 0])
         model(input_ids=ids)
         return captured.take()
 
 
 def test_feed_forward_values_equal_a_hand_computation(albert):
     sites, ids, by_hand = find_sites(albert), token_ids(2, 4), []
-    firsts = {albert.get_submodule(site.module.removesuffix("_output")) for site in sites}
+    firsts = {albert.get_submodule(site.path.removesuffix("_output")) for site in sites}
     handles = [
         first.register_forward_hook(
             lambda m, args, _out: by_hand.append(gelu(args[0] @ m.weight.T + m.bias, approximate="tanh")[:, 0])
@@ -102,8 +103,8 @@ def masked_logits(model, sites, ids, off):
 
 def test_masking_a_neuron_at_all_its_depths_equals_zeroing_its_column(albert, kind):
     sites, ids = find_sites(albert, kind), token_ids(2, 5)
-    path, unit = sites[0].module, 5
-    off = torch.cat([(torch.arange(s.width) == unit) & (s.module == path) for s in sites])
+    path, unit = sites[0].path, 5
+    off = torch.cat([(torch.arange(s.width) == unit) & (s.path == path) for s in sites])
     zeroed = copy.deepcopy(albert)
     with torch.no_grad():
         zeroed.get_submodule(path).weight[:, unit] = 0
@@ -127,7 +128,7 @@ def test_masking_one_depth_leaves_the_others(albert, kind):
             return (values,)
         return None
 
-    handle = albert.get_submodule(sites[depth].module).register_forward_pre_hook(zero_at_the_last_call)
+    handle = albert.get_submodule(sites[depth].path).register_forward_pre_hook(zero_at_the_last_call)
     with torch.no_grad():
         expected = albert(input_ids=ids).logits
         handle.remove()
@@ -140,8 +141,8 @@ def test_masking_one_depth_leaves_the_others(albert, kind):
 
 def test_a_depth_too_few_or_too_many_stops_the_stage(albert):
     sites, ids = find_sites(albert), token_ids(1, 3)
-    one_more = [*sites, Site(len(sites), sites[-1].module, WIDTH, sites[-1].call + 1)]
-    for wrong, message in ((one_more, "no activation seen at"), (sites[:-1], "is passed more than")):
+    one_more = [*sites, LinearInput(len(sites), sites[-1].path, WIDTH, sites[-1].call + 1)]
+    for wrong, message in ((one_more, "no activation seen at"), (sites[:-1], "is called more than")):
         off = torch.zeros(WIDTH * len(wrong), dtype=torch.bool)
         with pytest.raises(StageError, match=message):
             masked_logits(albert, wrong, ids, off)

@@ -13,7 +13,7 @@ from tiny_families import hooks_of, run, token_ids
 from emoscale.models.lm_head import reading
 from emoscale.models.masking import Edit, masking
 from emoscale.models.shortcuts import confirmed, narrowable, shareable, sharing
-from emoscale.models.sites import find_sites
+from emoscale.models.sites.registry import find_sites
 
 RELATIVE = tiny_families.FAMILIES["deberta"][2] | {
     "relative_attention": True,

@@ -12,9 +12,14 @@ from torch.nn.functional import gelu, relu, silu
 from transformers import BertConfig, BertModel, Gemma3Config, Gemma3ForConditionalGeneration, LlamaForCausalLM
 
 from emoscale.errors import InputError, StageError
-from emoscale.models.hooks import attention_for_training, capturing
+from emoscale.models.capture import capturing
 from emoscale.models.masking import masking
-from emoscale.models.sites import ATTENTION_MAPS, SECOND_MAPS, Site, find_sites, neuron_coordinates
+from emoscale.models.sites.attention import ATTENTION_MAPS
+from emoscale.models.sites.feed_forward import SECOND_MAPS
+from emoscale.models.sites.linear_inputs import LinearInput
+from emoscale.models.sites.registry import find_sites
+from emoscale.models.sites.site import neuron_coordinates
+from emoscale.models.training_attention import attention_for_training
 
 LAYERS, WIDTH = tiny_families.LAYERS, tiny_families.WIDTH
 
@@ -33,7 +38,7 @@ ATTENTIONS = [(family, "attention") for family in tiny_families.FAMILIES] + [
 
 
 def second_maps(model, site="ffn"):
-    return [model.get_submodule(site.module) for site in find_sites(model, site)]
+    return [model.get_submodule(site.path) for site in find_sites(model, site)]
 
 
 def read_at(*positions):
@@ -42,7 +47,7 @@ def read_at(*positions):
 
 def capture(model, ids, read, sites=None):
     with torch.no_grad(), capturing(model, sites or find_sites(model)) as captured:
-        captured.expect(len(ids), read)
+        captured.expect(*ids.shape, read)
         run(model, ids)
         return captured.take()
 
@@ -65,9 +70,15 @@ def run_masked(model, sites):
         model(input_ids=token_ids(1, 3))
 
 
-@pytest.mark.parametrize(("maps", "cases"), [(SECOND_MAPS, FEED_FORWARDS), (ATTENTION_MAPS, ATTENTIONS)])
+@pytest.mark.parametrize(
+    ("maps", "cases"),
+    [
+        (SECOND_MAPS, [*FEED_FORWARDS, ("albert", "ffn"), ("jamba", "ffn")]),
+        (ATTENTION_MAPS, [*ATTENTIONS, ("albert", "attention")]),
+    ],
+)
 def test_every_known_second_map_is_of_a_tested_family(model, maps, cases):
-    known = [find_sites(model(family), site)[0].module for family, site in cases]
+    known = [find_sites(model(family), site)[0].path for family, site in cases]
     assert all(any(path.endswith(f".{second}") for path in known) for second in maps)
 
 
@@ -132,7 +143,7 @@ def test_captured_values_are_the_first_map_and_the_activation(model, family, sit
     sites = find_sites(model, site)
     values = capture(model, ids, read_at(1, 3), sites)
     for site in sites:
-        block = next(site.module.removesuffix(s) for s in SECOND_MAPS if site.module.endswith(f".{s}"))
+        block = next(site.path.removesuffix(s) for s in SECOND_MAPS if site.path.endswith(f".{s}"))
         outputs = outputs_of([model.get_submodule(block + name.format(sublayer)) for name in names], model, ids)
         by_hand = activation(*(read_at(1, 3)(out.reshape(2, 4, -1)) for out in outputs))
         assert torch.allclose(values[:, site.layer * WIDTH :][:, :WIDTH], by_hand, atol=1e-6)
@@ -142,13 +153,13 @@ def test_layers_of_unlike_width_keep_their_places():
     model = nn.Module()
     model.first, model.second = nn.Linear(3, 4, bias=False), nn.Linear(4, 2, bias=False)
     model.forward = lambda x: model.second(model.first(x))
-    sites = [Site(0, "first", 3), Site(1, "second", 4)]
+    sites = [LinearInput(0, "first", 3), LinearInput(1, "second", 4)]
     x = torch.randn(2, 1, 3)
     off = torch.zeros(1, 7, dtype=torch.bool)
     off[0, [1, 3, 6]] = True
     with torch.no_grad(), masking(model, sites, off) as masked, capturing(model, sites) as captured:
         masked.expect(torch.tensor([0, 0]))
-        captured.expect(2, lambda values: values[:, 0])
+        captured.expect(2, 1, lambda values: values[:, 0])
         model.forward(x)
         values = captured.take()
     assert (values == 0).all(dim=0).tolist() == off[0].tolist()
@@ -163,10 +174,10 @@ def test_custom_site(model):
     llama = model("llama")
     gate = find_sites(llama, "model.layers.{layer}.mlp.gate_proj")
     path = "model.layers.{layer}.mlp.gate_proj"
-    assert gate == [Site(layer, path.format(layer=layer), 16, shares_input=True) for layer in range(LAYERS)]
+    assert gate == [LinearInput(layer, path.format(layer=layer), 16, shares_input=True) for layer in range(LAYERS)]
     same = [replace(site, shares_input=True) for site in find_sites(llama)]
     assert find_sites(llama, "model.layers.{layer}.mlp.down_proj") == same
-    assert find_sites(llama, "lm_head") == [Site(0, "lm_head", 16, shares_input=True)]
+    assert find_sites(llama, "lm_head") == [LinearInput(0, "lm_head", 16, shares_input=True)]
     assert capture(llama, token_ids(2, 3), read_at(0, 1), gate).shape == (2, 32)
 
 
@@ -175,7 +186,7 @@ def test_of_two_stacks_the_encoder_is_read_unless_the_decoder_is_named(model):
         for kind in ("ffn", "attention"):
             stacks = {stack: find_sites(model(family), f"{stack} {kind}") for stack in ("encoder", "decoder")}
             assert find_sites(model(family), kind) == stacks["encoder"]
-            assert {stack: {stack in site.module for site in sites} for stack, sites in stacks.items()} == {
+            assert {stack: {stack in site.path for site in sites} for stack, sites in stacks.items()} == {
                 "encoder": {True},
                 "decoder": {True},
             }
@@ -187,14 +198,14 @@ def test_of_a_model_that_sees_too_the_language_blocks_are_read():
     vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
     with torch.device("meta"):
         model = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision))
-    assert [site.module for site in find_sites(model)] == [
+    assert [site.path for site in find_sites(model)] == [
         f"model.language_model.layers.{layer}.mlp.down_proj" for layer in range(LAYERS)
     ]
 
 
 @pytest.mark.parametrize("family", ["bert", "opt", "llama"])
 def test_a_stack_of_a_model_with_one_is_refused(model, family):
-    with pytest.raises(InputError, match=r"has no encoder beside a decoder; leave 'decoder' out of it"):
+    with pytest.raises(InputError, match=r"has no encoder beside a decoder; remove 'decoder'"):
         find_sites(model(family), "decoder")
 
 
@@ -222,7 +233,7 @@ ALBERT_SITE = "albert.encoder.albert_layer_groups.{layer}.albert_layers.0.ffn_ou
 def test_a_site_passed_more_often_than_it_has_layers_stops_the_stage(model, touch):
     """A path given by hand is one layer a module; ALBERT passes it at every depth."""
     albert = model("albert")
-    with pytest.raises(StageError, match=r"ffn_output is passed more than once"):
+    with pytest.raises(StageError, match=r"ffn_output is called more than once"):
         touch(albert, find_sites(albert, ALBERT_SITE))
     assert not hooks_of(albert)
 
@@ -245,7 +256,7 @@ def test_a_skipped_block_stops_the_stage(bert):
 def test_no_forward_pass_and_no_expectation(bert):
     sites = find_sites(bert)
     with capturing(bert, sites) as captured:
-        captured.expect(1, read_at(0))
+        captured.expect(1, 3, read_at(0))
         with pytest.raises(StageError, match=r"no activation seen at encoder\.layer\.0"):
             captured.take()
     with torch.no_grad(), pytest.raises(StageError, match="expect"), capturing(bert, sites):
@@ -257,7 +268,7 @@ def test_what_was_captured_holds_no_other_tokens(bert):
     """Of a long row one token is read: the rest must not stay in memory until the last layer is done."""
     sites = find_sites(bert)
     with torch.no_grad(), capturing(bert, sites) as captured:
-        captured.expect(2, lambda values: values[:, 0])
+        captured.expect(2, 9, lambda values: values[:, 0])
         bert(input_ids=token_ids(2, 9))
         assert {values.untyped_storage().nbytes() for values in captured._values.values()} == {2 * 24 * 4}
 
@@ -267,7 +278,7 @@ def test_each_take_is_of_its_own_forward_pass(bert):
     with torch.no_grad(), capturing(bert, sites) as captured:
         taken = []
         for seed in (0, 1):
-            captured.expect(2, read_at(0, 1))
+            captured.expect(2, 3, read_at(0, 1))
             bert(input_ids=token_ids(2, 3, seed))
             taken.append(captured.take())
     assert torch.equal(taken[1], capture(bert, token_ids(2, 3, 1), read_at(0, 1)))

@@ -135,8 +135,8 @@ def test_killed_twice(interrupted, continued):
 @pytest.mark.parametrize(
     ("sent", "code", "function", "said"),
     [
-        (signal.SIGINT, 130, SAVE_UNIT, "emoscale: interrupted; the same command continues\n"),
-        (signal.SIGTERM, 143, COMMIT, "emoscale: told to end (SIGTERM); the same command to resume\n"),
+        (signal.SIGINT, 130, SAVE_UNIT, "emoscale: interrupted; rerun the same command to resume\n"),
+        (signal.SIGTERM, 143, COMMIT, "emoscale: stopped by SIGTERM; rerun the same command to resume\n"),
     ],
 )
 def test_told_to_end_and_continued(interrupted, continued, sent, code, function, said):

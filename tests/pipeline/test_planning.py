@@ -15,6 +15,7 @@ from emoscale.commands.throughput import probe
 from emoscale.config import load_settings
 from emoscale.errors import InputError
 from emoscale.pipeline import runner
+from emoscale.pipeline.runner import Request
 from emoscale.run.folder import RunFolder
 
 
@@ -47,7 +48,7 @@ def test_what_is_planned_comes_about(world, plan, rows, keep):
     ]
     planned = plan(*overrides)
     folder = RunFolder(world.out)
-    runner.run(load_settings(world.config, overrides), folder, Console(quiet=True), only="extract")
+    runner.run(load_settings(world.config, overrides), folder, Console(quiet=True), Request("extract"))
     facts = folder.manifest()["stages"]["extract"]
     store = folder.moments if keep == "moments" else folder.activations
     assert (planned.rows["rows"], planned.model["neurons"]) == (facts["rows"], facts["neurons"])

@@ -81,7 +81,7 @@ def test_every_long_stage_ends_soon(cli, world, start, stage):
     child.join(timeout=SOON)
     assert child.exitcode == 143
     told = (world.folder / "stderr.txt").read_text(encoding="utf-8")
-    assert told == "emoscale: told to end (SIGTERM); the same command to resume\n"
+    assert told == "emoscale: stopped by SIGTERM; rerun the same command to resume\n"
     assert states(world.out)[stage] == "running"
     assert not (world.out / LOCK).exists()
     now = contents(world.out)
@@ -113,7 +113,7 @@ def test_a_process_that_hears_nothing_ends_soon(world, start):
     child.join(timeout=SOON)
     assert child.exitcode == 143
     told = (world.folder / "stderr.txt").read_text(encoding="utf-8")
-    assert told == "emoscale: told to end (SIGTERM); the same command to resume\n"
+    assert told == "emoscale: stopped by SIGTERM; rerun the same command to resume\n"
     assert not (world.out / LOCK).exists()
 
 
@@ -139,7 +139,7 @@ def test_both_ranks_end(cli, world):
         _, alive = psutil.wait_procs(ranks, timeout=SOON)
         assert not alive
         said = launcher.communicate(timeout=SOON)[0]
-        assert said.count("emoscale: told to end (SIGTERM); the same command to resume\n") == 1
+        assert said.count("emoscale: stopped by SIGTERM; rerun the same command to resume\n") == 1
         assert not (world.out / LOCK).exists()
         assert states(world.out) == {"tune": "done", "extract": "running"}
     finally:

@@ -10,7 +10,10 @@ from tiny_run import NEURONS
 
 from emoscale.commands.steer import steer
 from emoscale.concepts.loading import load_concepts
-from emoscale.models.loading import load_model, outline_model
+from emoscale.concepts.options import ConceptOptions
+from emoscale.models.loading import load_model
+from emoscale.models.options import ModelOptions
+from emoscale.models.outline import outline_model
 
 TEXT = "my friend was full of"
 QUIET = Console(quiet=True)
@@ -33,13 +36,13 @@ def selective(folder, attribute, k):
 @torch.no_grad()
 def plain_probabilities(folder, neurons, factor):
     """Of every concept's name after the text, with the columns of some neurons multiplied."""
-    model = load_model(outline_model(str(folder)))
+    model = load_model(outline_model(ModelOptions(str(folder))))
     for neuron in neurons:
         site = model.outline.sites[neuron // 24]
-        model.module.get_submodule(site.module).weight[neuron % 24] *= factor
+        model.module.get_submodule(site.path).weight[neuron % 24] *= factor
     tokenizer, found = model.outline.tokenizer, {}
     start = len(tokenizer(TEXT)["input_ids"])
-    for name in load_concepts("emotions", None, None).names:
+    for name in load_concepts(ConceptOptions()).names:
         ids = tokenizer(f"{TEXT} {name}")["input_ids"]
         logs = model.module(torch.tensor([ids])).logits[0].log_softmax(dim=-1)
         found[name] = float(sum(logs[at - 1, ids[at]] for at in range(start, len(ids))).exp())
@@ -116,7 +119,7 @@ def test_everything_wrong_is_told_at_once(cli, tiny_folder, tmp_path):
     model = str(tiny_folder("bert"))
     assert cli("steer", model, "--text", TEXT, "--attribute", "valance", "--k", 2000, "--edit", "zeros").problems == [
         "--attribute 'valance' (nearest: 'valence'): unknown; give one of "
-        + ", ".join(load_concepts("emotions", None, None).attributes),
+        + ", ".join(load_concepts(ConceptOptions()).attributes),
         "--edit 'zeros' (nearest: 'zero'): unknown; give one of zero, scale, mean, resample",
         "k = 2000: the model has 48 neurons; give that many or fewer",
         f"text {TEXT!r}: must have {{mask}} once, where {model} is to guess the word",

@@ -108,7 +108,11 @@ def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_do
     [
         ("random", "as many random neurons: accuracy fell", "random masks"),
         ("random-by-layer", "as many random neurons of the same layers: accuracy fell", "layer-matched masks"),
-        ("random-by-activation", "as many random neurons that are as active: accuracy fell", "activation-matched masks"),
+        (
+            "random-by-activation",
+            "as many random neurons that are as active: accuracy fell",
+            "activation-matched masks",
+        ),
         ("other", "as many other neurons: accuracy fell", "other masks"),
     ],
 )

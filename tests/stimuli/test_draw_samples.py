@@ -6,15 +6,21 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_files import load
 
 from emoscale.errors import InputError
-from emoscale.stimuli.samples import check_labels, draw_samples
-from emoscale.stimuli.texts import load_texts
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.samples import NEGATIVES, check_labels, draw_samples
 
 
 def texts_of(*rows):
     labels, splits = zip(*rows, strict=True)
     return pd.DataFrame({"text": [f"text {i}" for i in range(len(rows))], "labels": labels, "split": splits})
+
+
+def draw(texts, concept, seed, split, limit=None, negatives="others"):
+    options = StimuliOptions(train_texts=limit, dev_texts=limit, negatives=negatives)
+    return draw_samples(texts, concept, seed, split, options)
 
 
 @st.composite
@@ -29,10 +35,10 @@ def labelled(draw):
     texts=labelled(),
     seed=st.integers(0, 2**32),
     limit=st.none() | st.integers(1, 10),
-    negatives=st.sampled_from(["others", "any"]),
+    negatives=st.sampled_from([*NEGATIVES]),
 )
-def test_balanced_and_truly_labelled(texts, seed, limit, negatives):
-    rows, labels = draw_samples(texts, "joy", seed, "train", limit=limit, negatives=negatives)
+def test_samples_are_balanced_and_correctly_labelled(texts, seed, limit, negatives):
+    rows, labels = draw(texts, "joy", seed, "train", limit=limit, negatives=negatives)
     carriers = {
         i
         for i, (found, split) in enumerate(zip(texts.labels, texts.split, strict=True))
@@ -50,18 +56,18 @@ def test_balanced_and_truly_labelled(texts, seed, limit, negatives):
         assert set(negative) <= others
         if len(others) >= len(positive):
             assert len(set(negative)) == len(negative)
-    again = draw_samples(texts, "joy", seed, "train", limit=limit, negatives=negatives)
+    again = draw(texts, "joy", seed, "train", limit=limit, negatives=negatives)
     np.testing.assert_array_equal(rows, again[0])
     np.testing.assert_array_equal(labels, again[1])
 
 
 @pytest.fixture(scope="module")
 def scenarios():
-    return load_texts("scenarios")
+    return load("scenarios")
 
 
 def test_no_limit_takes_every_positive(scenarios):
-    rows, labels = draw_samples(scenarios, "joy", 1, "train")
+    rows, labels = draw(scenarios, "joy", 1, "train")
     joyful = scenarios.index[(scenarios["split"] == "train") & scenarios["labels"].map(lambda found: "joy" in found)]
     assert sorted(rows[labels == 1]) == joyful.tolist()
     assert len(rows) == 40
@@ -69,7 +75,7 @@ def test_no_limit_takes_every_positive(scenarios):
 
 def test_shuffled_and_different_by_seed_split_and_concept(scenarios):
     drawn = {
-        (concept, seed, split): draw_samples(scenarios, concept, seed, split, limit=8)
+        (concept, seed, split): draw(scenarios, concept, seed, split, limit=8)
         for concept in ("joy", "fear")
         for seed in (1, 3)
         for split in ("train", "dev")
@@ -82,36 +88,39 @@ def test_shuffled_and_different_by_seed_split_and_concept(scenarios):
     assert len(negatives) == len(drawn)
 
 
-@pytest.mark.parametrize("negatives", ["others", "any"])
-def test_splits_alike_are_drawn_apart(negatives):
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_equal_splits_have_different_samples(negatives):
     rows = [((("joy",) if i < 20 else ("fear",)), split) for split in ("train", "dev") for i in range(60)]
-    train, _ = draw_samples(texts_of(*rows), "joy", 7, "train", negatives=negatives)
-    dev, _ = draw_samples(texts_of(*rows), "joy", 7, "dev", negatives=negatives)
+    train, _ = draw(texts_of(*rows), "joy", 7, "train", negatives=negatives)
+    dev, _ = draw(texts_of(*rows), "joy", 7, "dev", negatives=negatives)
     assert sorted(train) != sorted(dev - 60)
 
 
-def test_negatives_like_the_study_hold_a_few_positives():
+def test_published_negatives_hold_a_few_positives():
     texts = texts_of(*[(("joy",), "train")] * 300, *[(("fear",), "train")] * 300)
-    rows, labels = draw_samples(texts, "joy", 0, "train", negatives="any")
+    rows, labels = draw(texts, "joy", 0, "train", negatives="any")
     negative = rows[labels == 0]
     assert 100 < (negative < 300).sum() < 200  # expected 150, standard deviation 8.7
     assert len(set(negative)) < len(negative)
-    rows, labels = draw_samples(texts, "joy", 0, "train")
+    rows, labels = draw(texts, "joy", 0, "train")
     assert (rows[labels == 0] >= 300).all()
 
 
 def test_too_few_others_are_drawn_again():
     texts = texts_of(*[(("joy",), "train")] * 9, (("fear",), "train"), ((), "train"))
-    rows, labels = draw_samples(texts, "joy", 0, "train")
+    rows, labels = draw(texts, "joy", 0, "train")
     assert set(rows[labels == 0]) <= {9, 10}
     assert len(rows) == 18
 
 
 def test_same_in_another_process(scenarios):
-    rows, labels = draw_samples(scenarios, "grief", 42, "dev", limit=5)
+    rows, labels = draw(scenarios, "grief", 42, "dev", limit=5)
     program = (
-        "from emoscale.stimuli import *\n"
-        "rows, labels = draw_samples(load_texts('scenarios'), 'grief', 42, 'dev', limit=5)\n"
+        "from emoscale.stimuli.options import StimuliOptions\n"
+        "from emoscale.stimuli.samples import draw_samples\n"
+        "from emoscale.stimuli.texts import load_texts\n"
+        "options = StimuliOptions(dev_texts=5)\n"
+        "rows, labels = draw_samples(load_texts(options), 'grief', 42, 'dev', options)\n"
         "import sys; assert 'torch' not in sys.modules; print(rows.tolist(), labels.tolist())"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
@@ -124,19 +133,26 @@ def test_same_in_another_process(scenarios):
         ({"concept": "anger"}, "concept 'anger': no train text carries it"),
         ({"split": "dev"}, "concept 'joy': no dev text carries it"),
         ({"concept": "all"}, "every train text carries it"),
-        ({"negatives": "some"}, "negatives 'some': unknown; give one of others, any"),
-        ({"limit": 0}, "limit 0"),
+        ({"negatives": "some"}, "negatives 'some': unknown; use one of others, any"),
+        ({"limit": 0}, "stimuli.train_texts 0"),
     ],
 )
 def test_bad_request(arguments, said):
     texts = texts_of((("joy", "all"), "train"), (("fear", "all"), "train"), (("fear",), "dev"))
     with pytest.raises(InputError) as caught:
-        draw_samples(texts, **({"concept": "joy", "seed": 0, "split": "train"} | arguments))
+        draw(texts, **({"concept": "joy", "seed": 0, "split": "train"} | arguments))
     assert said in str(caught.value)
 
 
-def test_check_labels_passes_the_built_in(scenarios):
-    check_labels(scenarios, ["joy", "grief"])
+def test_check_labels_passes_exactly_the_labels_of_both_splits(scenarios):
+    named = {label for labels in scenarios["labels"] for label in labels}
+    assert len(named) == 27
+    check_labels(scenarios, named)
+    with pytest.raises(InputError) as caught:
+        check_labels(scenarios, [*named, "pride and joy"])
+    assert len(caught.value.problems) == 1
+    with pytest.raises(InputError):
+        check_labels(scenarios[scenarios["split"] == "train"], ["joy"])
 
 
 def test_check_labels_names_each_concept():

@@ -1,15 +1,14 @@
 import pandas as pd
 import pytest
-from text_files import BAD_FILES, ROWS, table_in
+from text_files import BAD_FILES, ROWS, load, table_in
 
 from emoscale.errors import InputError
-from emoscale.stimuli.sources import SOURCES
-from emoscale.stimuli.texts import load_texts
+from emoscale.stimuli.sources import SOURCES, TextSource, pieces_of
 
 
 def problems_of(*arguments, **settings):
     with pytest.raises(InputError) as caught:
-        load_texts(*arguments, **settings)
+        load(*arguments, **settings)
     assert all("\n" not in line for line in caught.value.problems)
     return caught.value.problems
 
@@ -19,12 +18,47 @@ def problem_of(*arguments, **settings):
     return problem
 
 
-def test_sources_are_a_registry():
-    assert list(SOURCES) == ["scenarios", "goemotions", "file", "dataset"]
+def made_up(options):
+    yield pd.DataFrame({"text": ["a", "b"], "labels": [["joy"], "fear"]})
+    yield pd.DataFrame({"text": ["c", "d", "e"], "labels": [("joy", "fear"), [], "joy"]})
+
+
+def test_a_source_is_one_entry(monkeypatch):
+    monkeypatch.setitem(SOURCES, "made-up", TextSource("made-up", "made-up texts", pieces_of(made_up)))
+    texts = load("made-up", dev_fraction=0.4, seed=1)
+    assert texts["text"].tolist() == ["a", "b", "c", "d", "e"]
+    assert texts["labels"].tolist() == [("joy",), ("fear",), ("joy", "fear"), (), ("joy",)]
+    assert sorted(texts["split"]) == ["dev", "dev", "train", "train", "train"]
+    assert "stimuli.path" in problem_of("made-up", path="x")
+
+
+def test_a_source_may_be_given_itself_and_say_its_splits():
+    def with_splits(options):
+        for piece in made_up(options):
+            yield piece.assign(split=["train", "val"] if len(piece) == 2 else ["test", "train", "val"])
+
+    texts = load(TextSource("made-up", "made-up texts", pieces_of(with_splits)))
+    assert texts["text"].tolist() == ["a", "b", "d", "e"]
+    assert texts["split"].tolist() == ["train", "dev", "train", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("piece", "said"),
+    [
+        ({"text": ["a", " "], "labels": ["joy", "joy"]}, "text source 'made-up': 1 of 2 texts are empty"),
+        ({"text": ["a", "b"], "labels": ["joy", ""]}, "1 of 2 labels are empty"),
+        ({"text": ["a", "b"], "label": ["joy", "joy"]}, "no column 'labels' (nearest: 'label')"),
+        ({"text": ["a"], "labels": ["joy"], "split": ["train"]}, "no dev texts"),
+        ({"text": [], "labels": []}, "holds no texts"),
+    ],
+)
+def test_a_new_source_is_checked_like_the_others(piece, said):
+    source = TextSource("made-up", "made-up texts", pieces_of(lambda _: iter([pd.DataFrame(piece)])))
+    assert said in problem_of(source)
 
 
 def test_form_of_the_table():
-    texts = load_texts("scenarios")
+    texts = load("scenarios")
     assert list(texts.columns) == ["text", "labels", "split"]
     assert texts.index.tolist() == list(range(810))
     assert isinstance(texts["labels"].iloc[0], tuple)
@@ -33,7 +67,7 @@ def test_form_of_the_table():
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_every_format_gives_the_same(write, suffix):
-    texts = load_texts("file", path=table_in(write, suffix), seed=3)
+    texts = load("file", path=table_in(write, suffix), seed=3)
     assert texts["text"].tolist() == [text for text, _ in ROWS]
     assert texts["labels"].tolist() == [(label,) for _, label in ROWS]
     assert sorted(texts["split"]) == ["dev", *["train"] * 4]
@@ -41,59 +75,56 @@ def test_every_format_gives_the_same(write, suffix):
 
 def test_quotes_commas_and_breaks_in_csv(write):
     path = write("own.csv", '\ufefftext,label\n"He said ""no"", twice\nand left",anger\nNA,fear\n 5 ,joy\n')
-    texts = load_texts("file", path=path)
+    texts = load("file", path=path)
     assert texts["text"].tolist() == ['He said "no", twice\nand left', "NA", " 5 "]
 
 
 def test_suffix_case_does_not_count(write):
-    assert len(load_texts("file", path=write("OWN.CSV", "text,label\na,joy\nb,fear\n"))) == 2
+    assert len(load("file", path=write("OWN.CSV", "text,label\na,joy\nb,fear\n"))) == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_label_separator(write, suffix):
     rows = [("a", "joy, fear ,joy"), ("b", "fear"), ("c", "")]
-    texts = load_texts("file", path=table_in(write, suffix, rows), label_separator=",")
+    texts = load("file", path=table_in(write, suffix, rows), label_separator=",")
     assert texts["labels"].tolist() == [("joy", "fear"), ("fear",), ()]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_list_cells(write, suffix):
     rows = [("a", ["joy", "fear"]), ("b", []), ("c", ["joy"])]
-    texts = load_texts("file", path=table_in(write, suffix, rows))
+    texts = load("file", path=table_in(write, suffix, rows))
     assert texts["labels"].tolist() == [("joy", "fear"), (), ("joy",)]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_number_labels_stay_whole_beside_gaps(write, suffix):
+def test_number_labels_stay_integers_beside_gaps(write, suffix):
     # Through pandas' own inference the gap would make them 3.0 and 10.0.
     content = pd.DataFrame({"text": ["a", "b", "c"], "label": pd.array([3, 10, None], dtype="Int64")})
     path = write("own" + suffix, "")
     {".csv": content.to_csv, ".parquet": content.to_parquet}.get(
         suffix, lambda path, index: content.to_json(path, orient="records", lines=True)
     )(path, index=False)
-    assert load_texts("file", path=path, label_separator=";")["labels"].tolist() == [("3",), ("10",), ()]
+    assert load("file", path=path, label_separator=";")["labels"].tolist() == [("3",), ("10",), ()]
 
 
 def test_other_column_names(write):
     path = table_in(write, ".csv", columns=("sentence", "emotion"))
-    texts = load_texts("file", path=path, text_column="sentence", label_column="emotion")
+    texts = load("file", path=path, text_column="sentence", label_column="emotion")
     assert texts["labels"].iloc[3] == ("grief",)
-
-
-# ---- splits
 
 
 def test_dev_file_of_another_format(write):
     train = table_in(write, ".csv")
     dev = write("dev.jsonl", '{"text": "x", "label": "joy"}\n\n{"text": "y", "label": "fear"}\n')
-    texts = load_texts("file", path=train, dev_path=dev)
+    texts = load("file", path=train, dev_path=dev)
     assert texts["split"].tolist() == ["train"] * 5 + ["dev"] * 2
     assert texts.index.tolist() == list(range(7))
 
 
-def test_split_column_leaves_the_test_rows_where_there_is_a_dev_split(write):
+def test_split_column_ignores_the_test_rows_where_there_is_a_dev_split(write):
     path = write("own.csv", "text,label,part\na,joy,Train\nb,joy,test\nc,joy,validation\nd,fear, train \n")
-    texts = load_texts("file", path=path, split_column="part")
+    texts = load("file", path=path, split_column="part")
     assert texts["text"].tolist() == ["a", "c", "d"]
     assert texts["split"].tolist() == ["train", "dev", "train"]
     assert texts.index.tolist() == [0, 1, 2]
@@ -101,24 +132,21 @@ def test_split_column_leaves_the_test_rows_where_there_is_a_dev_split(write):
 
 def test_split_column_takes_the_test_rows_where_there_is_nothing_else(write):
     path = write("own.csv", "text,label,part\na,joy,train\nb,joy,test\n")
-    assert load_texts("file", path=path, split_column="part")["split"].tolist() == ["train", "dev"]
+    assert load("file", path=path, split_column="part")["split"].tolist() == ["train", "dev"]
 
 
 @pytest.mark.parametrize(("fraction", "dev"), [(0.2, 10), (0.5, 25), (0.001, 1), (0.999, 49)])
 def test_drawn_split(write, fraction, dev):
     path = table_in(write, ".csv", [(f"text {i}", "joy") for i in range(50)])
-    texts = load_texts("file", path=path, dev_fraction=fraction, seed=1)
+    texts = load("file", path=path, dev_fraction=fraction, seed=1)
     assert (texts["split"] == "dev").sum() == dev
-    pd.testing.assert_frame_equal(texts, load_texts("file", path=path, dev_fraction=fraction, seed=1))
+    pd.testing.assert_frame_equal(texts, load("file", path=path, dev_fraction=fraction, seed=1))
     if 1 < dev < 49:
-        assert not texts.equals(load_texts("file", path=path, dev_fraction=fraction, seed=2))
-
-
-# ---- GoEmotions
+        assert not texts.equals(load("file", path=path, dev_fraction=fraction, seed=2))
 
 
 def test_goemotions_layout(goemotions):
-    texts = load_texts("goemotions", path=str(goemotions))
+    texts = load("goemotions", path=str(goemotions))
     assert texts["text"].tolist() == ['He said "no', "an odd\x85 break \u2028 and\r here", '"quoted"', "calm"]
     assert texts["labels"].tolist() == [("anger",), ("joy", "neutral"), ("fear",), ("neutral",)]
     assert texts["split"].tolist() == ["train"] * 3 + ["dev"]
@@ -126,7 +154,7 @@ def test_goemotions_layout(goemotions):
 
 def test_goemotions_label_file_under_its_other_name(goemotions):
     (goemotions / "labels.txt").rename(goemotions / "emotions.txt")
-    assert load_texts("goemotions", path=str(goemotions))["labels"].iloc[0] == ("anger",)
+    assert load("goemotions", path=str(goemotions))["labels"].iloc[0] == ("anger",)
 
 
 def test_goemotions_missing_files(goemotions):
@@ -134,7 +162,7 @@ def test_goemotions_missing_files(goemotions):
     (goemotions / "dev.tsv").unlink()
     problems = problems_of("goemotions", path=str(goemotions))
     assert [line.split(": ")[0].rsplit("/", 1)[1] for line in problems] == ["dev.tsv", "labels.txt"]
-    assert "no such folder" in problem_of("goemotions", path=str(goemotions / "none"))
+    assert "not a folder" in problem_of("goemotions", path=str(goemotions / "none"))
 
 
 @pytest.mark.parametrize(
@@ -149,12 +177,9 @@ def test_goemotions_row_out_of_layout(goemotions, line):
 
 def test_goemotions_empty_split_and_empty_text(goemotions):
     (goemotions / "dev.tsv").write_text("")
-    assert "no dev texts" in problem_of("goemotions", path=str(goemotions))
+    assert "dev.tsv: holds no texts" in problem_of("goemotions", path=str(goemotions))
     (goemotions / "dev.tsv").write_text(" \t0\tid\n")
     assert "1 of 1 texts are empty" in problem_of("goemotions", path=str(goemotions))
-
-
-# ---- bad input
 
 
 def test_unknown_source_gets_the_nearest():
@@ -163,12 +188,19 @@ def test_unknown_source_gets_the_nearest():
 
 @pytest.mark.parametrize("source", ["goemotions", "file", "dataset"])
 def test_source_without_its_path(source):
-    assert f"text source '{source}': has no path; give" in problem_of(source)
+    assert f"text source '{source}': has no path; set stimuli.path" in problem_of(source)
 
 
 def test_settings_a_source_would_ignore():
-    problems = problems_of("scenarios", path="own.csv", split_column="part")
-    assert [line.split(": ")[1].split()[0] for line in problems] == ["path", "split_column"]
+    problems = problems_of("scenarios", path="own.csv", text_column="sentence", split_column="part")
+    assert [line.split(": ")[1].split()[0] for line in problems] == [
+        "stimuli.path",
+        "stimuli.text_column",
+        "stimuli.split_column",
+    ]
+    assert problems[2].endswith("set stimuli.source to file")
+    for source in ("goemotions", "dataset"):
+        assert "stimuli.dev_path" in problem_of(source, path="x", dev_path="y")
 
 
 def test_two_ways_to_say_dev(write):
@@ -184,7 +216,7 @@ def test_bad_file(write, name, content, said):
     assert said in problem
 
 
-def test_both_columns_missing_are_both_told(write):
+def test_both_missing_columns_are_reported(write):
     assert len(problems_of("file", path=write("own.csv", "a,b\n1,2\n"))) == 2
 
 

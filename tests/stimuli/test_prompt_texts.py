@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from emoscale.errors import InputError
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.prompt_texts import draw_prompt_texts
 from emoscale.stimuli.samples import draw_samples
 
@@ -18,12 +19,12 @@ def texts():
 
 
 def test_every_concept_with_every_seed(texts):
-    prompts = draw_prompt_texts(texts, CONCEPTS, [5, 1])
+    prompts = draw_prompt_texts(texts, CONCEPTS, [5, 1], StimuliOptions())
     assert [(p.seed, p.concept) for p in prompts] == [(seed, concept) for seed in (5, 1) for concept in CONCEPTS]
 
 
-def test_samples_are_of_their_split_balanced_and_rightly_labelled(texts):
-    for prompt in draw_prompt_texts(texts, CONCEPTS, [1, 2]):
+def test_samples_are_of_their_split_balanced_and_correctly_labelled(texts):
+    for prompt in draw_prompt_texts(texts, CONCEPTS, [1, 2], StimuliOptions()):
         for name, sample in (("train", prompt.train), ("dev", prompt.dev)):
             chosen = texts.iloc[sample.rows]
             carries = [prompt.concept in labels for labels in chosen["labels"]]
@@ -39,24 +40,24 @@ def test_samples_are_of_their_split_balanced_and_rightly_labelled(texts):
 
 
 def test_limits_are_by_split(texts):
-    for prompt in draw_prompt_texts(texts, CONCEPTS, [1], train_limit=3, dev_limit=2):
+    for prompt in draw_prompt_texts(texts, CONCEPTS, [1], StimuliOptions(train_texts=3, dev_texts=2)):
         assert (len(prompt.train), len(prompt.dev)) == (6, 4)
 
 
 def test_a_prompts_texts_do_not_depend_on_the_others(texts):
     """Nor does the sample of one split depend on the other's."""
-    options = {"train_limit": 4, "dev_limit": 3, "negatives": "any"}
-    prompts = {(p.concept, p.seed): p for p in draw_prompt_texts(texts, CONCEPTS, [1, 2], **options)}
-    [alone] = draw_prompt_texts(texts, ["fear"], [2], **options)
+    options = StimuliOptions(train_texts=4, dev_texts=3, negatives="any")
+    prompts = {(p.concept, p.seed): p for p in draw_prompt_texts(texts, CONCEPTS, [1, 2], options)}
+    [alone] = draw_prompt_texts(texts, ["fear"], [2], options)
     for split in ("train", "dev"):
         sample, other = getattr(alone, split), getattr(prompts["fear", 2], split)
         assert sample.rows.tolist() == other.rows.tolist()
         assert sample.labels.tolist() == other.labels.tolist()
-        rows, _ = draw_samples(texts, "fear", 2, split, limit=options[f"{split}_limit"], negatives="any")
+        rows, _ = draw_samples(texts, "fear", 2, split, options)
         assert rows.tolist() == sample.rows.tolist()
     assert prompts["fear", 1].train.rows.tolist() != prompts["fear", 2].train.rows.tolist()
 
 
 def test_a_concept_without_texts(texts):
     with pytest.raises(InputError, match="'pride': no train text"):
-        draw_prompt_texts(texts, ["joy", "pride"], [1])
+        draw_prompt_texts(texts, ["joy", "pride"], [1], StimuliOptions())

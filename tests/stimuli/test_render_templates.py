@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscale.concepts.loading import load_concepts
+from emoscale.concepts.options import ConceptOptions
 from emoscale.errors import InputError
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
 
@@ -29,7 +30,7 @@ def test_span_is_the_concept_whatever_stands_around_it(before, after, concept):
 
 
 def test_default_templates_carry_every_emotion():
-    emotions = load_concepts().names
+    emotions = load_concepts(ConceptOptions()).names
     table = render_templates(DEFAULT_TEMPLATES, emotions)
     assert len(DEFAULT_TEMPLATES) == 6
     assert len(table) == 6 * 27

@@ -1,13 +1,14 @@
-"""The built-in situations keep what their description promises."""
+"""The built-in situations are as described."""
 
 import re
 from collections import Counter
 
 import numpy as np
 import pytest
+from text_files import load
 
 from emoscale.concepts.loading import load_concepts
-from emoscale.stimuli.texts import load_texts
+from emoscale.concepts.options import ConceptOptions
 
 # Any form of a word of an emotion's family. A leading \b keeps "danger" and "glove" out of it.
 WORD_FAMILIES = {
@@ -44,19 +45,19 @@ FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|us|our|ours|ourselves)\b
 
 @pytest.fixture(scope="module")
 def scenarios():
-    texts = load_texts("scenarios")
+    texts = load("scenarios")
     return texts.assign(emotion=[labels[0] for labels in texts["labels"]])
 
 
 def test_one_label_each_and_every_emotion(scenarios):
     assert set(scenarios["labels"].map(len)) == {1}
-    assert list(dict.fromkeys(scenarios["emotion"])) == load_concepts().names
+    assert list(dict.fromkeys(scenarios["emotion"])) == load_concepts(ConceptOptions()).names
 
 
 def test_balanced_and_split_20_to_10(scenarios):
     counts = Counter(zip(scenarios["emotion"], scenarios["split"], strict=True))
     assert set(scenarios.groupby("emotion").size()) == {30}
-    assert counts == {(e, s): n for e in load_concepts().names for s, n in (("train", 20), ("dev", 10))}
+    assert counts == {(e, s): n for e in load_concepts(ConceptOptions()).names for s, n in (("train", 20), ("dev", 10))}
 
 
 def test_length(scenarios):
@@ -77,7 +78,7 @@ def test_no_emotion_is_named(scenarios, emotion):
 
 
 def test_word_families_catch_inflections_and_spare_lookalikes():
-    assert list(WORD_FAMILIES) == load_concepts().names
+    assert list(WORD_FAMILIES) == load_concepts(ConceptOptions()).names
     named = [
         "realised",
         "surprisingly",

@@ -25,7 +25,7 @@ def zeroed(model, off):
     module = copy.deepcopy(model.module)
     start = 0
     for site in model.outline.sites:
-        linear = module.get_submodule(site.module)
+        linear = module.get_submodule(site.path)
         weight = linear.weight if isinstance(linear, nn.Linear) else linear.weight.T
         with torch.no_grad():
             weight[:, torch.from_numpy(off[start : start + site.width])] = 0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_models import log_probabilities
 
-from emoscale.models.sites import find_sites
+from emoscale.models.sites.registry import find_sites
 from emoscale.tasks.continuations import Continuations, make_tree, quickest
 from emoscale.tasks.reading import RowReader
 

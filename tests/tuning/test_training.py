@@ -11,14 +11,17 @@ from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
 from emoscale.models import hooks
-from emoscale.models.loading import encode_texts
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompted import PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent
-from emoscale.tuning.training import GroupTrainer, Schedule
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer
 
 LENGTH = 3
-SCHEDULE = Schedule(epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, tokens_per_pass=80, precision="exact")
+OPTIONS = TuningOptions(
+    epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1, tokens_per_pass=80, precision="exact"
+)
 CASES = [("bert-encoder", "prefix"), ("roberta", "mask-first"), ("llama", "prefix")]
 
 GOOD = ["she felt joy", "happy news", "a gift, glad thanks", "He won the game", "they felt happy", "friend was glad"]
@@ -50,7 +53,7 @@ def prompts():
 
 
 def train(model, tokens, prompts, **changes):
-    return GroupTrainer(model, tokens, prompts, dataclasses.replace(SCHEDULE, **changes)).train(Silent())
+    return GroupTrainer(model, tokens, prompts, dataclasses.replace(OPTIONS, **changes)).train(Silent())
 
 
 def assert_same(tuned, other, prompt=slice(None)):
@@ -60,14 +63,14 @@ def assert_same(tuned, other, prompt=slice(None)):
         assert torch.allclose(values, expected, atol=1e-4), name
 
 
-def test_a_group_is_trained_as_its_prompts_alone(model, tokens, prompts):
+def test_a_group_is_trained_as_its_prompts_are_alone(model, tokens, prompts):
     group = train(model, tokens, prompts)
     assert group.vectors.shape == (3, LENGTH, tiny_models.HIDDEN)
     for number, prompt in enumerate(prompts):
         assert_same(train(model, tokens, [prompt]), group, slice(number, number + 1))
 
 
-def test_a_prompts_place_in_the_group_is_nothing_to_it(model, tokens, prompts):
+def test_a_prompts_place_in_the_group_does_not_matter(model, tokens, prompts):
     group, turned = train(model, tokens, prompts), train(model, tokens, prompts[::-1])
     for name, values in vars(group).items():
         assert torch.allclose(values, getattr(turned, name).flip(0), atol=1e-4), name
@@ -85,17 +88,17 @@ def test_a_group_that_stops_early_is_trained_as_its_prompts_alone(model, tokens,
     assert group.epochs.tolist() == [min(epoch + patience, 7) for epoch in group.epoch.tolist()]
     for number, prompt in enumerate(prompts):
         assert_same(train(model, tokens, [prompt], **options), group, slice(number, number + 1))
-        whole = train(model, tokens, [prompt], **{**options, "epochs": int(group.epochs[number]), "patience": None})
-        assert_same(whole, group, slice(number, number + 1))
+        complete = train(model, tokens, [prompt], **{**options, "epochs": int(group.epochs[number]), "patience": None})
+        assert_same(complete, group, slice(number, number + 1))
 
 
-def test_a_stopped_prompt_is_neither_trained_nor_judged(model, tokens, prompts, monkeypatch):
-    """The first gets better every epoch, the second in the first alone, the third in the second as well."""
+def test_a_stopped_prompt_is_neither_trained_nor_evaluated(model, tokens, prompts, monkeypatch):
+    """The first improves in every epoch, the second in the first only, the third in the first two."""
     losses = iter(torch.tensor([[5, 1, 3], [4, 2, 2], [3, 2, 2], [2, 2, 2], [1, 2, 2]]).double())
     seen, states = [], []
     step = GroupTrainer._step
 
-    def judge(trainer):
+    def evaluate(trainer):
         seen.append([])
         states.append([vectors.detach().clone() for vectors in trainer._vectors])
         return torch.full((3,), 0.5, dtype=torch.float64), next(losses)
@@ -105,7 +108,7 @@ def test_a_stopped_prompt_is_neither_trained_nor_judged(model, tokens, prompts, 
         step(trainer, rows)
 
     seen.append([])
-    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    monkeypatch.setattr(GroupTrainer, "_evaluate", evaluate)
     monkeypatch.setattr(GroupTrainer, "_step", watched)
     group = train(model, tokens, prompts, epochs=5, patience=2)
     assert [sorted(set(numbers)) for numbers in seen[:5]] == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 2], [0]]
@@ -120,11 +123,11 @@ def test_a_stopped_prompt_is_neither_trained_nor_judged(model, tokens, prompts, 
 def test_a_group_ends_when_all_have_stopped(model, tokens, prompts, monkeypatch):
     epochs = []
 
-    def judge(trainer):
+    def evaluate(trainer):
         epochs.append(len(epochs))
         return torch.full((3,), 0.5, dtype=torch.float64), torch.full((3,), 1.0, dtype=torch.float64)
 
-    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    monkeypatch.setattr(GroupTrainer, "_evaluate", evaluate)
     group = train(model, tokens, prompts, epochs=100, patience=2)
     assert len(epochs) == 3
     assert group.epochs.tolist() == [3, 3, 3]
@@ -152,13 +155,13 @@ def train_plainly(model, tokens, prompt):
     vectors = model.initial_prompt().requires_grad_()
     head = model.readout.new_head().requires_grad_()
     optimizer = torch.optim.AdamW(
-        [vectors, head] if head.numel() else [vectors], lr=SCHEDULE.learning_rate, weight_decay=SCHEDULE.weight_decay
+        [vectors, head] if head.numel() else [vectors], lr=OPTIONS.learning_rate, weight_decay=OPTIONS.weight_decay
     )
-    for epoch in range(1, SCHEDULE.epochs + 1):
+    for epoch in range(1, OPTIONS.epochs + 1):
         rng = np.random.default_rng([prompt.seed, zlib.crc32(prompt.concept.encode()), epoch])
         order = rng.permutation(len(prompt.train))
-        for start in range(0, len(order), SCHEDULE.batch_size):
-            batch = order[start : start + SCHEDULE.batch_size]
+        for start in range(0, len(order), OPTIONS.batch_size):
+            batch = order[start : start + OPTIONS.batch_size]
             losses = []
             for i in batch:
                 row = model.batch([tokens[prompt.train.rows[i]]])
@@ -172,7 +175,7 @@ def train_plainly(model, tokens, prompt):
 
 
 @torch.no_grad()
-def judge_plainly(model, tokens, prompt, vectors, head):
+def evaluate_plainly(model, tokens, prompt, vectors, head):
     right, loss = 0, 0.0
     for row, label in zip(prompt.dev.rows, prompt.dev.labels, strict=True):
         scores = model.scores(model.batch([tokens[row]]), vectors[None], head[None])[0]
@@ -185,7 +188,7 @@ def test_training_equals_a_plain_loop(model, tokens, prompts):
     group = train(model, tokens, prompts)
     for number, prompt in enumerate(prompts):
         epochs = [
-            (*state, *judge_plainly(model, tokens, prompt, *state)) for state in train_plainly(model, tokens, prompt)
+            (*state, *evaluate_plainly(model, tokens, prompt, *state)) for state in train_plainly(model, tokens, prompt)
         ]
         best = max(range(len(epochs)), key=lambda e: (epochs[e][2], -epochs[e][3]))
         vectors, head, accuracy, loss = epochs[best]
@@ -220,12 +223,12 @@ def test_the_best_epoch_is_kept_by_accuracy_then_loss(model, tokens, prompts, mo
     kept = [3, 1, 4]
     states = []
 
-    def judge(trainer):
+    def evaluate(trainer):
         epoch = len(states)
         states.append([vectors.detach().clone() for vectors in trainer._vectors])
         return accuracies[epoch], losses[epoch]
 
-    monkeypatch.setattr(GroupTrainer, "_judge", judge)
+    monkeypatch.setattr(GroupTrainer, "_evaluate", evaluate)
     group = train(model, tokens, prompts, epochs=4)
     assert group.epoch.tolist() == kept
     for number, epoch in enumerate(kept):
@@ -248,13 +251,13 @@ def test_progress_counts_every_text(model, tokens, prompts):
             self.count += amount
 
     for changes in ({}, {"epochs": 6, "patience": 1, "learning_rate": 0.5}):
-        counter, schedule = Counter(), dataclasses.replace(SCHEDULE, **changes)
-        GroupTrainer(model, tokens, prompts, schedule).train(counter)
-        assert counter.count == schedule.epochs * sum(len(p.train) + len(p.dev) for p in prompts)
+        counter, options = Counter(), dataclasses.replace(OPTIONS, **changes)
+        GroupTrainer(model, tokens, prompts, options).train(counter)
+        assert counter.count == options.epochs * sum(len(p.train) + len(p.dev) for p in prompts)
 
 
-def test_a_prompt_learns_what_can_be_told_apart(model, tokens):
-    """And its opposite, so that the model's own leaning cannot do it."""
+def test_a_prompt_learns_labels_that_can_be_learned(model, tokens):
+    """And its opposite, so that the model's own bias is not enough."""
     rows = np.arange(len(GOOD + BAD))
     labels = (rows < len(GOOD)).astype(np.int64)
     prompt = PromptTexts("joy", 1, Sample(rows, labels), Sample(rows, labels))
@@ -274,8 +277,8 @@ def test_bfloat16_is_near_float32(model, tokens, prompts):
     assert (near.loss - exact.loss).abs().max() < 0.2
 
 
-def test_training_can_be_repeated_to_the_last_bit(tiny_model):
-    """With several threads, and enough rows that the threads share them out."""
+def test_training_is_deterministic_to_the_last_bit(tiny_model):
+    """With several threads, and enough rows for all of them."""
     model = PromptedModel(tiny_model("bert-encoder"), "prefix", 24, ["negative", "positive"])
     tokens = encode_texts(model.model.outline, GOOD + BAD, 20)
     rng = np.random.default_rng(0)

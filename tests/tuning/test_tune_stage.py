@@ -5,18 +5,21 @@ import pandas as pd
 import pytest
 import torch
 
-from emoscale.models.loading import encode_texts
+from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts, load_prompts, prompt_file
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
-from emoscale.tuning.training import GroupTrainer, Schedule
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer
 from emoscale.tuning.tune import tune
 
 TEXTS = ["she felt joy", "happy news", "he felt sad", "alone at home", "my dog lost", "a gift, thanks"]
-SCHEDULE = Schedule(1, 4, 0.05, 0.0, 16, "exact")
+OPTIONS = TuningOptions(
+    epochs=1, batch_size=4, learning_rate=0.05, weight_decay=0.0, tokens_per_pass=16, precision="exact"
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +57,13 @@ class Steps(Silent):
         self.advanced += amount
 
 
-def run(path, model, tokens, prompts, ranks=None, progress=None, per_group=4, schedule=SCHEDULE):
+def run(path, model, tokens, prompts, ranks=None, progress=None, per_group=4, **changes):
     return tune(
         RunFolder(path),
         model,
         tokens,
         prompts,
-        schedule=schedule,
-        prompts_per_group=per_group,
+        dataclasses.replace(OPTIONS, prompts_per_group=per_group, **changes),
         ranks=ranks or one_process(),
         progress=progress or Silent(),
     )
@@ -81,11 +83,11 @@ def test_files_and_table(tmp_path, model, tokens, prompts):
     assert table["accuracy"].tolist() == tuned.accuracy.tolist()
     assert table["epochs"].tolist() == 6 * [1]
     assert counts == {"prompts": 6, "accuracy": pytest.approx(table["accuracy"].mean())}
-    alone = [GroupTrainer(model, tokens, [prompt], SCHEDULE).train(Silent()) for prompt in prompts]
+    alone = [GroupTrainer(model, tokens, [prompt], OPTIONS).train(Silent()) for prompt in prompts]
     assert torch.allclose(tuned.vectors, torch.cat([one.vectors for one in alone]), atol=1e-4)
 
 
-def test_groups_that_are_there_are_kept_and_the_others_come_out_the_same(tmp_path, model, tokens, prompts):
+def test_groups_that_are_there_are_kept_and_the_others_are_the_same_again(tmp_path, model, tokens, prompts):
     first, second = Steps(), Steps()
     run(tmp_path, model, tokens, prompts, progress=first, per_group=2)
     folder = RunFolder(tmp_path)
@@ -105,10 +107,9 @@ def test_groups_that_are_there_are_kept_and_the_others_come_out_the_same(tmp_pat
 
 
 def test_prompts_that_stop_early(tmp_path, model, tokens, prompts):
-    """The table tells how long each was trained, and the bar still ends at its total."""
+    """The table says how long each was trained, and progress still ends at its total."""
     steps = Steps()
-    schedule = dataclasses.replace(SCHEDULE, epochs=6, learning_rate=0.5, patience=1)
-    run(tmp_path, model, tokens, prompts, progress=steps, schedule=schedule)
+    run(tmp_path, model, tokens, prompts, progress=steps, epochs=6, learning_rate=0.5, patience=1)
     table = pd.read_parquet(RunFolder(tmp_path).prompt_table)
     assert steps.advanced == steps.total == 6 * (table["train"] + table["dev"]).sum()
     assert table["epochs"].tolist() == np.minimum(table["epoch"] + 1, 6).tolist()
@@ -125,11 +126,11 @@ def test_a_group_that_fails_leaves_no_file(tmp_path, model, tokens, prompts, mon
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_ranks_share_the_groups_out(tmp_path, model, tokens, prompts):
+def test_ranks_share_the_groups(tmp_path, model, tokens, prompts):
     """Two ranks one after the other: the second finds the first one's groups when it comes to the table."""
     run(tmp_path / "one", model, tokens, prompts, per_group=1)
     device = torch.device("cpu")
-    with pytest.raises(ValueError):  # rank 0 alone has not got every prompt
+    with pytest.raises(ValueError):  # rank 0 alone does not have every prompt
         run(tmp_path / "two", model, tokens, prompts, Ranks(0, 2, device), per_group=1)
     run(tmp_path / "two", model, tokens, prompts, Ranks(1, 2, device), per_group=1)
     run(tmp_path / "two", model, tokens, prompts, Ranks(0, 2, device), per_group=1)

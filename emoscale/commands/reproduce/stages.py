@@ -20,6 +20,7 @@ from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.commands.reproduce.people import People, read_people, read_ranks
 from emoscale.commands.reproduce.released import Released
 from emoscale.concepts.loading import Concepts
+from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import read_ratings
 from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
@@ -102,9 +103,8 @@ def _scores(context: ReproductionContext, folder: RunFolder, progress: Progress)
         folder.write_table("scores", published.reset_index())
         return {"scores": "no tidy ratings in the release; scores as published"}
     progress.start(1, "tables")
-    result = scores_from_ratings(
-        [read_ratings(file) for file in ratings], concepts=people.concepts, components=STUDY_COMPONENTS
-    )
+    options = ScoreOptions(components=STUDY_COMPONENTS)
+    result = scores_from_ratings([read_ratings(file, options.scale) for file in ratings], options, people.concepts)
     ours = result.scores01
     comparison = compare_scores(ours, published)
     folder.write_table("scores", ours.reset_index())
