@@ -24,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.common import arguments, seconds, tell
 from emoscale.models.masking import masking
-from emoscale.models.sites import find_sites
+from emoscale.models.sites.registry import find_sites
 from emoscale.system.ranks import cores
 from emoscale.tasks.continuations import Continuations
 from emoscale.tasks.reading import RowReader

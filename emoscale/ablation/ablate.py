@@ -169,7 +169,7 @@ def _first_equal(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def _units(task: Task, masks: NDArray[np.int64], masks_per_unit: int) -> list[_Unit]:
     groups = task.items.groupby(["concept", "replicate"], sort=False).indices.values()
-    # Of about equal size: were the last one small, and there as many a group as ranks, one rank would get all small ones.
+    # Of about equal size: with a small last one, and as many a group as ranks, one rank would get all small ones.
     shares = np.array_split(masks, -(-len(masks) // masks_per_unit))
     pairs = [(np.sort(group), share) for group in groups for share in shares]
     return [_Unit(number, items, some) for number, (items, some) in enumerate(pairs)]

@@ -108,7 +108,7 @@ def one_pass(
 
 
 def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], options: ForwardOptions) -> tuple[str, ...]:
-    """Name the maps to be computed once for all masks, if that leaves the scores under the first and last mask the same.
+    """Name the maps to be computed once for all masks, if the scores under the first and last mask stay the same.
 
     Parameters
     ----------

@@ -138,7 +138,9 @@ def _mean_of_rows(folder: RunFolder) -> NDArray[np.float64]:
     count = store.read("count").astype(np.float64)
     total = np.nansum(store.read("mean") * count, axis=0)
     rows = count.sum(axis=0)
-    return np.divide(total, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    mean = np.full(len(rows), np.nan)
+    np.divide(total, rows, out=mean, where=rows > 0)
+    return mean
 
 
 def _some_rows(store: Store, seed: int) -> NDArray[np.float32]:

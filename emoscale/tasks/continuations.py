@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,6 +67,15 @@ def make_tree(continuations: Sequence[Sequence[int]]) -> list[Node]:
     return list(nodes.values())
 
 
+class _Rows(NamedTuple):
+    """Arguments of `RowReader.logits`."""
+
+    ids: Tensor
+    attention: Tensor
+    positions: Tensor
+    position_ids: Tensor
+
+
 class Continuations:
     """Log probabilities of continuations.
 
@@ -90,11 +100,6 @@ class Continuations:
     def nodes(self) -> int:
         """How many tokens the tree adds to a text."""
         return len(self._tree) - 1
-
-    @property
-    def longest(self) -> int:
-        """How many of them follow one another."""
-        return max(len(node.path) for node in self.stems)
 
     def by_stems(self, texts: Sequence[Sequence[int]], take: Tensor) -> Tensor:
         """Compute log probabilities in as many passes as there are stems.
@@ -130,10 +135,9 @@ class Continuations:
 
         Parameters and returns as of `by_stems`.
         """
-        return self._read(self.reader.logits(**self._laid_out(texts, take)))
+        return self._read(self._run(self._with_tree(texts, take)))
 
-    def _laid_out(self, texts: Sequence[Sequence[int]], take: Tensor) -> dict[str, Tensor]:
-        """Return arguments of `RowReader.logits`."""
+    def _with_tree(self, texts: Sequence[Sequence[int]], take: Tensor) -> _Rows:
         added = [node.tokens[-1] for node in self._tree[1:]]
         ids, _ = self.reader.pad([[*text, *added] for text in texts])
         first = torch.tensor([len(text) for text in texts], device=ids.device)[:, None]
@@ -143,12 +147,11 @@ class Continuations:
         depths = torch.tensor([len(node.path) for node in self._tree], device=ids.device)
         numbers = torch.where(node > 0, first - 1 + depths[node], torch.arange(ids.shape[1], device=ids.device))
         seen = self._seen(node)
-        return {
-            "ids": ids[take],
-            "attention": self._as_mask(seen)[take],
-            "positions": at[take],
-            "position_ids": (numbers + self.reader.model.outline.first_position)[take],
-        }
+        numbers = numbers + self.reader.model.outline.first_position
+        return _Rows(ids[take], self._as_mask(seen)[take], at[take], numbers[take])
+
+    def _run(self, rows: _Rows) -> Tensor:
+        return self.reader.logits(rows.ids, rows.attention, rows.positions, position_ids=rows.position_ids)
 
     def _read(self, logits: Tensor) -> Tensor:
         total = torch.zeros(len(logits), self._count, device=logits.device)
@@ -163,9 +166,9 @@ class Continuations:
         Infinite if the model does not take a mask for each token.
         """
         take = torch.arange(len(texts), device=self.reader.model.device)
-        expected, arguments = self.by_stems(texts, take), self._laid_out(texts, take)
+        expected, rows = self.by_stems(texts, take), self._with_tree(texts, take)
         try:
-            logits = self.reader.logits(**arguments)
+            logits = self._run(rows)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError):  # of torch, where shapes do not fit; of a check, or of unpacking a shape

@@ -143,14 +143,15 @@ def multiple_choice_items(
 def check_continues(outline: ModelOutline, templates: Sequence[str]) -> None:
     """Raise InputError if a model cannot continue a text, or a template cannot be used."""
     if outline.kind != "causal-lm":
+        others = "soft-prompt" + (" or yes-no" if outline.kind == "masked-lm" else "")
         raise InputError(
-            f"ablation.task 'multiple-choice': {outline.name} does not continue a text ({outline.kind}); give a causal language "
-            "model, or set ablation.task to soft-prompt" + (" or yes-no" if outline.kind == "masked-lm" else "")
+            f"ablation.task 'multiple-choice': {outline.name} does not continue a text ({outline.kind}); give a causal "
+            f"language model, or set ablation.task to {others}"
         )
     check_templates(templates, ("text",))
     if spaced := [template for template in templates if template != template.rstrip()]:
         raise InputError(
-            f"ablation.templates {template!r}: ends with a space, and each name is put after a space of its own; remove it"
+            f"ablation.templates {template!r}: ends with a space, but names bring a space of their own; remove it"
             for template in spaced
         )
 

@@ -20,7 +20,7 @@ from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import Store, create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5
@@ -79,7 +79,7 @@ class Study:
             blank.long(),
             blank.long(),
         )
-        self.task = PromptTask(self.model, self.tokens, self.prompts, self.tuned)
+        self.task = SoftPromptTask(self.model, self.tokens, self.prompts, self.tuned)
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ class Starved:
 
     def __init__(self, task):
         self.task = task
-        self.questions, self.options, self.divisors = task.questions, task.options, task.divisors
+        self.items, self.options, self.normalizations = task.items, task.options, task.normalizations
 
     def scores(self, questions):
         if len(questions) > 2:
@@ -364,10 +364,10 @@ def test_too_large_passes_say_what_to_do(tmp_path, study, off):
 def test_the_budget_is_tried_on_the_longest_and_the_shortest_question(study, off):
     class Watched(Starved):
         def scores(self, questions):
-            tried.append(self.questions["tokens"].iloc[questions].tolist())
+            tried.append(self.items["tokens"].iloc[questions].tolist())
             return self.task.scores(questions)
 
-    lengths, tried = study.task.questions["tokens"], []
+    lengths, tried = study.task.items["tokens"], []
     one_pass(study.model.model, Watched(study.task), off, ForwardOptions(RowEdit(), "exact"))(60)
     assert tried == [[length] * (60 // length) for length in (lengths.max(), lengths.min())]
     assert lengths.max() > lengths.min()

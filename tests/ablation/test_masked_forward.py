@@ -21,7 +21,7 @@ from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import shareable
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 LENGTH, MASKS = 3, 6
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
@@ -71,7 +71,7 @@ class Setting:
         blank = torch.zeros(1, dtype=torch.float64)
         sample = Sample(np.arange(len(TEXTS)), self.labels.numpy())
         tuned = TunedPrompts(self.prompt[None], self.head[None], blank, blank, blank, blank.long(), blank.long())
-        self.task = PromptTask(self.model, self.texts, [PromptTexts("joy", 1, sample, sample)], tuned)
+        self.task = SoftPromptTask(self.model, self.texts, [PromptTexts("joy", 1, sample, sample)], tuned)
 
     def way(self, tokens_per_pass=100, precision="exact", edit="zero", shared=True):
         names = shareable(self.model.model.module, self.model.model.outline.sites) if shared else ()
@@ -81,17 +81,17 @@ class Setting:
         return np.arange(len(TEXTS))[texts]
 
     def count(self, *, texts=slice(None), masks=slice(None), advance=None, **way):
-        questions, numbers = self.questions(texts), np.arange(MASKS)[masks]
+        questions, numbers = self.items(texts), np.arange(MASKS)[masks]
         way = self.way(**way)
         advance = advance or (lambda rows: None)
         return answer(self.model.model, self.task, questions, self.off[masks], numbers, way, advance).correct[0]
 
     def scores(self, *, texts=slice(None), masks=slice(None), **way):
         """Shape (texts, masks, 2)."""
-        questions, numbers = self.questions(texts), np.arange(MASKS)[masks]
+        questions, numbers = self.items(texts), np.arange(MASKS)[masks]
         found = torch.full((len(TEXTS), MASKS, 2), torch.nan)
         for one in scored(self.model.model, self.task, questions, self.off[masks], numbers, self.way(**way)):
-            found[one.question, numbers[one.mask]] = one.scores
+            found[one.item, numbers[one.mask]] = one.scores
         return found[questions][:, numbers]
 
 
