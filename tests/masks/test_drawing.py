@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscale.errors import InputError
-from emoscale.masks.activation_level import level_bins
-from emoscale.masks.controls import BINS, KINDS
-from emoscale.masks.drawing import check_disjoint
+from emoscale.masks.controls import BINS, CONTROLS
+from emoscale.masks.drawing import check_disjoint, level_bins
 from emoscale.masks.request import Request
+from emoscale.masks.selective import most_selective
 
-CONTROLS = ("random", "random-by-layer", "random-by-activation")
 ATTRIBUTES = ("arousal", "valence", "fairness")
 
 
@@ -43,11 +42,11 @@ def requests(draw):
 
 
 def selective(request):
-    return {(len(mask.neurons), mask.attribute): set(mask.neurons) for mask in KINDS["selective"](request)}
+    return {(len(mask.neurons), mask.attribute): set(mask.neurons) for mask in most_selective(request)}
 
 
 def made(kind, request):
-    return {(len(mask.neurons), mask.attribute, mask.draw): mask.neurons for mask in KINDS[kind](request)}
+    return {(len(mask.neurons), mask.attribute, mask.draw): mask.neurons for mask in CONTROLS[kind].draw(request)}
 
 
 def groups(kind, request):
@@ -66,7 +65,7 @@ def can_be_drawn(kind, request):
     )
 
 
-@given(st.sampled_from(CONTROLS), requests())
+@given(st.sampled_from(list(CONTROLS)), requests())
 @settings(deadline=None)
 def test_controls_balance_what_they_promise(kind, request):
     if not can_be_drawn(kind, request):
@@ -85,7 +84,7 @@ def test_controls_balance_what_they_promise(kind, request):
             assert chosen[k, attribute].isdisjoint(neurons)
 
 
-@given(st.sampled_from(CONTROLS), requests(), st.data())
+@given(st.sampled_from(list(CONTROLS)), requests(), st.data())
 @settings(deadline=None)
 def test_a_control_depends_on_nothing_but_its_own_coordinates(kind, request, data):
     if not can_be_drawn(kind, request):
@@ -127,7 +126,7 @@ def test_the_generator_of_a_matched_control():
     """Written out once, so that later versions draw the same."""
     request = one_attribute(layer=[0, 0, 0, 0, 1, 1, 1, 1], k=[3], draws=2)
     for (_, _, draw), neurons in made("random-by-layer", request).items():
-        rng = np.random.default_rng([5, crc32(b"random-by-layer"), crc32(b"arousal"), 3, draw])
+        rng = np.random.default_rng([5, crc32(b"layer-matched"), crc32(b"arousal"), 3, draw])
         assert list(neurons) == list(rng.choice([0, 1, 2, 3], size=3, replace=False))
 
 
@@ -151,9 +150,9 @@ def test_too_few_left_names_the_group_that_lacks_most():
         made("random-by-layer", request)
     # The five best are all of layer 3 and two of layer 5.
     assert caught.value.problems == [
-        "layer-matched controls of 'arousal', k = 2: layer 3 has 1 of 3 neurons left outside the selective mask, "
+        "random-by-layer controls of 'arousal', k = 2: layer 3 has 1 of 3 neurons left outside the selective mask, "
         "2 are needed; give a smaller k, or set masks.disjoint to false",
-        "layer-matched controls of 'arousal', k = 5: layer 3 has 0 of 3 neurons left outside the selective mask, "
+        "random-by-layer controls of 'arousal', k = 5: layer 3 has 0 of 3 neurons left outside the selective mask, "
         "3 are needed; give a smaller k, or set masks.disjoint to false",
     ]
 
