@@ -1,11 +1,24 @@
+import warnings
+
 import numpy as np
+import pytest
 import slow_twins
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 
-from emoscale.statistics import average_ranks, benjamini_hochberg, published_q
+from emoscale.statistics import (
+    average_ranks,
+    benjamini_hochberg,
+    column_correlations,
+    correlation,
+    correlation_interval,
+    fisher_z,
+    mean_tests,
+    published_q,
+    row_correlations,
+)
 
 p_elements = st.sampled_from([0.0, 1e-9, 0.004, 0.5, 1.0, np.nan]) | st.floats(0, 1)
 tau_elements = st.sampled_from([-1.0, 0.0, -0.0, 0.25, 1.0, np.nan]) | st.floats(-1, 1)
@@ -43,3 +56,84 @@ def test_ranks_equal_the_twin(tau):
 def test_nan_ranks_last():
     tau = np.array([[0.5, np.nan], [np.nan, 0.1], [0.5, np.nan], [-1.0, 0.2]])
     np.testing.assert_array_equal(average_ranks(tau), [[1.5, 3.5], [4, 2], [1.5, 3.5], [3, 1]])
+
+
+def _tests_of(groups):
+    return mean_tests(
+        [len(g) for g in groups], [np.mean(g) for g in groups], [np.std(g, ddof=1) if len(g) > 1 else 0 for g in groups]
+    )
+
+
+def test_agrees_with_scipy():
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(mean, 0.2, n) for mean, n in ((0.1, 5), (-0.3, 12), (0.0, 40))]
+    test = _tests_of(groups)
+    for i, group in enumerate(groups):
+        less = stats.ttest_1samp(group, 0, alternative="less")
+        two_sided = stats.ttest_1samp(group, 0)
+        interval = two_sided.confidence_interval(0.95)
+        assert test.t[i] == pytest.approx(less.statistic)
+        assert test.df[i] == less.df
+        assert test.p_less[i] == pytest.approx(less.pvalue)
+        assert test.p_two_sided[i] == pytest.approx(two_sided.pvalue)
+        assert (test.ci_low[i], test.ci_high[i]) == pytest.approx((interval.low, interval.high))
+        assert test.effect_size[i] == pytest.approx(group.mean() / group.std(ddof=1))
+
+
+@pytest.mark.parametrize("group", [[0.3], [0.1, 0.1, 0.1], [0.0, 0.0], [0.85 - 0.80, 0.75 - 0.70, 0.35 - 0.30]])
+def test_no_spread_gives_nan_without_a_warning(group):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        test = _tests_of([group])
+    values = [test.t, test.p_less, test.p_two_sided, test.ci_low, test.ci_high, test.effect_size]
+    assert np.isnan(values).all()
+    assert test.df[0] == len(group) - 1
+
+
+def test_intervals_of_correlations_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(size=n), rng.normal(size=n)) for n in (4, 5, 14, 100)]
+    tests = [stats.pearsonr(x, y) for x, y in samples]
+    low, high = correlation_interval([test.statistic for test in tests], [len(x) for x, _ in samples])
+    for i, test in enumerate(tests):
+        interval = test.confidence_interval(0.95)
+        assert (low[i], high[i]) == pytest.approx((interval.low, interval.high))
+
+
+def test_correlations_without_an_interval():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        low, high = correlation_interval([0.5, 1.0, -1.0, np.nan, 0.5], [3, 10, 10, 10, 0])
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_all_ways_to_correlate_agree_with_scipy():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
+    expected = [[stats.pearsonr(x[:, a], y[:, b]).statistic for b in range(2)] for a in range(3)]
+    np.testing.assert_allclose(column_correlations(x, y), expected)
+    np.testing.assert_allclose(column_correlations(np.stack([x, -x]), y), [expected, -np.array(expected)])
+    for b in range(2):
+        np.testing.assert_allclose(row_correlations(x.T, y[:, b]), np.array(expected)[:, b])
+        assert correlation(x[:, 0], y[:, b]) == pytest.approx(expected[0][b])
+
+
+def test_what_cannot_be_correlated_is_nan_without_a_warning():
+    x, flat = np.array([[0.1, 0.2, 0.4]]), np.full((1, 3), 0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(row_correlations(flat, x[0])).all()
+        assert np.isnan(row_correlations(x, flat[0])).all()
+        assert np.isnan(row_correlations(x[:, :2], x[0, :2])).all()
+        assert np.isnan(column_correlations(flat.T, x.T)).all()
+        assert np.isnan(column_correlations(x[:, :2].T, x[:, :2].T)).all()
+        assert np.isnan(correlation(flat[0], x[0]))
+        assert np.isnan(correlation(x[0, :2], x[0, :2]))
+
+
+def test_a_perfect_correlation_has_no_z():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z = fisher_z([0.5, 1.0, -1.0, 1 - 1e-15, np.nan])
+    np.testing.assert_allclose(z, [np.arctanh(0.5), *[np.nan] * 4])

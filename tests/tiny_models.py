@@ -125,7 +125,7 @@ def bpe_tokenizer(family):
 
 
 def randomise(model, seed=0):
-    """Draw all parameters anew: norms around 1, everything else around 0."""
+    """Draw all parameters again: norms around 1, everything else around 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):

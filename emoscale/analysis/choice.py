@@ -1,4 +1,4 @@
-"""Where a model chose among all concepts: how often rightly, under each way of scoring, and what it took for what."""
+"""A model that chose among all concepts: how often it was right under each scoring, and what it confused."""
 
 from __future__ import annotations
 
@@ -8,28 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.analysis.significance import mean_tests
+from emoscale.statistics import mean_tests
 from emoscale.tasks.normalization import column, normalizations_of
-
-
-def choice_tables(answers: pd.DataFrame, concepts: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Make the tables of a run whose model chose among the concepts.
-
-    Parameters
-    ----------
-    answers : DataFrame
-        The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
-        ``total``, ``options``; ``correct`` and ``top3``, and both under other normalizations; ``chosen``
-        (counts, as many as concepts).
-    concepts : sequence of str
-        In the order of ``chosen``.
-
-    Returns
-    -------
-    dict of str to DataFrame
-        ``choice`` and ``confusion``.
-    """
-    return {"choice": choice_table(answers), "confusion": confusion_table(answers, concepts)}
 
 
 def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
@@ -38,7 +18,9 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     answers : DataFrame
-        See `choice_tables`.
+        The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
+        ``total``, ``options``; ``correct`` and ``top3``, and both under other normalizations (see
+        `emoscale.tasks.normalization`); ``chosen`` (counts, as many as concepts).
 
     Returns
     -------
@@ -84,12 +66,14 @@ def _over_concepts(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def confusion_table(answers: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFrame:
-    """Tell which concept was answered how often where another was right, by the first way of scoring.
+    """Count how often each concept was answered where another was right, by the scores without normalization.
 
     Parameters
     ----------
-    answers, concepts
-        See `choice_tables`.
+    answers : DataFrame
+        As for `choice_table`.
+    concepts : sequence of str
+        In the order of ``chosen``.
 
     Returns
     -------

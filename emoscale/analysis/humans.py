@@ -1,4 +1,4 @@
-"""Do the attributes that matter to the model matter to people? (Li, Su et al. 2024, comparison with people.)"""
+"""What matters to people, and whether the same matters to the model (Li, Su et al. 2024, comparison with people)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from emoscale.analysis.manipulation import SIZE, mean_drops
-from emoscale.analysis.significance import correlation_interval, mean_tests, q_values
+from emoscale.analysis.drops import SIZE, mean_drops
+from emoscale.statistics import Floats, correlation_interval, fisher_z, mean_tests, published_q, row_correlations
+from emoscale_kernels import attribute_patterns, numerators, pack_rdms, tau_b
 
-_FEWEST = 3
-"""Two points always correlate perfectly."""
+RESAMPLES = 1000
+"""Times that participants are drawn with replacement."""
+
+_DIGITS = 12
 
 
-def importance(
-    dissimilarity: NDArray[np.float64], rdms: NDArray[np.float64], attributes: Sequence[str]
-) -> pd.DataFrame:
+def importance(dissimilarity: Floats, rdms: Floats, attributes: Sequence[str]) -> pd.DataFrame:
     """Measure how much each attribute counts in people's own space of the concepts.
 
     Parameters
@@ -38,8 +38,77 @@ def importance(
     tests = [stats.kendalltau(dissimilarity, rdm, method="asymptotic", alternative="greater") for rdm in rdms]
     p = np.array([test.pvalue for test in tests], np.float64)
     return pd.DataFrame(
-        {"attribute": list(attributes), "tau": [test.statistic for test in tests], "p": p, "q": q_values(p)}
+        {"attribute": list(attributes), "tau": [test.statistic for test in tests], "p": p, "q": published_q(p)}
     )
+
+
+def importance_intervals(
+    participants: Floats, rdms: Floats, attributes: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """Bootstrap the importance of attributes over participants.
+
+    Parameters
+    ----------
+    participants : ndarray, float64, shape (S, P)
+        Each participant's dissimilarity of each pair of concepts.
+    rdms : ndarray, float64, shape (A, P)
+        Attribute RDMs, pairs in the same order.
+    attributes : sequence of str, length A
+    resamples : int
+        Times that S participants are drawn with replacement.
+    seed : int
+
+    Returns
+    -------
+    DataFrame
+        Columns ``attribute``, ``ci_low``, ``ci_high``: the 2.5th and 97.5th percentile of Kendall's tau-b between the
+        mean dissimilarity of the drawn participants and the RDM. It speaks of other people, not of other concepts.
+    """
+    S = len(participants)
+    drawn = np.random.default_rng(seed).integers(S, size=(resamples, S))
+    weights = np.stack([np.bincount(row, minlength=S) for row in drawn])
+    taus = _taus(_decimal(weights @ participants / S), rdms)
+    low, high = np.quantile(taus, [0.025, 0.975], axis=0)
+    return pd.DataFrame({"attribute": list(attributes), "ci_low": low, "ci_high": high})
+
+
+def noise_ceiling(participants: Floats) -> pd.DataFrame:
+    """Bound what any model of people's mean dissimilarities can reach, by how well people agree.
+
+    Parameters
+    ----------
+    participants : ndarray, float64, shape (S, P)
+        Of at least two participants.
+
+    Returns
+    -------
+    DataFrame
+        One row: ``lower``, the mean tau-b of each participant with the mean of the others; ``upper``, with the mean of
+        all, the participant among them; ``participants``.
+
+    Notes
+    -----
+    Nili et al. (2014), *PLoS Computational Biology* 10, e1003553, with tau-b as the measure. The bounds are for the
+    correlation with single participants; with their mean, as importance has it, higher values are possible.
+    """
+    S = len(participants)
+    total = participants.sum(axis=0)
+    others = (total - participants) / (S - 1)
+    lower = np.diag(_taus(participants, _decimal(others))).mean()
+    upper = _taus(participants, _decimal(total[np.newaxis] / S)).mean()
+    return pd.DataFrame({"lower": [lower], "upper": [upper], "participants": [S]})
+
+
+def _taus(dissimilarities: Floats, rdms: Floats) -> Floats:
+    patterns = attribute_patterns(rdms)
+    judged = pack_rdms(dissimilarities, bits=patterns.signs is not None)
+    return tau_b(numerators(judged, patterns), judged.ties, patterns.ties, patterns.pairs)
+
+
+def _decimal(means: Floats) -> Floats:
+    """Make means that are equal as decimals equal, whatever order their sums were added in."""
+    scale = float(np.abs(means).max()) or 1.0
+    return np.asarray(np.round(means / scale, _DIGITS), dtype=np.float64)
 
 
 def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame:
@@ -48,7 +117,7 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.manipulation.paired_accuracies`; the drop is -d averaged over a concept's prompts.
+        From `emoscale.analysis.drops.paired_accuracies`; the drop is -d averaged over a concept's prompts.
     importances : DataFrame
         From `importance`.
 
@@ -59,7 +128,7 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
         have both values or either does not vary.
     """
     drops = mean_drops(paired)
-    r, _ = _correlations(drops, importances)
+    r, _ = _with_importance(drops, importances)
     return drops.index.to_frame(index=False).assign(r=r)
 
 
@@ -81,7 +150,7 @@ def mean_drop_correlation(paired: pd.DataFrame, importances: pd.DataFrame) -> pd
         ``attributes``.
     """
     drops = mean_drops(paired).groupby(level=SIZE, observed=True).mean()
-    r, n = _correlations(drops, importances)
+    r, n = _with_importance(drops, importances)
     df = max(n - 2, 1)
     # (1 - r)(1 + r) is 0 for a perfect correlation, whose p is 0.
     with np.errstate(divide="ignore"):
@@ -91,19 +160,11 @@ def mean_drop_correlation(paired: pd.DataFrame, importances: pd.DataFrame) -> pd
     return drops.index.to_frame(index=False).assign(r=r, ci_low=low, ci_high=high, p=p, attributes=n)
 
 
-def _correlations(drops: pd.DataFrame, importances: pd.DataFrame) -> tuple[NDArray[np.float64], int]:
+def _with_importance(drops: pd.DataFrame, importances: pd.DataFrame) -> tuple[Floats, int]:
     """Correlate each row of `drops` (columns: attributes) with importance; also return the number of attributes."""
     tau = importances.set_index("attribute")["tau"].reindex(drops.columns.astype(str)).to_numpy(np.float64)
     known = ~np.isnan(tau)
-    y, x = drops.to_numpy(np.float64)[:, known], tau[known]
-    r = np.full(len(y), np.nan)
-    if len(x) >= _FEWEST:
-        x = x - x.mean()
-        y = y - y.mean(axis=1, keepdims=True)
-        norms = np.linalg.norm(y, axis=1) * np.linalg.norm(x)
-        # Below this the values are equal but for rounding.
-        r = np.divide(y @ x, norms, out=r, where=norms > 1e-12)
-    return np.clip(r, -1, 1), len(x)
+    return row_correlations(drops.to_numpy(np.float64)[:, known], tau[known]), int(known.sum())
 
 
 def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
@@ -120,9 +181,9 @@ def human_comparison(correlations: pd.DataFrame) -> pd.DataFrame:
         Per ``control`` and ``k``: ``mean_r``, ``ci_low``, ``ci_high`` (mean of Fisher's z and its 95 % t interval,
         transformed back), ``t``, ``df``, ``p`` (two-sided; the study's test, but see `mean_drop_correlation`) and
         ``concepts``, the number that entered. Concepts whose r is undefined, or exactly 1 or -1 so that z is infinite,
-        are left out.
+        are ignored.
     """
-    z = np.arctanh(correlations["r"].where(correlations["r"].abs() < 1))
+    z = pd.Series(fisher_z(correlations["r"]), correlations.index)
     sizes = [correlations[name] for name in SIZE]
     groups = z.groupby(sizes, observed=True).agg(["count", "mean", "std"]).reset_index()
     test = mean_tests(groups["count"], groups["mean"], groups["std"])

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from emoscale.analysis.manipulation import SIZE, mean_drops
-
-Floats = NDArray[np.float64]
+from emoscale.analysis.drops import SIZE, mean_drops
+from emoscale.statistics import Floats
 
 BOTH, ALONE = "intercept and slope", "intercept"
 """Which random effects a concept has."""
@@ -28,7 +27,7 @@ _TOLERANCE = 1e-8
 
 @dataclass(frozen=True)
 class _Fit:
-    """The fitted part of a row of the table; as it stands, that of data that cannot be fitted."""
+    """The fitted part of a row of the table; the default is that of data that cannot be fitted."""
 
     slope: float = np.nan
     ci_low: float = np.nan
@@ -51,9 +50,9 @@ def mixed_model(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.manipulation.paired_accuracies`.
+        From `emoscale.analysis.drops.paired_accuracies`.
     importances : DataFrame
-        From `emoscale.analysis.humans.importance`; attributes without importance are left out.
+        From `emoscale.analysis.humans.importance`; attributes without importance are ignored.
 
     Returns
     -------
@@ -73,7 +72,8 @@ def mixed_model(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame
 
     Attributes are no random effect here: the residuals of different concepts count as independent, though all concepts
     meet the same masks, and one that happens to hurt does so in every concept. So the interval speaks of other concepts
-    with these masks, not of other attributes or masks, for which `analysis.humans.mean_drop_correlation` is the test.
+    with these masks, not of other attributes or masks, for which
+    `emoscale.analysis.humans.mean_drop_correlation` is the test.
     """
     drops = mean_drops(paired)
     tau = importances.set_index("attribute")["tau"].reindex(drops.columns.astype(str)).to_numpy(np.float64)
@@ -104,7 +104,7 @@ def _row(drops: Floats, tau: Floats) -> dict[str, Any]:
 
 
 def _residual(y: Floats, x: Floats, concept: NDArray[np.intp]) -> float:
-    """Measure how far the drops are from a line of each concept's own: the largest residual."""
+    """Return the largest residual of the drops from a line fitted to each concept."""
     largest = 0.0
     for number in np.unique(concept):
         own = concept == number

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.analysis.manipulation import SIZE, mean_drops
-from emoscale.analysis.significance import correlation_interval
-
-Floats = NDArray[np.float64]
+from emoscale.analysis.drops import SIZE, mean_drops
+from emoscale.concepts.loading import Concepts
+from emoscale.statistics import Floats, column_correlations, correlation_interval, fisher_z, unit_columns
 
 RESAMPLES = 9_999
 """Permutations and bootstrap samples of the concepts."""
 
-_FEWEST = 3
-"""Two points always correlate perfectly."""
 _FEWEST_BOOTSTRAP = 4
-_A_BLOCK = 500
-_NO_SPREAD = 1e-12
-_PERFECT = 1 - 1e-12
+_BLOCK = 500
+_ROUNDING = 1e-12
 
 
-def specificity(
-    paired: pd.DataFrame, scores: Floats, concepts: Sequence[str], attributes: Sequence[str]
-) -> pd.DataFrame:
+def specificity(paired: pd.DataFrame, concepts: Concepts) -> pd.DataFrame:
     """Correlate the drops after each attribute's neurons with the concepts' scores on each attribute.
 
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.manipulation.paired_accuracies`.
-    scores : ndarray, float, shape (C, A)
-        Attribute scores of the concepts.
-    concepts : sequence of str, length C
-    attributes : sequence of str, length A
+        From `emoscale.analysis.drops.paired_accuracies`.
+    concepts : Concepts
 
     Returns
     -------
@@ -48,15 +38,15 @@ def specificity(
         where drops or scores do not vary.
     """
     tables = []
-    for size, names, drops, known in _sizes(paired, scores, concepts):
-        r = np.clip(_correlations(drops, known), -1, 1)
+    for size, names, drops, known in _sizes(paired, concepts):
+        r = np.clip(column_correlations(drops, known), -1, 1)
         low, high = correlation_interval(r.ravel(), len(drops))
         tables.append(
             pd.DataFrame(
                 {
                     **dict(zip(SIZE, size, strict=True)),
-                    "attribute": np.repeat(names, len(attributes)),
-                    "score": np.tile(np.array(attributes, object), len(names)),
+                    "attribute": np.repeat(names, len(concepts.attributes)),
+                    "score": np.tile(np.array(concepts.attributes, object), len(names)),
                     "r": r.ravel(),
                     "ci_low": low,
                     "ci_high": high,
@@ -68,19 +58,13 @@ def specificity(
 
 
 def specificity_summary(
-    paired: pd.DataFrame,
-    scores: Floats,
-    concepts: Sequence[str],
-    attributes: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    paired: pd.DataFrame, concepts: Concepts, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """Test whether drops go along with the scores on the same attribute more than with those on the others.
+    """Test whether drops correlate with the scores on the same attribute more than with those on the others.
 
     Parameters
     ----------
-    paired, scores, concepts, attributes
+    paired, concepts
         As for `specificity`.
     resamples : int
         Permutations, and bootstrap samples, of the concepts.
@@ -90,23 +74,23 @@ def specificity_summary(
     -------
     DataFrame
         Per ``control`` and ``k``: ``own`` and ``other``, the mean correlation on and off the diagonal of `specificity`
-        (tanh of the mean Fisher z; correlations that are undefined or perfect are left out); ``difference`` = own -
+        (tanh of the mean Fisher z; correlations that are undefined or perfect are ignored); ``difference`` = own -
         other; ``ci_low``, ``ci_high``: its 95 % percentile interval over bootstrap samples of the concepts (NaN with
         fewer than 4); ``p``: one-sided (own is greater), (1 + permutations that reach the difference) / (1 +
         `resamples`), where a permutation gives each concept the scores of another, all attributes together;
-        ``attributes``, those with neurons switched off. A permutation keeps how attributes' scores go along with one
-        another, and how drops do; so the more alike the attributes are, the smaller a difference there is to find.
+        ``attributes``, those with neurons switched off. A permutation keeps how attributes' scores correlate with one
+        another, and how drops do; so the more similar the attributes are, the smaller a difference there is to find.
     """
     rows = []
-    for size, names, drops, known in _sizes(paired, scores, concepts):
-        own = np.array(names)[:, np.newaxis] == np.array(attributes)
-        at_own, at_other = (_mean_r(_correlations(drops, known)[np.newaxis], where)[0] for where in (own, ~own))
+    for size, names, drops, known in _sizes(paired, concepts):
+        own = np.array(names)[:, np.newaxis] == np.array(concepts.attributes)
+        at_own, at_other = (_mean_r(column_correlations(drops, known)[np.newaxis], where)[0] for where in (own, ~own))
         difference = at_own - at_other
         low, high, p = np.nan, np.nan, np.nan
         if np.isfinite(difference):
             permuted = _permuted(drops, known, own, resamples, seed)
             # What cannot be computed counts against the finding; sums differ by rounding.
-            p = (1 + np.count_nonzero(~(permuted < difference - _NO_SPREAD))) / (1 + resamples)
+            p = (1 + np.count_nonzero(~(permuted < difference - _ROUNDING))) / (1 + resamples)
             if len(drops) >= _FEWEST_BOOTSTRAP:
                 drawn = _bootstrapped(drops, known, own, resamples, seed)
                 drawn = drawn[np.isfinite(drawn)]
@@ -116,11 +100,9 @@ def specificity_summary(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _sizes(
-    paired: pd.DataFrame, scores: Floats, concepts: Sequence[str]
-) -> list[tuple[tuple[Any, ...], list[str], Floats, Floats]]:
+def _sizes(paired: pd.DataFrame, concepts: Concepts) -> list[tuple[tuple[Any, ...], list[str], Floats, Floats]]:
     """Split by control and k: the attributes with drops, the drops (n, a) and scores (n, A) of complete concepts."""
-    by_concept = pd.DataFrame(np.asarray(scores, np.float64), index=list(concepts))
+    by_concept = pd.DataFrame(np.asarray(concepts.scores, np.float64), index=concepts.names)
     parts = []
     for size, table in mean_drops(paired).groupby(level=SIZE, observed=True):
         drops = table.dropna(axis="columns", how="all")
@@ -131,26 +113,12 @@ def _sizes(
     return parts
 
 
-def _correlations(x: Floats, y: Floats) -> Floats:
-    """Correlate columns of x (..., n, a) with columns of y (..., n, A); NaN for constants and for fewer than 3 rows."""
-    if x.shape[-2] < _FEWEST:
-        return np.full((*x.shape[:-2], x.shape[-1], y.shape[-1]), np.nan)
-    return np.asarray(np.swapaxes(_unit(x), -1, -2) @ _unit(y))
-
-
-def _unit(x: Floats) -> Floats:
-    centered = x - x.mean(axis=-2, keepdims=True)
-    norm = np.linalg.norm(centered, axis=-2, keepdims=True)
-    return np.asarray(centered / np.where(norm > _NO_SPREAD, norm, np.nan))
-
-
 def _mean_r(r: Floats, where: NDArray[np.bool_]) -> Floats:
     """Average Fisher's z of correlations (B, a, A) over the cells of `where`, and transform back: (B,)."""
-    chosen = r[:, where]
-    usable = np.abs(chosen) < _PERFECT
-    z = np.arctanh(np.where(usable, chosen, 0.0)).sum(axis=1)
+    z = fisher_z(r[:, where])
+    usable = np.isfinite(z)
     count = usable.sum(axis=1)
-    return np.asarray(np.tanh(z / np.where(count, count, np.nan)))
+    return np.asarray(np.tanh(np.where(usable, z, 0.0).sum(axis=1) / np.where(count, count, np.nan)))
 
 
 def _difference(r: Floats, own: NDArray[np.bool_]) -> Floats:
@@ -160,12 +128,12 @@ def _difference(r: Floats, own: NDArray[np.bool_]) -> Floats:
 def _permuted(drops: Floats, scores: Floats, own: NDArray[np.bool_], resamples: int, seed: int) -> Floats:
     generator = np.random.default_rng([seed, 0])
     orders = generator.permuted(np.tile(np.arange(len(drops)), (resamples, 1)), axis=1)
-    blocks = [orders[start : start + _A_BLOCK] for start in range(0, resamples, _A_BLOCK)]
-    x, y = _unit(drops).T, _unit(scores)
+    blocks = [orders[start : start + _BLOCK] for start in range(0, resamples, _BLOCK)]
+    x, y = unit_columns(drops).T, unit_columns(scores)
     return np.concatenate([_difference(x @ y[block], own) for block in blocks])
 
 
 def _bootstrapped(drops: Floats, scores: Floats, own: NDArray[np.bool_], resamples: int, seed: int) -> Floats:
     drawn = np.random.default_rng([seed, 1]).integers(len(drops), size=(resamples, len(drops)))
-    blocks = [drawn[start : start + _A_BLOCK] for start in range(0, resamples, _A_BLOCK)]
-    return np.concatenate([_difference(_correlations(drops[block], scores[block]), own) for block in blocks])
+    blocks = [drawn[start : start + _BLOCK] for start in range(0, resamples, _BLOCK)]
+    return np.concatenate([_difference(column_correlations(drops[block], scores[block]), own) for block in blocks])

@@ -35,6 +35,8 @@ class Control:
         Whether each mask belongs to an attribute also where it may hold selective neurons.
     needs_rows : bool
         Whether it needs every row's activations, not only their moments.
+    exchangeable : bool
+        Whether its masks differ in chance alone, even if each was drawn for an attribute.
     stream : int
         Which random numbers a control takes that is drawn for each attribute; different controls have different ones.
     """
@@ -47,6 +49,7 @@ class Control:
     drawn: str
     per_attribute: bool = True
     needs_rows: bool = False
+    exchangeable: bool = False
     stream: int = 0
 
     def words(self, disjoint: bool) -> dict[str, str | bool]:
@@ -91,6 +94,7 @@ RANDOM = Control(
     adjective="random",
     drawn="drawn at random, each as likely as any other",
     per_attribute=False,
+    exchangeable=True,
     stream=4130109879,
 )
 BY_LAYER = Control(

@@ -32,7 +32,7 @@ def reading(
         computed.
     narrowed : sequence of str
         Linear maps that need to be computed only where rows are read (see `narrowable`); where several positions are,
-        they are computed whole.
+        they are computed completely.
     """
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:

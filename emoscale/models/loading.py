@@ -94,15 +94,19 @@ def load_model(
             f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); "
             "fetch them again"
         ) from error
+    _check_weights(outline, report["missing_keys"])
+    if not hasattr(module, "hf_device_map") and tp_size == 1:
+        module = module.to(device)
+    return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
+
+
+def _check_weights(outline: ModelOutline, missing_keys: Collection[str]) -> None:
     # Transformers draws missing weights at random. A pooler is not used here, and many encoders come without.
-    if missing := sorted(name for name in report["missing_keys"] if "pooler" not in name):
+    if missing := sorted(name for name in missing_keys if "pooler" not in name):
         raise InputError(
             f"model.name {outline.name!r}: {len(missing)} weights are not in {outline.folder}, the first is "
             f"{missing[0]}; fetch them again, or correct architectures in its config.json"
         )
-    if not hasattr(module, "hf_device_map") and tp_size == 1:
-        module = module.to(device)
-    return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
 
 
 def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: Collection[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Which language model, and which of its units are neurons."""
+"""Settings of the language model: which one, and which of its units are neurons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelOptions:
     """Type of the weights in memory."""
     site: str = "ffn"
     """Where neurons are: ``ffn``, the input of each block's second feed-forward map; ``attention``, the heads' outputs;
-    of an encoder-decoder model ``encoder``, ``decoder``, ``encoder attention``, ``decoder attention``; or the path of a
-    linear map with ``{layer}``."""
+    ``residual``, the output of each block; of an encoder-decoder model also ``encoder``, ``decoder``, ``encoder
+    attention``, ``decoder residual`` and the like; or the path of a linear map with ``{layer}``."""
     trust_remote_code: StrictBool = False
     """Run Python code that comes with the model."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
-    """Cut rows into passes of rows of like length, so that little is padded.
+    """Cut rows into passes of rows of similar length, to pad little.
 
     Parameters
     ----------

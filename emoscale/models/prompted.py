@@ -20,7 +20,7 @@ from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 @dataclass(frozen=True)
 class Layout:
-    """Where prompt and text stand in the sequence.
+    """Where prompt and text are in the sequence.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class PromptedModel:
     def narrowed(self) -> tuple[str, ...]:
         """The last block's maps that `scores` computes only where rows are read, if that leaves the scores alone.
 
-        The model runs to find out, so ask before its neurons are edited.
+        The model runs to find out: read it before neurons are edited.
         """
         names = narrowable(self.model.module, self.model.outline.sites)
         # A mean over the row needs all of it; the parts of a split model would have to agree.

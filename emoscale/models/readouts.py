@@ -73,7 +73,7 @@ class LabelHead:
 
     def scores(self, read: Tensor, heads: Tensor) -> Tensor:
         """Return each row's own linear map of its hidden state."""
-        # No matrix product: autocast would do it in bfloat16, too coarse to tell near scores apart.
+        # No matrix product: autocast would do it in bfloat16, too coarse for scores that are close.
         return (read.float()[:, None] * heads[:, :, :-1]).sum(dim=-1) + heads[:, :, -1]
 
 
@@ -86,7 +86,7 @@ READOUTS: dict[str, Callable[[ModelOutline, Sequence[str]], Readout]] = {
 
 
 def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
-    """Return the token of each word as it stands after a space.
+    """Return the token of each word as it is after a space.
 
     Parameters
     ----------

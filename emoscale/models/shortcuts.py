@@ -148,14 +148,14 @@ class Shared:
         self._first, self._row = (first, row) if len(first) < len(row) else (None, None)
 
     def before(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Take one row of each kind; for the hooks."""
+        """Compute one row of each kind; a forward pre-hook."""
         self._is_taken = self._row is not None and len(args[0]) == len(self._row)
         if self._first is None or not self._is_taken:
             return args
         return (args[0].index_select(0, self._first.to(args[0].device)), *args[1:])
 
     def after(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        """Give every row its kind's; for the hooks."""
+        """Give every row the result of its kind; a forward hook."""
         # What was not taken may have as many rows: one, where DeBERTa maps its relative positions.
         if self._row is None or not self._is_taken:
             return output

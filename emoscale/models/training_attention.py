@@ -1,4 +1,4 @@
-"""The attention that trains fastest."""
+"""The attention implementation that trains fastest."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SHORT_ROW = 128
 
 @contextmanager
 def attention_for_training(model: Any, device: torch.device, tokens: int) -> Iterator[None]:
-    """Use the attention that trains fastest, while the block lasts.
+    """Use the attention implementation that trains fastest, while the block lasts.
 
     On CPUs the backward pass of fused attention is slower than plain matrix products for short rows (MiniLM, 34 tokens,
-    bf16: 97 against 166 texts/s, benchmarks/attention.py). Plain attention keeps tokens x tokens weights, so longer
-    rows stay fused.
+    bf16: 97 against 166 texts/s, benchmarks/attention.py). Plain attention keeps tokens x tokens weights, and is not
+    used for longer rows.
 
     Parameters
     ----------

@@ -113,17 +113,16 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     import numpy as np
 
     from emoscale.analysis.analyze import analyze
+    from emoscale.masks.controls import CONTROLS
     from emoscale.run.stores import open_finished
     from emoscale.schema import SELECTIVITY
 
-    c, alpha = context.concepts, context.settings.selectivity.alpha
+    alpha = context.settings.selectivity.alpha
     done = analyze(
         folder,
-        c.scores,
-        c.names,
-        c.attributes,
-        c.dissimilarity,
+        context.concepts,
         alpha=alpha,
+        exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
         progress=progress,
     )
     q = open_finished(folder.selectivity, SELECTIVITY).read("q")
@@ -135,9 +134,11 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.pipeline.study import make_study, outputs_of
     from emoscale.report.write_report import write_report
 
-    done = write_report(folder, context.settings.title, _facts(context), progress=progress)
+    study = make_study(context.settings, _facts(context), outputs_of(STAGES, folder))
+    done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
 
 

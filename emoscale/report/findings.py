@@ -1,100 +1,114 @@
-"""What a run found, for the figures and the text."""
+"""What a run found, read from its folder for the figures and the text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from emoscale.errors import StageError
+from emoscale.report.study import ControlWords, Study
+from emoscale.run.folder import RunFolder
+from emoscale.run.stores import not_finished, open_finished
+from emoscale.schema import SELECTIVITY
 from emoscale.store import Store
 
+_NAMES = (
+    "control",
+    "kind",
+    "concept",
+    "attribute",
+    "attribute_1",
+    "attribute_2",
+    "score",
+    "random",
+    "answer",
+    "scoring",
+)
+"""Columns that hold text, whatever it looks like."""
 
-@dataclass(frozen=True)
-class People:
-    """How the attributes matter in people's own space of the concepts, and how the model compares.
+_REQUIRED = (
+    "accuracy",
+    "drop_overall",
+    "drop_by_attribute",
+    "drop_by_concept",
+    "drop_by_concept_attribute",
+    "control_draws",
+    "unimodality",
+    "significant",
+    "tau_summary",
+    "overlap",
+    "inference",
+    "reliability",
+)
+"""Tables without which there is no report."""
 
-    Attributes
-    ----------
-    importance : DataFrame
-        attribute, tau, p, q; ci_low and ci_high where the judgements of single participants are known.
-    correlation_by_concept, comparison, mean_drop_correlation, mixed_model : DataFrame
-        One row a control and k (and concept), as the analysis wrote them.
-    """
+_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model")
 
-    importance: pd.DataFrame
-    correlation_by_concept: pd.DataFrame
-    comparison: pd.DataFrame
-    mean_drop_correlation: pd.DataFrame
-    mixed_model: pd.DataFrame
+_ABSENT = pd.DataFrame({name: [] for name in ("control", "kind", "k", "attribute", "sizes")})
+"""A table that a run does not have."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings:
-    """The result tables of a run.
+    """What a run found.
 
-    Attributes
+    Parameters
     ----------
+    folder : RunFolder
+    study : Study
     prompts : DataFrame
         One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
         Where no prompts were tuned, one row a concept and replicate.
-    learned_prompts : bool
-        Whether the concepts were inferred with tuned prompts.
-    edit : str
-        What is done to a neuron that is switched off: zero, mean, resample or scale.
-    disjoint : bool
-        Whether controls were drawn only from neurons outside the selective mask.
-    accuracy, drop_overall, drop_by_attribute, drop_by_concept, drop_by_concept_attribute : DataFrame
-    control_draws, unimodality, significant, tau_summary, overlap, inference, reliability : DataFrame
-        As the analysis wrote them.
-    dose_response, specificity, specificity_summary : DataFrame
-        As the analysis wrote them; without rows where it could not.
-    choice, confusion : DataFrame
-        As the analysis wrote them; without rows where the model did not choose among all concepts.
-    people : People or None
-        None when the run has no human dissimilarities.
     selectivity : Store
         tau, p, q, rank.
     selective_neurons : int
         Neurons that are significant for at least one attribute.
     k : int
-        Size of the masks that the figures show (see `emoscale.report.reading.shown_size`).
+        Size of the masks that the figures show.
     """
 
+    folder: RunFolder
+    study: Study
     prompts: pd.DataFrame
-    learned_prompts: bool
-    edit: str
-    disjoint: bool
-    accuracy: pd.DataFrame
-    drop_overall: pd.DataFrame
-    drop_by_attribute: pd.DataFrame
-    drop_by_concept: pd.DataFrame
-    drop_by_concept_attribute: pd.DataFrame
-    control_draws: pd.DataFrame
-    unimodality: pd.DataFrame
-    significant: pd.DataFrame
-    tau_summary: pd.DataFrame
-    overlap: pd.DataFrame
-    inference: pd.DataFrame
-    reliability: pd.DataFrame
-    dose_response: pd.DataFrame
-    specificity: pd.DataFrame
-    specificity_summary: pd.DataFrame
-    choice: pd.DataFrame
-    confusion: pd.DataFrame
-    people: People | None
     selectivity: Store
     selective_neurons: int
     k: int
+    _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table of the analysis; one without rows where the run has none of this name."""
+        if name not in self._tables:
+            self._tables[name] = _read(self.folder, name)
+        return self._tables[name]
+
+    def of_control(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that belong to the control that is described in full."""
+        table = self.table(name)
+        return table[table["control"] == self.control]
+
+    def at_k(self, name: str) -> pd.DataFrame:
+        """Return the rows of a table that belong to masks of the shown size (and to the control described in full)."""
+        table = self.table(name)
+        rows = table[table["k"] == self.k]
+        return rows[rows["control"] == self.control] if "control" in rows else rows
+
+    @property
+    def has_people(self) -> bool:
+        """Whether people's judgements of the concepts are known."""
+        return all(_file(self.folder, name).is_file() for name in _PEOPLE)
 
     @property
     def attributes(self) -> list[str]:
         """Names of the attributes, in the order of the selectivity store."""
-        return self.tau_summary["attribute"].tolist()
+        return self.table("tau_summary")["attribute"].tolist()
 
     @property
     def alpha(self) -> float:
         """A neuron is selective at q < alpha."""
-        return float(self.tau_summary["alpha"].iloc[0])
+        return float(self.table("tau_summary")["alpha"].iloc[0])
 
     @property
     def permutations(self) -> int | None:
@@ -105,12 +119,12 @@ class Findings:
     @property
     def neurons(self) -> int:
         """All neurons that were measured."""
-        return int(self.tau_summary["neurons"].iloc[0])
+        return int(self.table("tau_summary")["neurons"].iloc[0])
 
     @property
     def controls(self) -> list[str]:
-        """Kinds of control that the selective masks were compared with, the one that is told in full first."""
-        return list(dict.fromkeys(self.drop_overall["control"]))
+        """Kinds of control that the selective masks were compared with; the one that is described in full is first."""
+        return list(dict.fromkeys(self.table("drop_overall")["control"]))
 
     @property
     def control(self) -> str:
@@ -118,25 +132,94 @@ class Findings:
         return self.controls[0]
 
     @property
-    def chance(self) -> float:
-        """Accuracy of guessing, averaged over concepts."""
-        return chance_of(self.accuracy)
+    def words(self) -> ControlWords:
+        """What this control is called."""
+        return self.study.controls[self.control]
 
     @property
-    def units(self) -> str:
-        """What a concept's replicates are, in the plural."""
-        return "prompts" if self.learned_prompts else "sets of questions"
+    def chance(self) -> float:
+        """Accuracy of guessing, averaged over concepts."""
+        return chance_of(self.table("accuracy"))
 
-    def of_control(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table that belong to the control that is told in full."""
-        return table[table["control"] == self.control]
 
-    def at_k(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table that belong to masks of the shown size (and to the control told in full)."""
-        rows = table[table["k"] == self.k]
-        return self.of_control(rows) if "control" in rows else rows
+def read_findings(folder: RunFolder, study: Study) -> Findings:
+    """Read what the earlier stages left.
+
+    Raises
+    ------
+    StageError
+        If a table, or the prompts or the ablation, is missing, or the study has no words for a control.
+    """
+    files = {_file(folder, name): "analyze" for name in _REQUIRED}
+    files |= {folder.prompt_table: "tune"} if study.learned_prompts else {folder.ablation_table: "ablate"}
+    if problems := [
+        problem for path, stage in files.items() if not path.is_file() for problem in not_finished(path, stage).problems
+    ]:
+        raise StageError(problems)
+    overall = _read(folder, "drop_overall")
+    if unknown := [kind for kind in overall["control"].unique() if kind not in study.controls]:
+        raise StageError(
+            f"{_file(folder, 'drop_overall')}: compares with {', '.join(unknown)}, which the settings do not name; run "
+            "`emoscale analyze` again"
+        )
+    store = open_finished(folder.selectivity, SELECTIVITY)
+    alpha = float(_read(folder, "tau_summary")["alpha"].iloc[0])
+    return Findings(
+        folder=folder,
+        study=study,
+        prompts=_prompts(folder, study.learned_prompts),
+        selectivity=store,
+        selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
+        k=shown_size(_read(folder, "accuracy"), overall) if study.k is None else study.k,
+    )
+
+
+def shown_size(accuracy: pd.DataFrame, overall: pd.DataFrame) -> int:
+    """Choose the size of the masks that the figures show, without looking at what the selective masks did.
+
+    Parameters
+    ----------
+    accuracy : DataFrame
+        kind, k, concept, accuracy, chance.
+    overall : DataFrame
+        ``drop_overall``: control, k. The first control counts.
+
+    Returns
+    -------
+    int
+        The largest size at which control masks leave at least half of the accuracy above chance: where even they
+        leave nothing, nothing more can be lost to the selective ones. The smallest size if there is none.
+    """
+    control = overall["control"].iloc[0]
+    ks: list[int] = overall[overall["control"] == control]["k"].tolist()
+    means, chance = accuracy.groupby(["kind", "k"])["accuracy"].mean(), chance_of(accuracy)
+    enough = chance + (means["none"].iloc[0] - chance) / 2
+    return max((k for k in ks if means[control][k] >= enough), default=min(ks))
 
 
 def chance_of(accuracy: pd.DataFrame) -> float:
     """Return the accuracy of guessing, averaged over the concepts of the table ``accuracy``."""
     return float(accuracy[accuracy["kind"] == "none"]["chance"].mean())
+
+
+def _prompts(folder: RunFolder, learned: bool) -> pd.DataFrame:
+    if learned:
+        return pd.read_parquet(folder.prompt_table)
+    table = pd.read_parquet(folder.ablation_table)
+    table = table[table["kind"] == "none"].reset_index(drop=True)
+    accuracy = table["accuracy"] if "accuracy" in table else table["correct"] / table["total"]
+    return table[["concept", "replicate"]].assign(accuracy=accuracy, accuracy_last=np.nan, train=np.nan, dev=np.nan)
+
+
+def _file(folder: RunFolder, name: str) -> Path:
+    return folder.tables / f"{name}.csv"
+
+
+def _read(folder: RunFolder, name: str) -> pd.DataFrame:
+    file = _file(folder, name)
+    if not file.is_file():
+        return _ABSENT
+    # A concept may be called "1" or "None", an attribute "NA" (negative affect): names are text whatever they are.
+    table = pd.read_csv(file, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
+    names = [name for name in _NAMES if name in table]
+    return table.fillna(dict.fromkeys(names, ""))

@@ -11,14 +11,26 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
-from emoscale.report.matrix import MOST_NUMBERS, colour_bar, diverging, name_both_sides, square_figure, write_cells
 from emoscale.report.phrasing import count, listing, threshold
-from emoscale.report.style import Drawing, new_figure, row_height, sequential
+from emoscale.report.style import (
+    MOST_NUMBERS,
+    Drawing,
+    colour_bar,
+    diverging,
+    figure,
+    name_both_sides,
+    new_figure,
+    row_height,
+    sequential,
+    square_figure,
+    write_cells,
+)
 
 _COLUMNS = 600
 """Most columns of a map over neurons; more would be narrower than a dot of the printed figure."""
 
 
+@figure("a1_selective_neurons")
 def tau_map(findings: Findings) -> Drawing:
     """Draw tau: attributes down, neurons across, grouped by layer; in colour where it is significant."""
     store = findings.selectivity
@@ -32,8 +44,8 @@ def tau_map(findings: Findings) -> Drawing:
     attributes, per_column = findings.attributes, -(-len(layer) // len(starts))
     any_best, best = (np.maximum.reduceat(values[order], starts, axis=0).T for values in (tau, significant))
 
-    figure = new_figure(row_height(len(attributes), 0.2, 1.0))
-    axes = figure.subplots()
+    canvas = new_figure(row_height(len(attributes), 0.2, 1.0))
+    axes = canvas.subplots()
     top = float(any_best.max(initial=0.0, where=np.isfinite(any_best))) or 1.0
     extent = (0, len(starts), len(attributes), 0)
     grey = np.ma.masked_invalid(any_best)
@@ -56,12 +68,12 @@ def tau_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0), its neurons side by side")
-    colour_bar(figure, image, axes, "Kendall’s τ")
+    colour_bar(canvas, image, axes, "Kendall’s τ")
 
     share = findings.selective_neurons / findings.neurons
     many = f"the strongest of up to {per_column} neighbours" if per_column > 1 else "one neuron"
     return Drawing(
-        figure,
+        canvas,
         "Neurons that follow an attribute.",
         f"Each row is an attribute, each column {many}, from the model’s first layer on the left to its last on the "
         f"right. Colour is how well the neuron’s differences between concepts follow people’s differences on that "
@@ -88,13 +100,14 @@ def _label_layers(axes: Axes, layers: NDArray[np.integer], centres: NDArray[Any]
     axes.set_xticks(centres[::every], layers[::every])
 
 
+@figure("a2_counts_by_layer")
 def counts_by_layer(findings: Findings) -> Drawing:
     """Draw how many neurons of each layer are significant for each attribute."""
-    counts = findings.significant.pivot_table("neurons", "attribute", "layer").reindex(findings.attributes)
+    counts = findings.table("significant").pivot_table("neurons", "attribute", "layer").reindex(findings.attributes)
     cells = counts.to_numpy().astype(int)
     layers = counts.columns.to_numpy()
-    figure = new_figure(row_height(len(counts), 0.22, 1.0))
-    axes = figure.subplots()
+    canvas = new_figure(row_height(len(counts), 0.22, 1.0))
+    axes = canvas.subplots()
     most = max(int(cells.max()), 2)  # a bar of colours needs two
     image = axes.imshow(
         np.ma.masked_equal(cells, 0), aspect="auto", interpolation="nearest", cmap=sequential(), norm=Normalize(1, most)
@@ -106,11 +119,11 @@ def counts_by_layer(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0)")
-    colour_bar(figure, image, axes, "Significant neurons")
+    colour_bar(canvas, image, axes, "Significant neurons")
 
     busiest = f"Layer {layers[cells.sum(axis=0).argmax()]} has the most." if cells.any() else "There is none."
     return Drawing(
-        figure,
+        canvas,
         "How many, and in which layer.",
         f"Number of neurons whose τ is significant (q < {threshold(findings.alpha)}), by layer and attribute. A neuron "
         f"can count for several attributes. {busiest}",
@@ -118,6 +131,7 @@ def counts_by_layer(findings: Findings) -> Drawing:
     )
 
 
+@figure("a3_rank_map")
 def rank_map(findings: Findings) -> Drawing:
     """Draw, for the best neurons of each attribute in turn, which other attributes have them among their best."""
     k, attributes = findings.k, findings.attributes
@@ -130,8 +144,8 @@ def rank_map(findings: Findings) -> Drawing:
     shares = np.add.reduceat(member[order.T], starts, axis=1) / np.diff(starts, append=k)[None, :, None]
     cells = shares.reshape(-1, len(attributes)).T
 
-    figure = new_figure(row_height(len(attributes), 0.2, 1.6))
-    axes = figure.subplots()
+    canvas = new_figure(row_height(len(attributes), 0.2, 1.6))
+    axes = canvas.subplots()
     image = axes.imshow(
         cells,
         aspect="auto",
@@ -147,9 +161,9 @@ def rank_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(f"The {k:,} best neurons of each attribute, best on the left")
-    colour_bar(figure, image, axes, "Share among the row’s best")
+    colour_bar(canvas, image, axes, "Share among the row’s best")
     return Drawing(
-        figure,
+        canvas,
         "Do attributes have neurons of their own?",
         f"From left to right, the {k:,} most selective neurons of each attribute in turn. A row is coloured where "
         f"these neurons are also among its own {k:,} best (its own block is therefore dark throughout). If every "
@@ -159,9 +173,10 @@ def rank_map(findings: Findings) -> Drawing:
     )
 
 
+@figure("a4_overlap")
 def overlap_matrix(findings: Findings) -> Drawing | None:
     """Draw the overlap of every two attributes' best neurons, in multiples of chance."""
-    rows = findings.at_k(findings.overlap)
+    rows = findings.at_k("overlap")
     if rows.empty:
         return None
     attributes = findings.attributes
@@ -169,8 +184,8 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
     cells = ratio.to_numpy()
     cells = np.where(np.isnan(cells), cells.T, cells)
 
-    figure = square_figure(len(attributes))
-    axes = figure.subplots()
+    canvas = square_figure(len(attributes))
+    axes = canvas.subplots()
     # Twice chance is as far from chance as half of it.
     log = np.log2(np.clip(cells, 1 / 16, None))
     reach = max(float(np.nanmax(np.abs(log))), 0.1)
@@ -179,11 +194,11 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
         texts = [["" if np.isnan(value) else f"{value:.1f}" for value in row] for row in cells]
         write_cells(axes, texts, np.abs(log) > 0.6 * reach)
     name_both_sides(axes, attributes)
-    bar = colour_bar(figure, image, axes, "Overlap against chance")
+    bar = colour_bar(canvas, image, axes, "Overlap against chance")
     ticks = np.arange(-np.floor(reach), np.floor(reach) + 1)
     bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g} ×" for tick in ticks])
     return Drawing(
-        figure,
+        canvas,
         "Overlap of the attributes’ neurons.",
         f"Neurons that are among the {findings.k:,} most selective for both attributes, divided by the number that two "
         f"random sets would share ({rows['expected'].iloc[0]:,.0f}). 1.0 is chance, blue is more, brown is less. "

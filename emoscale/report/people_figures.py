@@ -6,19 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from emoscale.report.controls import control_adjective, control_neurons
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, interval, listing, number
-from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, new_figure, row_height, spread_out
+from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
 
 
+@figure("b1_importance")
 def importance_bars(findings: Findings) -> Drawing | None:
     """Draw how much each attribute matters in people's own space of the concepts."""
-    if findings.people is None:
+    if not findings.has_people:
         return None
-    rows = findings.people.importance.sort_values("tau", ascending=True, na_position="first")
-    figure = new_figure(row_height(len(rows)), width=6.0)
-    axes = figure.subplots()
+    rows = findings.table("importance").sort_values("tau", ascending=True, na_position="first")
+    canvas = new_figure(row_height(len(rows)), width=6.0)
+    axes = canvas.subplots()
     axes.barh(range(len(rows)), rows["tau"], height=0.66, color=BLUE)
     has_intervals = "ci_low" in rows
     if has_intervals:
@@ -42,28 +42,29 @@ def importance_bars(findings: Findings) -> Drawing | None:
     axes.set_xlabel("Importance in people (Kendall’s τ)")
     names, ends = rows["attribute"].tolist(), min(3, len(rows) // 2)
     lines = " Lines are 95% intervals over the people who judged." if has_intervals else ""
-    told = f" It is long for {listing(names[: -ends - 1 : -1])}, short for {listing(names[:ends])}." if ends else ""
+    extremes = f" It is long for {listing(names[: -ends - 1 : -1])}, short for {listing(names[:ends])}." if ends else ""
     return Drawing(
-        figure,
+        canvas,
         "What matters to people.",
         f"How well people’s judgements of how different two concepts are follow each attribute (Kendall’s τ between "
-        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{lines}{told}",
+        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{lines}{extremes}",
         f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
     )
 
 
+@figure("c3_drop_by_importance")
 def drop_by_importance(findings: Findings) -> Drawing | None:
     """Draw the attributes' drops against their importance, a line for each concept."""
-    if findings.people is None:
+    if not findings.has_people:
         return None
-    tau = findings.people.importance.set_index("attribute")["tau"].dropna().sort_values()
-    rows = findings.at_k(findings.drop_by_concept_attribute)
+    tau = findings.table("importance").set_index("attribute")["tau"].dropna().sort_values()
+    rows = findings.at_k("drop_by_concept_attribute")
     drops = rows.pivot_table("drop", "concept", "attribute").reindex(columns=tau.index).dropna()
     x, y = tau.to_numpy(), drops.to_numpy()
     if len(np.unique(x)) < 2 or not len(y):
         return None
-    figure = new_figure(4.4, width=6.4)
-    axes = figure.subplots()
+    canvas = new_figure(4.4, width=6.4)
+    axes = canvas.subplots()
     ends = np.array([x.min(), x.max()])
     slope, level = np.polyfit(x, y.T, 1)
     for line_slope, line_level in zip(slope, level, strict=True):
@@ -73,15 +74,15 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     _names_above(axes, x, tau.index.tolist())
     axes.set_xlabel("Importance of the attribute in people (Kendall’s τ)")
-    axes.set_ylabel(f"Drop in accuracy\n({control_adjective(findings.control)} − selective masks)")
+    axes.set_ylabel(f"Drop in accuracy\n({findings.words.adjective} − selective masks)")
 
-    comparison = findings.at_k(findings.people.comparison).iloc[0]
+    comparison = findings.at_k("human_comparison").iloc[0]
     rising = int((slope > 0).sum())
     return Drawing(
-        figure,
+        canvas,
         "Does the model need what people need?",
         f"Each dot is an attribute: to the right if it matters to people, high up if the model loses more without its "
-        f"{findings.k:,} neurons than without {control_neurons(findings.control)} (mean over concepts). Each thin line "
+        f"{findings.k:,} neurons than without {findings.words.neurons} (mean over concepts). Each thin line "
         f"is the trend within one concept, the thick one their mean. Lines that rise mean that model and people "
         f"agree; here {rising} of {len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
         f"{interval(comparison['ci_low'], comparison['ci_high'])}.",
@@ -101,13 +102,14 @@ def _names_above(axes: Axes, x: NDArray[np.float64], names: list[str]) -> None:
     axes.set_xlim(low, high)
 
 
+@figure("c4_correlation_by_size")
 def correlation_by_size(findings: Findings) -> Drawing | None:
     """Draw the correlation of drop and importance for each size of the masks."""
-    if findings.people is None:
+    if not findings.has_people:
         return None
-    rows = findings.of_control(findings.people.comparison).sort_values("k")
-    figure = new_figure(2.9, width=5.0)
-    axes = figure.subplots()
+    rows = findings.of_control("human_comparison").sort_values("k")
+    canvas = new_figure(2.9, width=5.0)
+    axes = canvas.subplots()
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     axes.plot(rows["k"], rows["mean_r"], color=BLUE, linewidth=1.2)
     axes.vlines(rows["k"], rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
@@ -119,7 +121,7 @@ def correlation_by_size(findings: Findings) -> Drawing | None:
     axes.set_xlabel("Neurons switched off")
     axes.set_ylabel("Correlation of drop and\nimportance, mean r")
     return Drawing(
-        figure,
+        canvas,
         "Agreement with people, by size of the masks.",
         "Mean over concepts of the correlation between an attribute’s drop and its importance in people, with its "
         "95% interval. An interval wholly above zero: the model loses most without what matters most to people.",

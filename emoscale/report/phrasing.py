@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 DASH = "–"
-"""Stands for a number that is not defined."""
+"""In place of a number that is not defined."""
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -1,31 +1,41 @@
-"""How the figures look, and how they are saved so that the same data give the same bytes."""
+"""How the figures look, what they have in common, and how they are saved: the same data give the same bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from emoscale.system.files import replacing
+
+if TYPE_CHECKING:
+    from emoscale.report.findings import Findings
 
 WIDTH = 7.2
 """Inches; about the width of a printed page's text."""
 
 INK, SOFT, FAINT = "#222222", "#767676", "#d9d9d9"
 BLUE, ORANGE = "#0072B2", "#D55E00"
-"""From Okabe and Ito's palette, told apart with any colour vision."""
+"""From Okabe and Ito's palette, distinct with any colour vision."""
 
 COLOURS = {"none": INK, "control": ORANGE, "selective": BLUE}
 BLANK = "#f4f3f0"
+
+MOST_NUMBERS = 18
+"""Most rows or columns of a matrix with numbers written in its cells."""
 
 _SETTINGS: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
@@ -76,6 +86,39 @@ class Drawing:
     title: str
     caption: str
     alt: str
+
+
+Draw = Callable[["Findings"], Drawing | None]
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One figure of the report.
+
+    Parameters
+    ----------
+    name : str
+        Of its files. The first letter is the part of the report that shows it, and figures come in the order of names.
+    draw : callable
+        From `Findings` to `Drawing`; None where the run has no such data.
+    """
+
+    name: str
+    draw: Draw
+
+
+FIGURES: dict[str, ReportFigure] = {}
+"""Every figure by name. `emoscale.report.figures` imports the modules that fill it."""
+
+
+def figure(name: str) -> Callable[[Draw], Draw]:
+    """Register the decorated function as the figure `name`; see `ReportFigure`."""
+
+    def register(draw: Draw) -> Draw:
+        FIGURES[name] = ReportFigure(name, draw)
+        return draw
+
+    return register
 
 
 @contextmanager
@@ -158,3 +201,44 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     with replacing(svg) as unfinished:
         figure.savefig(unfinished, facecolor="white", metadata={"Date": None, "Creator": None})
     return png, svg
+
+
+def diverging() -> Colormap:
+    """Return the colours of what has a middle: brown below, blue above, white where unknown."""
+    stops = ["#8a4f08", "#dfb26b", "#f7f6f2", "#6fb1cf", "#1b3f73"]
+    return LinearSegmentedColormap.from_list("middle", stops).with_extremes(bad="white")
+
+
+def square_figure(rows: int) -> Figure:
+    """Make an empty figure for a matrix with as many rows as columns; many are smaller, to fit the page's width."""
+    each = min(0.3, (WIDTH - 2.5) / max(rows, 4))
+    return new_figure(row_height(rows, each, 1.5), width=2.5 + each * max(rows, 4))
+
+
+def colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colorbar:
+    """Add the scale of an image's colours at its right."""
+    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> None:
+    """Write a text into each cell of an image, in white where the cell is dark."""
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            colour = "white" if dark[row, column] else INK
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
+
+
+def frame_diagonal(axes: Axes, rows: int) -> None:
+    """Draw a frame around the cells of a square matrix whose row and column are the same."""
+    for place in range(rows):
+        axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.3))
+
+
+def name_both_sides(axes: Axes, names: list[str]) -> None:
+    """Write the same names at the rows and at the columns of a matrix."""
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)

@@ -1,4 +1,4 @@
-"""The report's tables of drops, by size of the masks and by kind of control."""
+"""The report's tables: drops by size of the masks and by kind of control, and neurons by kind of inference."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from emoscale.report.controls import control_adjective, control_label
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import DASH, interval, number
+from emoscale.report.phrasing import DASH, interval, number, threshold
 
 _DROP_HEADER = ["Drop", "95% interval", "d", "± draw"]
 _PEOPLE_HEADER = ["r with people", "95% interval", "Slope", "95% interval"]
 
 
 def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
-    """Tabulate accuracy, drop and agreement with people by size of the masks, for the control that is told in full.
+    """Tabulate accuracy, drop and agreement with people by size of the masks, for the control described in full.
 
     Parameters
     ----------
@@ -26,10 +25,10 @@ def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     -------
     header : list of str
     rows : list of list of str
-        In the order of `Findings.drop_overall`.
+        In the order of the table ``drop_overall``.
     """
-    adjective = control_adjective(findings.control)
-    means = findings.accuracy.groupby(["kind", "k"])["accuracy"].mean()
+    adjective = findings.words.adjective
+    means = findings.table("accuracy").groupby(["kind", "k"])["accuracy"].mean()
     rows = [
         [
             _off(findings, row["k"]),
@@ -38,10 +37,10 @@ def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
             *_drop_cells(row),
             *_people_cells(findings, row),
         ]
-        for row in findings.of_control(findings.drop_overall).to_dict("records")
+        for row in findings.of_control("drop_overall").to_dict("records")
     ]
     header = ["Neurons off", adjective[0].upper() + adjective[1:], "Selective", *_DROP_HEADER]
-    return header + (_PEOPLE_HEADER if findings.people else []), rows
+    return header + (_PEOPLE_HEADER if findings.has_people else []), rows
 
 
 def controls_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
@@ -55,14 +54,19 @@ def controls_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
     -------
     header : list of str
     rows : list of list of str
-        In the order of `Findings.drop_overall`.
+        In the order of the table ``drop_overall``.
     """
     rows = [
-        [control_label(row["control"]), _off(findings, row["k"]), *_drop_cells(row), *_people_cells(findings, row)]
-        for row in findings.drop_overall.to_dict("records")
+        [
+            findings.study.controls[row["control"]].label,
+            _off(findings, row["k"]),
+            *_drop_cells(row),
+            *_people_cells(findings, row),
+        ]
+        for row in findings.table("drop_overall").to_dict("records")
     ]
     header = ["Compared with", "Neurons off", *_DROP_HEADER]
-    return header + (_PEOPLE_HEADER if findings.people else []), rows
+    return header + (_PEOPLE_HEADER if findings.has_people else []), rows
 
 
 def _off(findings: Findings, k: int) -> str:
@@ -75,11 +79,12 @@ def _drop_cells(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def _people_cells(findings: Findings, row: Mapping[Hashable, Any]) -> list[str]:
-    if findings.people is None:
+    if not findings.has_people:
         return []
-    tables = ((findings.people.comparison, "mean_r", 2), (findings.people.mixed_model, "slope", 3))
+    tables = (("human_comparison", "mean_r", 2), ("mixed_model", "slope", 3))
     cells = []
-    for table, name, digits in tables:
+    for title, name, digits in tables:
+        table = findings.table(title)
         there = table[(table["control"] == row["control"]) & (table["k"] == row["k"])]
         cells += _estimate(there.iloc[0], name, digits) if len(there) else [DASH, DASH]
     return cells
@@ -87,3 +92,35 @@ def _people_cells(findings: Findings, row: Mapping[Hashable, Any]) -> list[str]:
 
 def _estimate(row: pd.Series, name: str, digits: int) -> list[str]:
     return [number(row[name], digits), interval(row["ci_low"], row["ci_high"], digits)]
+
+
+def evidence_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
+    """Tabulate by attribute how many neurons each kind of inference leaves, and how well tau repeats.
+
+    Parameters
+    ----------
+    findings : Findings
+
+    Returns
+    -------
+    header : list of str
+    rows : list of list of str
+    """
+    level = f"q < {threshold(findings.alpha)}"
+    merged = findings.table("inference").merge(findings.table("reliability"), on="attribute", how="left")
+    permuted = findings.permutations is not None
+    header = ["Attribute", f"As published, {level}"]
+    if permuted:
+        header += [f"Permutation, {level}", "Corrected, neurons", "Corrected, all"]
+    header += ["Split-half r", "Ceiling"]
+    names = ["asymptotic", *(["chosen", "attribute_corrected", "all_corrected"] if permuted else [])]
+    rows = [
+        [
+            str(row["attribute"]),
+            *(f"{row[name]:,}" for name in names),
+            number(row["split_half"]),
+            number(row["ceiling"]),
+        ]
+        for row in merged.to_dict("records")
+    ]
+    return header, rows

@@ -1,19 +1,29 @@
-"""What the intervals allow to be said, in plain words and not a word more."""
+"""What the intervals allow to be said, before any words: on which side of zero, or of chance, a result lies."""
 
 from __future__ import annotations
 
 import math
+from enum import Enum
 
 import pandas as pd
 
-from emoscale.report.controls import control_adjective, control_neurons, draw_deviations
-from emoscale.report.phrasing import count, interval, listing, number, signed
-
-MORE, LESS, SAME, UNCLEAR, UNTESTED = "more", "less", "same", "unclear", "untested"
+LEVEL = 0.05
 
 
-def direction(low: float, high: float) -> str:
-    """Say on which side of 0 an interval lies.
+class Verdict(Enum):
+    """On which side of no effect the evidence lies."""
+
+    MORE = "more"
+    LESS = "less"
+    SAME = "same"
+    """Not shown to differ."""
+    UNCLEAR = "unclear"
+    """Two tests disagree."""
+    UNTESTED = "untested"
+
+
+def direction(low: float, high: float) -> Verdict:
+    """Judge on which side of 0 an interval lies.
 
     Parameters
     ----------
@@ -22,16 +32,16 @@ def direction(low: float, high: float) -> str:
 
     Returns
     -------
-    str
+    Verdict
         `MORE` (all above 0), `LESS` (all below), `SAME` (holds 0) or `UNTESTED`.
     """
     if not (math.isfinite(low) and math.isfinite(high)):
-        return UNTESTED
-    return MORE if low > 0 else LESS if high < 0 else SAME
+        return Verdict.UNTESTED
+    return Verdict.MORE if low > 0 else Verdict.LESS if high < 0 else Verdict.SAME
 
 
-def side(overall: pd.Series) -> str:
-    """Say whether the selective masks of one size hurt more than the control masks.
+def side(overall: pd.Series) -> Verdict:
+    """Judge whether the selective masks of one size hurt more than the control masks.
 
     Parameters
     ----------
@@ -40,120 +50,65 @@ def side(overall: pd.Series) -> str:
 
     Returns
     -------
-    str
+    Verdict
         Like `direction`, but `UNCLEAR` where the interval over concepts excludes 0 and yet the drop is within what the
         draw of the control masks, the same for all concepts, leaves open.
     """
     where = direction(overall["ci_low"], overall["ci_high"])
     settled = abs(overall["drop"]) > overall["random_error"]  # not so for NaN: a single control mask
-    return UNCLEAR if where in (MORE, LESS) and not settled else where
+    return Verdict.UNCLEAR if where in (Verdict.MORE, Verdict.LESS) and not settled else where
 
 
-def ablation_verdict(
-    overall: pd.Series, by_attribute: pd.DataFrame, draws: pd.DataFrame, units: str = "prompts"
-) -> list[str]:
-    """Say what the selective masks of one size did that control masks of one kind did not.
+def specificity_side(summary: pd.Series) -> Verdict:
+    """Judge on which side the evidence for specific losses lies.
 
     Parameters
     ----------
-    overall : Series
-        One row of ``drop_overall``: control, k, n, drop, ci_low, ci_high, d, random_masks, random_error.
-    by_attribute : DataFrame
-        The rows of ``drop_by_attribute`` for that control and k.
-    draws : DataFrame
-        The rows of ``control_draws`` for that control and k.
-    units : str
-        What the intervals by attribute are over: see `emoscale.report.findings.Findings.units`.
+    summary : Series
+        One row of ``specificity_summary``: own, ci_low, ci_high, p (one-sided: own is greater).
 
     Returns
     -------
-    list of str
-        The verdict over all attributes, the attributes one by one, and how far control masks differ among themselves
-        (left out where chance cannot be told from the attribute they were drawn for).
+    Verdict
+        `MORE` (specific), `LESS` (the opposite), `SAME` (not shown), `UNCLEAR` (interval and permutations disagree, or
+        the correlation with an attribute's own scores is not even positive) or `UNTESTED`.
     """
-    adjective = control_adjective(overall["control"])
-    return [_pooled(overall), _one_by_one(by_attribute, adjective, units), *_for_scale(by_attribute, draws, adjective)]
+    where = direction(summary["ci_low"], summary["ci_high"])
+    if where == Verdict.MORE:
+        return Verdict.MORE if summary["p"] < LEVEL and summary["own"] > 0 else Verdict.UNCLEAR
+    if where == Verdict.LESS:
+        return Verdict.LESS if summary["p"] > 1 - LEVEL else Verdict.UNCLEAR
+    return Verdict.UNCLEAR if where == Verdict.SAME and summary["p"] < LEVEL else where
 
 
-def _pooled(overall: pd.Series) -> str:
-    k, n, drop = int(overall["k"]), int(overall["n"]), float(overall["drop"])
-    selective = f"the {k:,} neurons most selective for an attribute"
-    control = f"as many {control_neurons(overall['control'])}"
-    averages = f"averaged over attributes, over {count(n, 'concept')}"
-    span = f"95% interval of the drop {interval(overall['ci_low'], overall['ci_high'], 3)}"
-    size = f"{averages}; {span}, d = {number(overall['d'])}"
-    where = side(overall)
-    if where == MORE:
-        return (
-            f"Switching off {selective} hurt the model more than switching off {control}: accuracy fell "
-            f"{number(drop, 3)} further ({size})."
-        )
-    if where == LESS:
-        return (
-            f"Switching off {selective} hurt the model less than switching off {control}, the opposite of what would "
-            f"be expected if it needed them: accuracy stayed {number(-drop, 3)} higher ({size})."
-        )
-    if where == UNCLEAR:
-        return (
-            f"Switching off {selective} was not clearly different from switching off {control}: accuracy was "
-            f"{number(abs(drop), 3)} {'lower' if drop > 0 else 'higher'} ({size}), but {_doubt(overall)}, so a "
-            f"difference of this size may be due to which control neurons were drawn."
-        )
-    if where == SAME:
-        return (
-            f"Switching off {selective} was no different from switching off {control}: the drop in accuracy was "
-            f"{signed(drop, 3)} ({size}), and the interval includes zero. This is no proof that there is no "
-            f"difference, only that one outside this interval is unlikely."
-        )
-    return (
-        f"Switching off {selective} and switching off {control} differed by {signed(drop, 3)} in accuracy "
-        f"({averages}). The concepts do not vary enough to say how certain that is."
-    )
+def overlap_side(rows: pd.DataFrame) -> Verdict:
+    """Judge whether two attributes' sets of neurons share more or fewer neurons than chance: rows of ``overlap``."""
+    median = float(rows["ratio"].median())
+    # A tenth off chance is no more than the eye would call equal in a figure.
+    return Verdict.MORE if median > 1.1 else Verdict.LESS if median < 0.9 else Verdict.SAME
 
 
-def _doubt(overall: pd.Series) -> str:
-    masks, error, adjective = (
-        int(overall["random_masks"]),
-        overall["random_error"],
-        control_adjective(overall["control"]),
-    )
-    if math.isfinite(error):
-        return (
-            f"the {masks} {adjective} masks differ so much among themselves that their mean is known only to within "
-            f"{number(error, 3)}"
-        )
-    each = " for each attribute" if masks > 1 else ""
-    return f"only one {adjective} mask of this size was drawn{each}"
+def draw_deviations(draws: pd.DataFrame, exchangeable: bool) -> tuple[pd.Series, str]:
+    """Measure how far each control mask's accuracy lies from the mean of those that differ from it by chance alone.
 
+    Parameters
+    ----------
+    draws : DataFrame
+        Rows of ``control_draws`` of one control and k: attribute, accuracy.
+    exchangeable : bool
+        Whether masks that were drawn for different attributes differ in chance alone.
 
-def _one_by_one(rows: pd.DataFrame, adjective: str, units: str) -> str:
-    sides = pd.Series([direction(*ends) for ends in zip(rows["ci_low"], rows["ci_high"], strict=True)], dtype=object)
-    names = rows["attribute"].to_numpy()
-    below, above = list(names[sides == MORE]), list(names[sides == LESS])
-    if not below and not above:
-        return "No attribute stands out when they are taken one by one."
-    parts = [
-        f"{word} for {len(those)} of {len(rows)} ({listing(those)})"
-        for word, those in (
-            (f"below that after {adjective} masks", below),
-            ("above it" if below else "above that", above),
-        )
-        if those
-    ]
-    return (
-        f"Taking the attributes one by one, accuracy after the selective mask was {' and '.join(parts)}, each by more "
-        f"than {units} differ."
-    )
-
-
-def _for_scale(by_attribute: pd.DataFrame, draws: pd.DataFrame, adjective: str) -> list[str]:
-    away, mean = draw_deviations(draws)
-    if away.empty:
-        return []
-    low, high, reach = draws["accuracy"].min(), draws["accuracy"].max(), away.abs().max()
-    beyond = int((by_attribute["drop"] > reach).sum())
-    return [
-        f"For scale: single {adjective} masks of this size left accuracies between {number(low, 3)} and "
-        f"{number(high, 3)}, up to {number(reach, 3)} from {mean}; the drop is larger than that for {beyond} of "
-        f"{count(len(by_attribute), 'attribute')}."
-    ]
+    Returns
+    -------
+    deviations : Series
+        Of float; empty where each mask is the only one of its kind. Masks drawn for an attribute are compared with
+        others of that attribute; exchangeable ones, of which each attribute has a single one, with all.
+    mean : str
+        Which mean that is, in words.
+    """
+    accuracy, each = draws["accuracy"], draws.groupby("attribute")["accuracy"]
+    if len(each) > 1 and (each.size() > 1).all():
+        return accuracy - each.transform("mean"), "the mean of those drawn for the same attribute"
+    if len(draws) > 1 and (exchangeable or len(each) == 1):
+        return accuracy - accuracy.mean(), "their mean"
+    return accuracy.iloc[:0], ""

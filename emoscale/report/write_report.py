@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoscale.report import narrative, tables
-from emoscale.report.controls import control_adjective, control_drawn, control_neurons
-from emoscale.report.evidence import evidence_table, reliability_told
-from emoscale.report.figures import make_figures
-from emoscale.report.limits import EDITS, limits_told
-from emoscale.report.reading import read_findings
+from emoscale.report.figures import SavedFigure, make_figures
+from emoscale.report.findings import Findings, read_findings
+from emoscale.report.neuron_text import population_text, reliability_text
+from emoscale.report.people_text import people_text
+from emoscale.report.study import Study
 from emoscale.run.folder import RunFolder
 from emoscale.system.files import write_text
 from emoscale.system.progress import Progress
@@ -22,64 +21,15 @@ from emoscale.system.progress import Progress
 _PIXELS_AN_INCH = 124
 """Shows all figures at one scale, so that their letters are of one size, the widest as wide as the page allows."""
 
-_PLACES = {
-    "tables/*.csv": "every number of this page and many more, one table a file",
-    "figures/*.png, figures/*.svg": "the figures, for slides and for print",
-    "prompts/": "the tuned prompts, with their accuracies in prompts.parquet",
-    "activations.zarr": "how active each neuron was for each prompt",
-    "selectivity.zarr": "τ, p, q and rank of every neuron and attribute",
-    "masks.zarr": "which neurons each mask switched off",
-    "ablation.parquet": "right answers for every concept, replicate and mask",
-    "config.yaml, manifest.json": "the settings as used; versions, machine and time",
-}
 
-
-@dataclass(frozen=True)
-class Opening:
-    """What a report may begin with: a table, and what is to be said of it.
-
-    Parameters
-    ----------
-    title : str
-    told : list of str
-        Sentences before the table.
-    header : list of str
-    rows : list of list of str
-    points_title : str
-    points : list of str
-        Sentences after the table, one a point.
-    """
-
-    title: str
-    told: list[str]
-    header: list[str]
-    rows: list[list[str]]
-    points_title: str
-    points: list[str]
-
-
-def write_report(
-    folder: RunFolder,
-    title: str,
-    facts: Mapping[str, str],
-    *,
-    opening: Opening | None = None,
-    k: int | None = None,
-    progress: Progress,
-) -> dict[str, Any]:
+def write_report(folder: RunFolder, study: Study, *, progress: Progress) -> dict[str, Any]:
     """Draw the figures and write ``report.html``.
 
     Parameters
     ----------
     folder : RunFolder
-        Holds the tables, the selectivity store and the prompt table.
-    title : str
-    facts : mapping of str to str
-        What was studied: model, texts, prompts and so on, in the order they are shown.
-    opening : Opening, optional
-        What stands before everything else.
-    k : int, optional
-        Size of the masks that the figures show; by default see `emoscale.report.reading.shown_size`.
+        Holds the tables, the selectivity store and the prompt or the ablation table.
+    study : Study
     progress : Progress
 
     Returns
@@ -92,56 +42,59 @@ def write_report(
     StageError
         If the tables are missing.
     """
-    findings = read_findings(folder, k)
+    findings = read_findings(folder, study)
     figures = make_figures(findings, folder.figures, progress)
-    sizes_header, sizes_rows = tables.sizes_table(findings)
-    controls_header, controls_rows = tables.controls_table(findings)
-    evidence_header, evidence_rows = evidence_table(findings)
     page = _template().render(
-        title=title,
-        opening=opening,
-        size_was_given=k is not None,
-        facts=facts,
+        study=study,
         findings=findings,
-        summary=narrative.summary_told(findings),
-        prompts=narrative.prompts_told(findings),
-        populations=narrative.populations_told(findings),
-        reliability=reliability_told(findings),
-        evidence_header=evidence_header,
-        evidence_rows=evidence_rows,
-        ablation=narrative.ablation_told(findings),
-        people=narrative.people_told(findings),
-        limits=limits_told(findings),
-        edited=EDITS[findings.edit].done,
-        adjective=control_adjective(findings.control),
-        control_neurons=control_neurons(findings.control),
-        controls={f"{control_adjective(kind)} mask": control_drawn(kind) for kind in findings.controls},
-        sizes_header=sizes_header,
-        sizes_rows=sizes_rows,
-        sizes_shown=(findings.of_control(findings.drop_overall)["k"] == findings.k).tolist(),
-        controls_header=controls_header,
-        controls_rows=controls_rows,
-        controls_shown=(findings.drop_overall["k"] == findings.k).tolist(),
-        figures=[
-            {
-                "part": figure.name[0],
-                "width": round(figure.width * _PIXELS_AN_INCH),
-                "title": figure.title,
-                "caption": figure.caption,
-                "alt": figure.alt,
-                "data": base64.b64encode(figure.png.read_bytes()).decode("ascii"),
-            }
-            for figure in figures
-        ],
-        places={name: told for name, told in _PLACES.items() if _is_there(folder, name)},
+        figures=[_shown(figure) for figure in figures],
+        outputs={path: meaning for path, meaning in study.outputs.items() if _is_shown(folder, path)},
         made_with=_made_with(folder.manifest()),
+        **_text(findings),
+        **_tables(findings),
     )
     write_text(folder.report, page)
     return {"figures": [figure.name for figure in figures], "k": findings.k}
 
 
-def _is_there(folder: RunFolder, names: str) -> bool:
-    return any(any(folder.path.glob(name)) for name in names.rstrip("/").split(", "))
+def _is_shown(folder: RunFolder, path: str) -> bool:
+    return folder.path / path != folder.report and (folder.path / path).exists()
+
+
+def _text(findings: Findings) -> dict[str, Any]:
+    controls = [findings.study.controls[kind] for kind in findings.controls]
+    return {
+        "summary": narrative.summary(findings),
+        "prompts": narrative.prompt_text(findings),
+        "populations": population_text(findings),
+        "reliability": reliability_text(findings),
+        "ablation": narrative.ablation_paragraphs(findings),
+        "people": people_text(findings),
+        "limits": narrative.limits(findings),
+        "controls": {f"{words.adjective} mask": words.drawn for words in controls},
+    }
+
+
+def _tables(findings: Findings) -> dict[str, Any]:
+    shown = {
+        "sizes": (tables.sizes_table, findings.of_control("drop_overall")["k"] == findings.k),
+        "controls": (tables.controls_table, findings.table("drop_overall")["k"] == findings.k),
+    }
+    made = {"evidence": tables.evidence_table(findings)} | {name: table(findings) for name, (table, _) in shown.items()}
+    headers = {f"{name}_header": header for name, (header, _) in made.items()}
+    rows = {f"{name}_rows": rows for name, (_, rows) in made.items()}
+    return headers | rows | {f"{name}_shown": bold.tolist() for name, (_, bold) in shown.items()}
+
+
+def _shown(figure: SavedFigure) -> dict[str, Any]:
+    return {
+        "part": figure.name[0],
+        "width": round(figure.width * _PIXELS_AN_INCH),
+        "title": figure.title,
+        "caption": figure.caption,
+        "alt": figure.alt,
+        "data": base64.b64encode(figure.png.read_bytes()).decode("ascii"),
+    }
 
 
 def _template() -> Any:
@@ -156,7 +109,7 @@ def _template() -> Any:
 
 
 def _made_with(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Turn what the manifest says of versions, hardware and time into lines."""
+    """Summarise versions, hardware and time as the manifest has them, one line each."""
     lines = {}
     for key in ("model", "hardware", "versions"):
         value = manifest.get(key)

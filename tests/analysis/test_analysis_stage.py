@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from emoscale.analysis.analyze import analyze
-from emoscale.errors import InputError, StageError
+from emoscale.analysis.tables import TABLES, table
+from emoscale.concepts.loading import Concepts
+from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
@@ -72,20 +74,57 @@ def folder(tmp_path):
 
 
 def analyzed(folder, dissimilarity=DISSIMILARITY, **options):
-    return analyze(folder, SCORES, CONCEPTS, ATTRIBUTES, dissimilarity, **{"progress": Silent(), **options})
+    concepts = Concepts(CONCEPTS, ATTRIBUTES, SCORES, dissimilarity)
+    return analyze(folder, concepts, **{"alpha": 0.01, "progress": Silent(), **options})
 
 
 def written(folder):
     return {file.stem: file.read_bytes() for file in folder.tables.iterdir()}
 
 
-def test_every_table_is_written_and_told(folder):
+def test_every_table_is_written_and_reported(folder):
     progress = Counting()
-    told = analyzed(folder, progress=progress)
-    assert set(told["tables"]) == set(written(folder)) > HUMAN
-    assert (told["k"], told["pairs"], told["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
-    assert told["controls"] == CONTROLS
-    assert progress.done == progress.total == len(told["tables"])
+    done = analyzed(folder, progress=progress)
+    assert set(done["tables"]) == set(written(folder)) > HUMAN
+    assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion"}
+    assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
+    assert done["controls"] == CONTROLS
+    assert progress.done == progress.total == len(TABLES)
+
+
+def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_it(folder, monkeypatch):
+    for name in list(TABLES):
+        monkeypatch.delitem(TABLES, name)
+
+    @table("pairs_by_size", "Pairs of each size of masks", "more than three concepts")
+    def _pairs_by_size(inputs):
+        if len(inputs.concepts.names) < 4 or not inputs.alpha:
+            return None
+        return inputs.paired.groupby("k").size().rename("pairs").reset_index()
+
+    assert analyzed(folder)["tables"] == ["pairs_by_size"]
+    assert folder.table("pairs_by_size")["k"].tolist() == [2, 4]
+    assert analyzed(folder, alpha=0.0)["tables"] == []
+    assert not written(folder)
+    del TABLES["pairs_by_size"]
+
+
+def test_participants_give_intervals_and_a_ceiling(folder):
+    participants = np.random.default_rng(7).random((5, 6))
+    analyzed(folder, participants.mean(axis=0), participants=participants)
+    importance = folder.table("importance")
+    assert list(importance) == ["attribute", "tau", "ci_low", "ci_high", "p", "q"]
+    assert folder.table("noise_ceiling")["participants"].tolist() == [5]
+    analyzed(folder)
+    assert "noise_ceiling" not in written(folder)
+
+
+def test_which_controls_are_exchangeable_changes_nothing_but_how_well_their_mean_is_known(folder):
+    analyzed(folder)
+    before = written(folder)
+    analyzed(folder, exchangeable=["random-by-layer"])
+    after = written(folder)
+    assert [name for name in sorted(before) if after[name] != before[name]] == ["drop_overall"]
 
 
 def test_tables_follow_the_given_order(folder):
@@ -150,8 +189,8 @@ def test_the_order_of_the_ablation_rows_does_not_matter(folder):
 
 def test_without_human_data_no_human_table_stays(folder):
     analyzed(folder)
-    told = analyzed(folder, None)
-    assert not told["human_data"]
+    done = analyzed(folder, None)
+    assert not done["human_data"]
     assert not HUMAN & set(written(folder))
     assert "drop_overall" in written(folder)
 
@@ -160,10 +199,10 @@ def test_with_one_size_there_is_no_dose_response(folder):
     analyzed(folder)
     table = pd.read_parquet(folder.ablation_table)
     table[table["k"] != 4].to_parquet(folder.ablation_table)
-    told = analyzed(folder)
-    assert told["k"] == [2]
+    done = analyzed(folder)
+    assert done["k"] == [2]
     assert "dose_response" not in written(folder)
-    assert set(told["tables"]) == set(written(folder))
+    assert set(done["tables"]) == set(written(folder))
 
 
 def test_chance_is_that_of_the_ablation_table(folder):
@@ -204,17 +243,10 @@ def test_nothing_to_compare(folder, kinds):
 
 def test_missing_or_foreign_input(folder):
     with pytest.raises(StageError, match="other attributes"):
-        analyze(
-            folder,
-            SCORES[:, ::-1],
-            CONCEPTS,
-            [*ATTRIBUTES, "novelty"],
-            None,
-            progress=Silent(),
-        )
+        analyze(folder, Concepts(CONCEPTS, [*ATTRIBUTES, "novelty"], SCORES, None), alpha=0.01, progress=Silent())
     folder.selectivity.rename(folder.path / "elsewhere")
-    with pytest.raises(InputError):
+    with pytest.raises(StageError, match=r"selectivity\.zarr.*select"):
         analyzed(folder)
     folder.ablation_table.unlink()
-    with pytest.raises(StageError, match="run ablate first"):
+    with pytest.raises(StageError, match=r"ablation\.parquet.*ablate"):
         analyzed(folder)

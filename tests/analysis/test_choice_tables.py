@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.analysis.choice import choice_table, choice_tables, confusion_table
+from emoscale.analysis.choice import choice_table, confusion_table
 
 CONCEPTS, ATTRIBUTES, KS = ["joy", "fear", "grief", "awe"], ["valence", "arousal"], [20, 100]
 MASKS = [
@@ -98,7 +98,3 @@ def test_confusion_is_the_mean_share_of_each_answer():
     right = table[table["concept"] == table["answer"]].groupby(["kind", "k"])["share"].mean()
     accuracy = choice_table(answers).query("scoring == 'none' and attribute == ''").set_index(["kind", "k"])["accuracy"]
     assert right.sort_index().to_numpy() == pytest.approx(accuracy.sort_index().to_numpy())
-
-
-def test_both_tables_are_made():
-    assert list(choice_tables(made(), CONCEPTS)) == ["choice", "confusion"]

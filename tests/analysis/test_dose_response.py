@@ -6,7 +6,7 @@ import pytest
 from made_pairs import pairs_of
 from scipy import stats
 
-from emoscale.analysis.dose_response import dose_response
+from emoscale.analysis.drops import dose_response
 
 CONCEPTS, ATTRIBUTES, KS = (
     ["joy", "fear", "anger", "grief", "pride"],

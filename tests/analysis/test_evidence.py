@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoscale.analysis.evidence import inference_summary, reliability
+from emoscale.analysis.neurons import inference_summary, reliability
 
 NAN = np.nan
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emoscale.analysis.participants import importance_intervals, noise_ceiling
+from emoscale.analysis.humans import importance_intervals, noise_ceiling
 
 PAIRS = 21
 

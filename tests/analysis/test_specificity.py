@@ -10,6 +10,7 @@ from made_pairs import pairs_of
 from scipy import stats
 
 from emoscale.analysis.specificity import specificity, specificity_summary
+from emoscale.concepts.loading import Concepts
 
 CONCEPTS = [f"c{i}" for i in range(9)]
 ATTRIBUTES = ["valence", "control", "arousal"]
@@ -24,8 +25,8 @@ def made(concepts=9, own=0.0, seed=0):
 def tables(drops, scores, **options):
     names = CONCEPTS[: len(drops)]
     paired = pairs_of({10: drops}, names, ATTRIBUTES)
-    cells = specificity(paired, scores, names, ATTRIBUTES)
-    return cells, specificity_summary(paired, scores, names, ATTRIBUTES, **options).iloc[0]
+    concepts = Concepts(names, ATTRIBUTES, scores, None)
+    return specificity(paired, concepts), specificity_summary(paired, concepts, **options).iloc[0]
 
 
 def plain_r(x, y):
@@ -138,8 +139,8 @@ def test_concepts_are_matched_by_name_and_each_size_is_drawn_alike():
     drops, scores = made()
     order = np.random.default_rng(1).permutation(9)
     paired = pairs_of({10: drops, 20: drops}, CONCEPTS, ATTRIBUTES)
-    straight = specificity_summary(paired, scores, CONCEPTS, ATTRIBUTES)
-    shuffled = specificity_summary(paired, scores[order], [CONCEPTS[i] for i in order], ATTRIBUTES)
+    straight = specificity_summary(paired, Concepts(CONCEPTS, ATTRIBUTES, scores, None))
+    shuffled = specificity_summary(paired, Concepts([CONCEPTS[i] for i in order], ATTRIBUTES, scores[order], None))
     pd.testing.assert_frame_equal(straight, shuffled)
     columns = ["own", "other", "difference", "p", "ci_low", "ci_high"]
     assert straight.loc[0, columns].tolist() == pytest.approx(straight.loc[1, columns].tolist())

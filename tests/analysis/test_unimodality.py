@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.analysis.unimodality import unimodality
+from emoscale.analysis.drops import unimodality
 
 
 def made_pairs(concepts, replicates=2, seed=0):

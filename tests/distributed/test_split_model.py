@@ -30,6 +30,7 @@ FAMILIES = {
     "odd": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 1}),
 }
 CASES = [(family, site) for family in ("llama", "phi3", "neox") for site in ("ffn", "attention")]
+CASES += [("llama", "residual")]
 
 
 def save_model(folder, family):

@@ -1,4 +1,4 @@
-"""A pass ends where the last neurons are read, and gives what a whole pass gives."""
+"""A pass ends where the last neurons are read, and gives what a complete pass gives."""
 
 from types import SimpleNamespace
 
@@ -42,7 +42,7 @@ def whole_passes(model, sites):
 
 @torch.inference_mode()
 def runs(model, sites, **parts):
-    """What is taken from runs one after the other, and how often the whole model was left at its end."""
+    """What is taken from runs one after the other, and how often the model ran to its end."""
     taken, ends = [], []
     handle = model.register_forward_hook(lambda *_: ends.append(1))
     with capturing(model, sites, **parts) as captured:
@@ -110,7 +110,7 @@ def test_a_module_passed_more_than_once_is_still_found(model):
         runs(model, [LinearInput(0, site.path, site.width)])
 
 
-def test_what_goes_wrong_in_a_pass_is_told(model):
+def test_errors_in_a_pass_are_raised(model):
     model = model("bert")
     with torch.inference_mode(), capturing(model, find_sites(model)) as captured:
         captured.expect(2, 5, last_token)

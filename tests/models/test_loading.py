@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import pytest
+import tiny_families
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
@@ -119,7 +120,7 @@ def test_one_file_has_its_own_hash(tiny_folder):
     assert weights_sha256(folder) == hashlib.sha256(content).hexdigest()
 
 
-def test_several_files_have_one_hash_that_tells_their_names(tmp_path):
+def test_several_files_have_one_hash_that_depends_on_their_names(tmp_path):
     weights = [{"a": torch.zeros(3)}, {"b": torch.ones(3)}]
 
     def folder(names):
@@ -132,6 +133,17 @@ def test_several_files_have_one_hash_that_tells_their_names(tmp_path):
     hashes = {weights_sha256(folder(names)) for names in (("x", "y"), ("y", "x"), ("x", "z"))}
     assert len(hashes) == 3
     assert weights_sha256(tmp_path / "x-y") in hashes
+    files = sorted((tmp_path / "x-y").iterdir())
+    lines = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
+    assert weights_sha256(tmp_path / "x-y") == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_blocks_without_units_are_noted_in_the_outline(copy_of):
+    folder = copy_of("bert")
+    assert outline_model(ModelOptions(str(folder))).notes == ()
+    tiny_families.make("jamba").save_pretrained(folder)
+    (note,) = outline_model(ModelOptions(str(folder), site="model.layers.{layer}.feed_forward.down_proj")).notes
+    assert note.endswith("without: 1, 3")
 
 
 def inputs_of(folder, **model):
@@ -192,13 +204,13 @@ def test_an_encoder_needs_no_pooler(copy_of):
     folder = copy_of("bert")
     change_config(folder, architectures=["BertModel"])
     module = load_model(outline_model(ModelOptions(str(folder)))).module
-    whole = AutoModelForMaskedLM.from_pretrained(folder)
+    reference = AutoModelForMaskedLM.from_pretrained(folder)
     assert isinstance(module, BertModel)
-    assert torch.equal(module.encoder.layer[1].output.dense.weight, whole.bert.encoder.layer[1].output.dense.weight)
+    assert torch.equal(module.encoder.layer[1].output.dense.weight, reference.bert.encoder.layer[1].output.dense.weight)
 
 
 def test_a_discriminator_predicts_no_words(copy_of):
-    """ELECTRA's pre-training head tells replaced tokens from real ones."""
+    """ELECTRA's pre-training head distinguishes replaced tokens from real ones."""
     folder = copy_of("bert")
     size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = ElectraConfig(vocab_size=48, embedding_size=8, **size)

@@ -1,4 +1,4 @@
-"""Which passes masks are for: one after the other, whole ones, and of as many rows as were told."""
+"""Which passes masks are for: one after the other, complete ones, and of as many rows as are expected."""
 
 import copy
 
@@ -78,7 +78,7 @@ def test_a_part_of_the_model_called_twice_needs_two_expects(bert):
         bert.bert.encoder(embedded)
 
 
-def test_a_pass_that_nobody_expected(bert):
+def test_a_pass_without_expect(bert):
     with (
         torch.no_grad(),
         masking(bert, find_sites(bert), OFF),
@@ -90,7 +90,7 @@ def test_a_pass_that_nobody_expected(bert):
 
 @pytest.mark.parametrize("when", ["in the pass", "in the next", "at the next expect", "at the end"])
 def test_a_pass_that_leaves_a_site_out_stops_the_stage(bert, when):
-    """Called by itself, a part of the model does not tell that its pass is over: the next does."""
+    """Called by itself, a part of the model does not show that its pass is over: the next does."""
     embedded = bert.bert.embeddings(token_ids(3, 4))
     bert.bert.encoder.layer[1].forward = lambda hidden, *args, **kwargs: hidden
 
@@ -99,14 +99,14 @@ def test_a_pass_that_leaves_a_site_out_stops_the_stage(bert, when):
             masked.expect(torch.tensor([0, 1, 2]))
             if when == "in the pass":
                 bert(input_ids=token_ids(3, 4))
-                pytest.fail("it was taken for masked")
+                pytest.fail("it passed for masked")
             bert.bert.encoder(embedded)
             if when == "in the next":
                 bert(input_ids=token_ids(3, 4))
-                pytest.fail("it was taken for masked")
+                pytest.fail("it passed for masked")
             if when == "at the next expect":
                 masked.expect(torch.tensor([0, 1, 2]))
-                pytest.fail("it was taken for masked")
+                pytest.fail("it passed for masked")
 
     with pytest.raises(StageError, match=r"no activation seen at bert\.encoder\.layer\.1\.output\.dense;"):
         passes()

@@ -49,7 +49,7 @@ def sequence(model, ids):
 
 @torch.no_grad()
 def by_hand(model, ids, prompt):
-    """One row alone, the whole model, every position; then read."""
+    """One row alone, the complete model, every position; then read."""
     tokens, position = sequence(model, ids)
     module = model.model.module
     embed = module.get_input_embeddings()
@@ -120,7 +120,7 @@ def test_the_published_layout(prompted, name, layout):
 
 
 def test_roberta_keeps_its_own_positions_otherwise(prompted):
-    """Numbering from 0 is the layout's doing: with the model's own numbers the logits are others."""
+    """The layout numbers from 0: with the model's own numbers the logits differ."""
     model = prompted("roberta", "mask-first")
     text, prompt = texts_of(model)[1], prompts_for(1)
     with torch.no_grad():
@@ -239,7 +239,9 @@ def test_an_unknown_verbaliser_word_is_refused(tiny_outline):
 
 
 def test_an_encoder_needs_no_verbaliser(tiny_model):
-    PromptedModel(tiny_model("bert-encoder"), "prefix", LENGTH, ["of several tokens", "surprise"])
+    model = PromptedModel(tiny_model("bert-encoder"), "prefix", LENGTH, ["of several tokens", "surprise"])
+    assert isinstance(model.readout, LabelHead)
+    assert model.readout.words is None
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_maps_are_confirmed_if_the_model_comes_out_alike(found, is_confirmed):
 PATTERNS = {
     "several of each": [0, 1, 0, 2, 1, 0],
     "in any order": [3, 2, 2, 0, 1, 3],
-    "all alike": [1, 1, 1, 1],
+    "all the same": [1, 1, 1, 1],
     "all distinct": [2, 0, 1, 3],
     "one": [2],
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_run import ATTRIBUTES, CONCEPTS, NEURONS, STAGES, contents, write_texts
 
-from emoscale.pipeline.runner import NEEDS
+from emoscale.config import load_settings
+from emoscale.pipeline import stages
 
 
 @pytest.fixture
@@ -55,12 +56,12 @@ def test_malformed_set(refused, world):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("/no/such/folder", "/no/such/folder is no folder; give a folder that save_pretrained wrote"),
-        ("nobody/nothing", "no such folder, and not to be had from the hub (LocalEntryNotFoundError); give a local"),
-        ("nothing", "no such folder, and not to be had from the hub (LocalEntryNotFoundError); give a local"),
+        ("/no/such/folder", "/no/such/folder is not a folder; set a folder that save_pretrained wrote"),
+        ("nobody/nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
+        ("nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
         ("package:nonesuch/model", "package nonesuch is not installed; pip install it"),
         ("package:nonesuch.inner/model", "package nonesuch.inner is not installed; pip install it"),
-        ("package:yaml/model", "yaml/model is no folder; give a folder that save_pretrained wrote"),
+        ("package:yaml/model", "yaml/model is not a folder; set a folder that save_pretrained wrote"),
     ],
 )
 def test_no_such_model(refused, name, said):
@@ -85,7 +86,7 @@ def test_weights_that_are_cut_short(refused, model):
     file = model / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     (told,) = refused(model={"name": str(model)})
-    assert told.startswith(f"{file}: not a whole safetensors file (")
+    assert told.startswith(f"{file}: incomplete safetensors file (")
 
 
 def test_weights_of_another_model(refused, model, tiny_folder):
@@ -98,7 +99,7 @@ def test_weights_of_another_model(refused, model, tiny_folder):
     ("name", "content", "said"),
     [
         ("model.safetensors", None, "no safetensors weights; convert them (pickled weights are not loaded)"),
-        ("config.json", "{", "is not a valid JSON file.); give another"),
+        ("config.json", "{", "is not a valid JSON file.); set another"),
         ("tokenizer.json", "{", "transformers cannot read"),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_model_without_its_tokenizer(refused, model):
 
 def test_no_such_site(refused):
     (told,) = refused(model={"site": "layers.{layer}.mlp"})
-    assert told.startswith("model.site 'layers.{layer}.mlp': no feed-forward found in BertModel; name its second map")
+    assert told.startswith("model.site 'layers.{layer}.mlp': no kind of unit, nor a linear map of BertModel")
     assert "encoder.layer.{layer}.output.dense" in told
 
 
@@ -292,9 +293,9 @@ def test_folder_with_other_files(refused, world, fresh, manifest):
     assert (theirs / "tables" / "precious.csv").read_text() == "a"
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if NEEDS[stage]])
+@pytest.mark.parametrize("stage", STAGES[1:])
 def test_stage_that_lacks_what_it_needs(refused, world, stage):
-    needs = NEEDS[stage]
+    needs = stages.STAGES[stage].needs(load_settings(world.config))
     assert refused(stage, world.config, "--out", world.out) == [
         f"{world.out}: {stage} needs {' and '.join(needs)}; run emoscale {needs[0]} first, or emoscale run"
     ]
@@ -306,11 +307,11 @@ def test_stage_that_lacks_what_it_needs(refused, world, stage):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rum"], "No such command 'rum'. Did you mean 'run'? (--help says more)"),
-        (["run"], "Missing argument 'CONFIG'. (--help says more)"),
+        (["rum"], "No such command 'rum'. Did you mean 'run'? (see --help)"),
+        (["run"], "Missing argument 'CONFIG'. (see --help)"),
         (["run", "a.yaml", "--ouf", "x"], "No such option: --ouf"),
-        (["run", "a.yaml", "--out"], "Option '--out' requires an argument. (--help says more)"),
-        (["inspect"], "Missing argument 'RUN|STORE'. (--help says more)"),
+        (["run", "a.yaml", "--out"], "Option '--out' requires an argument. (see --help)"),
+        (["inspect"], "Missing argument 'RUN|STORE'. (see --help)"),
         (["doctor", "x"], "Got unexpected extra argument"),
     ],
 )
@@ -336,27 +337,25 @@ def test_rows_that_cannot_be_read_so(refused, extraction, said):
     assert told.startswith(said)
 
 
-def test_measures_that_moments_do_not_give(refused):
-    (told,) = refused(extraction={"keep": "moments"}, selectivity={"row_measures": ["mean", "auroc"]})
-    assert told.startswith("selectivity.row_measures auroc: need every row; leave them out")
+@pytest.mark.parametrize(
+    ("section", "setting", "value", "needing"),
+    [
+        ("selectivity", "row_measures", ["mean", "auroc"], "auroc"),
+        ("masks", "controls", ["random", "random-by-activation"], "random-by-activation"),
+        ("ablation", "edit", "resample", "resample"),
+    ],
+)
+def test_what_moments_are_not_enough_for(refused, section, setting, value, needing):
+    (problem,) = refused(extraction={"keep": "moments"}, **{section: {setting: value}})
+    assert problem.startswith(f"{section}.{setting} {needing}: needs every row's activations; ")
 
 
-def test_controls_that_moments_do_not_give(refused):
-    (told,) = refused(extraction={"keep": "moments"}, masks={"controls": ["random", "random-by-activation"]})
-    assert told.startswith("masks.controls activation-matched: needs every row's activations; leave it out")
-
-
-def test_edits_that_moments_do_not_give(refused):
-    (told,) = refused(extraction={"keep": "moments"}, ablation={"edit": "resample"})
-    assert told.startswith("ablation.edit 'resample': needs rows' activations; set it to mean, or extraction.keep")
-
-
-def test_settings_that_the_ablation_would_not_look_at(refused):
-    assert refused(ablation={"templates": ["{text}"], "words": ["bad", "good"], "factor": 0.3}) == [
-        "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to words or "
-        "choice",
-        "ablation.words: task 'prompts' has no use for them; leave them out, or set it to words",
-        "ablation.factor: edit 'zero' has no use for it; leave it out, or set edit to scale",
+def test_settings_that_the_task_and_the_edit_do_not_use(refused):
+    problems = refused(ablation={"templates": ["{text}"], "words": ["bad", "good"], "factor": 0.3})
+    assert [problem.split(":")[0] for problem in problems] == [
+        "ablation.templates",
+        "ablation.words",
+        "ablation.factor",
     ]
 
 

@@ -67,7 +67,7 @@ def test_a_whole_run(world, finished):
         "manifest.json",
         "report.html",
     }
-    figures = json.loads((world.out / "manifest.json").read_text())["stages"]["report"]["figures"]
+    figures = json.loads((world.out / "manifest.json").read_text())["stages"]["report"]["counts"]["figures"]
     assert figures > 2
     names = {path.name for path in (world.out / "figures").iterdir()}
     assert len(names) == 2 * figures
@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_in_a_line(cli, world, monkeypatch):
     answer = cli("run", world.config, "--out", world.out)
     assert answer.code == 1
     (told,) = answer.problems
-    assert re.fullmatch(r"/disk/file: No space .*file system /, [\d,]+ MB free\); make room, .*continues", told)
+    assert re.fullmatch(r"/disk/file: No space .*file system /, [\d,]+ MB free\); make room, then rerun .*", told)
 
 
 def test_doctor(cli):

@@ -72,8 +72,11 @@ def test_computers_that_cannot_be_used(cli, finished, extracted, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--scheduler", "nonsense"], "scheduler nonsense: no Dask scheduler answers (missing port number in address"),
-        (["--cluster", "slurm"], "cluster slurm: no sbatch"),
+        (
+            ["--set", "machine.scheduler=nonsense"],
+            "scheduler nonsense: no Dask scheduler answers (missing port number in address",
+        ),
+        (["--set", "machine.cluster=slurm"], "cluster slurm: no sbatch"),
         (["--set", "machine.backend=cuda"], "machine.backend cuda: no GPU is available on "),
     ],
 )
@@ -86,22 +89,6 @@ def test_computers_that_are_not_there_are_told_before_anything_is_changed(cli, f
     assert (answer.code, answer.out) == (2, "")
     assert told.startswith(said)
     assert times(finished.out) == before
-
-
-@pytest.mark.parametrize(("command", "stands"), [("run", True), ("select", True), ("tune", False), ("report", False)])
-def test_only_commands_that_select_have_the_options(cli, command, stands):
-    told = cli(command, "--help").out
-    assert ("--scheduler" in told, "--cluster" in told, "--inference" in told) == (stands, stands, stands)
-
-
-def test_the_published_test_can_be_asked_for(cli, finished, extracted):
-    answer = select(cli, finished, extracted, "--inference", "asymptotic")
-    # Inference is not where but what is computed: another run.
-    assert answer.code == 2
-    assert "selectivity.inference: 'permutation' there, 'asymptotic' here" in answer.problems[0]
-    answer = select(cli, finished, extracted, "--inference", "guess")
-    assert answer.code == 2
-    assert "selectivity.inference: 'guess' cannot be used" in answer.problems[0]
 
 
 @pytest.mark.parametrize(

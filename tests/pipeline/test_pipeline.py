@@ -9,18 +9,16 @@ import xarray
 from safetensors.numpy import load_file
 from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manifest, states, times
 
-from emoscale.pipeline.runner import NEEDS
-from emoscale.pipeline.stages import STAGES as MADE
+from emoscale.config import load_settings
+from emoscale.pipeline import stages
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES
 
 
-def test_every_stage_is_in_the_plan_and_made():
-    assert tuple(NEEDS) == tuple(MADE) == STAGES
-
-
-def test_every_stage_comes_after_what_it_needs():
-    for number, stage in enumerate(STAGES):
-        assert set(NEEDS[stage]) <= set(STAGES[:number])
+def test_every_stage_comes_after_those_it_needs(finished):
+    settings = load_settings(finished.config)
+    assert tuple(stages.STAGES) == STAGES
+    for number, stage in enumerate(stages.STAGES.values()):
+        assert set(stage.needs(settings)) <= set(STAGES[:number])
 
 
 def test_manifest_tells_what_was_done(finished):
@@ -29,14 +27,15 @@ def test_manifest_tells_what_was_done(finished):
     for facts in told["stages"].values():
         assert facts["state"] == "done"
         assert facts["wall_s"] >= 0
-    assert told["stages"]["tune"]["prompts"] == len(CONCEPTS) * 2
-    assert told["stages"]["extract"]["neurons"] == told["model"]["neurons"] == NEURONS
-    assert told["stages"]["ablate"]["masks"] == MASKS
+    assert told["stages"]["tune"]["counts"]["prompts"] == len(CONCEPTS) * 2
+    assert told["stages"]["extract"]["counts"]["neurons"] == told["model"]["neurons"] == NEURONS
+    assert told["stages"]["ablate"]["counts"]["masks"] == MASKS
     assert told["model"]["kind"] == "encoder"
     assert len(told["model"]["weights_sha256"]) == 64
     assert {"python", "torch", "numpy"} <= told["versions"].keys()
     assert told["hardware"]["ranks"] == 1
-    assert set(told["inputs"]) == {str(finished.texts), str(finished.attributes), str(finished.dissimilarity)}
+    assert told["stages"]["tune"]["settings"]["stimuli.path"].startswith("sha256:")
+    assert told["stages"]["select"]["settings"]["concepts.attributes"].startswith("sha256:")
 
 
 def test_stores_open_in_xarray(finished):

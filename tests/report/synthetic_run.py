@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from control_words import CONTROLS
 from scipy import stats
 
 from emoscale.analysis.analyze import analyze
+from emoscale.concepts.loading import Concepts
+from emoscale.report.study import EditWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
@@ -51,8 +54,19 @@ def make_run(
     _write_ablation(folder, prompts, masks, options, rng)
     if choice:
         _choose(folder, concepts, rng)
-    analyze(folder, scores, concepts, attributes, dissimilarity, progress=Silent())
+    analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity))
     return folder
+
+
+def analyze_run(folder: RunFolder, concepts: Concepts, alpha: float = 0.01) -> None:
+    exchangeable = [kind for kind, words in CONTROLS.items() if words.exchangeable]
+    analyze(folder, concepts, alpha=alpha, exchangeable=exchangeable, progress=Silent())
+
+
+def make_study(**options: object) -> Study:
+    facts = {"Model": "a small one", "Texts": "few"}
+    edit = EditWords("were set to zero", "It sets it to zero, a value it may never take.")
+    return Study(**{"title": "A title", "facts": facts, "edit": edit, "controls": CONTROLS, **options})
 
 
 def _write_selectivity(
@@ -128,7 +142,7 @@ def _masks(
         for attribute, weight in zip(attributes, weights, strict=True):
             masks.append(("selective", attribute, k, 0, loss + level * effect * (weight - 0.2)))
         for kind in controls:
-            owners = [""] if kind == "random" else attributes
+            owners = [""] if CONTROLS[kind].exchangeable else attributes
             masks += [(kind, name, k, draw, loss + rng.normal(0, 0.02)) for name in owners for draw in range(draws)]
     return masks
 
@@ -171,7 +185,7 @@ def _choose(folder: RunFolder, concepts: list[str], rng: np.random.Generator) ->
     table.assign(
         options=len(concepts),
         top3=table["correct"] + wrong // 2,
-        correct_token=table["correct"] // 2,
-        top3_token=table["correct"],
+        correct_per_token=table["correct"] // 2,
+        top3_per_token=table["correct"],
         chosen=chosen,
     ).to_parquet(folder.ablation_table)

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
+from control_words import CONTROLS
 
-from emoscale.report.dependence import controls_verdict, dose_verdict, sizes_verdict
+from emoscale.report.ablation_text import controls_text, dose_text, sizes_text
 
 NAN = float("nan")
 
@@ -20,21 +21,21 @@ def test_the_other_sizes():
         size(0.03, 0.02, 0.04, k=500, error=0.1),
         size(0.0, NAN, NAN, k=1600),
     ]
-    assert sizes_verdict(pd.DataFrame(rows[:1]), 100) == ""
-    assert sizes_verdict(pd.DataFrame(rows[:2]), 100) == "The other sizes of masks tell the same."
-    assert sizes_verdict(pd.DataFrame(rows), 200) == (
+    assert sizes_text(pd.DataFrame(rows[:1]), 100) == ""
+    assert sizes_text(pd.DataFrame(rows[:2]), 100) == "The other sizes of masks tell the same."
+    assert sizes_text(pd.DataFrame(rows), 200) == (
         "The sizes do not all agree: the selective masks hurt more at 100, hurt less at 400, were no different at 300, "
         "were not clearly different at 500 and could not be compared at 1,600 neurons."
     )
 
 
 def test_one_control_needs_no_word():
-    assert controls_verdict(pd.DataFrame([size(0.03, 0.02, 0.04)])) == ""
+    assert controls_text(pd.DataFrame([size(0.03, 0.02, 0.04)]), CONTROLS) == ""
 
 
 def test_the_conclusion_is_the_same_against_every_control():
     rows = [size(0.03, 0.02, 0.04), size(0.02, 0.01, 0.03, control="random-by-layer")]
-    assert controls_verdict(pd.DataFrame(rows)) == (
+    assert controls_text(pd.DataFrame(rows), CONTROLS) == (
         "The conclusion does not depend on the kind of control: losing selective neurons hurt more than losing random "
         "neurons (drop .030 [.020, .040]) and losing random neurons of the same layers (drop .020 [.010, .030])."
     )
@@ -48,7 +49,7 @@ def test_the_conclusion_depends_on_the_control():
         size(-0.02, -0.03, -0.01, control="x"),
         size(0.02, NAN, NAN, control="y"),
     ]
-    assert controls_verdict(pd.DataFrame(rows)) == (
+    assert controls_text(pd.DataFrame(rows), CONTROLS) == (
         "The conclusion depends on the kind of control: losing selective neurons hurt more than losing random neurons "
         "(drop .030 [.020, .040]), hurt less than losing x neurons (drop −.020 [−.030, −.010]), was no different from "
         "losing random neurons of the same layers (drop .010 [−.010, .030]), was not clearly different from losing "
@@ -71,20 +72,18 @@ def doses(*slopes):
     ],
 )
 def test_the_drop_by_dose(slope, low, high, words):
-    told = dose_verdict(
-        doses(("", slope, low, high), ("a", 0.1, 0.05, 0.15), ("b", -0.1, -0.2, -0.05), ("c", 0, -1, 1))
-    )
-    assert told[0].startswith("Over 3 sizes of masks, ")
-    assert words in told[0]
-    assert "t(26) = 2.35, p = .012, d = .45" in told[0]
-    assert ("includes zero" in told[0]) == (low < 0 < high)
-    assert told[1].startswith(
+    text = dose_text(doses(("", slope, low, high), ("a", 0.1, 0.05, 0.15), ("b", -0.1, -0.2, -0.05), ("c", 0, -1, 1)))
+    assert text[0].startswith("Over 3 sizes of masks, ")
+    assert words in text[0]
+    assert "t(26) = 2.35, p = .012, d = .45" in text[0]
+    assert ("includes zero" in text[0]) == (low < 0 < high)
+    assert text[1].startswith(
         "Taken one by one, it grows for 1 of 3 attributes (a) and shrinks for 1 of 3 attributes (b)."
     )
 
 
 def test_a_dose_response_of_no_attribute_and_one_that_cannot_be_tested():
-    told = dose_verdict(doses(("", 0.01, -1, 1), ("a", 0, -1, 1), ("b", 0, NAN, NAN)))
-    assert told[1].startswith("Taken one by one, it neither grows nor shrinks clearly for any attribute.")
-    assert "do not vary enough" in dose_verdict(doses(("", 0.01, NAN, NAN)))[0]
-    assert dose_verdict(doses()) == []
+    text = dose_text(doses(("", 0.01, -1, 1), ("a", 0, -1, 1), ("b", 0, NAN, NAN)))
+    assert text[1].startswith("Taken one by one, it neither grows nor shrinks clearly for any attribute.")
+    assert "do not vary enough" in dose_text(doses(("", 0.01, NAN, NAN)))[0]
+    assert dose_text(doses()) == []

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from emoscale.errors import StageError
-from emoscale.models import hooks
+from emoscale.models import training_attention
 from emoscale.models.outline import encode_texts
 from emoscale.models.prompted import PromptedModel
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
@@ -135,7 +135,7 @@ def test_a_group_ends_when_all_have_stopped(model, tokens, prompts, monkeypatch)
 
 def test_a_long_text_does_not_change_how_others_are_computed(model, prompts, monkeypatch):
     """Long rows have fused attention; the passes of short ones keep the one that is faster for them."""
-    monkeypatch.setattr(hooks, "_SHORT_ROW", 20)
+    monkeypatch.setattr(training_attention, "_SHORT_ROW", 20)
     tokens = encode_texts(model.model.outline, [*(GOOD + BAD)[:-1], 40 * "sad "], 30)
     module, scores, used = model.model.module, model.scores, set()
     usual = module.config._attn_implementation

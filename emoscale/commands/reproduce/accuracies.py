@@ -25,6 +25,9 @@ ALIASES = {
 }
 """Names of attributes in the accuracy files, where they differ from those of the attribute tables."""
 
+CONTROL = "random"
+"""Kind of the released random masks."""
+
 _KEY = re.compile(r"(?P<attribute>.+)_(?:top|random)(?P<k>\d+)")
 _UNMASKED = "best"
 
@@ -46,7 +49,7 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     -------
     DataFrame
         Columns ``concept``, ``replicate``, ``mask`` (a number), ``kind``, ``attribute``, ``k``, ``draw``, ``accuracy``.
-        Random masks are of the kind ``random`` and carry the attribute they were drawn for, one draw per attribute
+        Random masks are of the kind `CONTROL` and carry the attribute they were drawn for, one draw per attribute
         and k.
 
     Raises
@@ -57,7 +60,7 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     problems: list[str] = []
     tables = [
         *_kind("selective", selective, prompts, attributes, problems),
-        *_kind("random", random, prompts, attributes, problems),
+        *_kind(CONTROL, random, prompts, attributes, problems),
     ]
     if problems:
         raise InputError(problems)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.run.folder import RunFolder
+from emoscale.statistics import correlation
 
 PUBLISHED = Path(__file__).parent / "data" / "published.csv"
 """Columns ``quantity``, ``k``, ``item`` and ``published``, with the digits that were printed. Source: Li, Su et al.
@@ -96,7 +97,7 @@ def compare_ranks(
     return pd.DataFrame(
         {
             "attribute": attributes,
-            "correlation": [np.corrcoef(ours[:, a], released[:, a])[0, 1] for a in range(len(attributes))],
+            "correlation": [correlation(ours[:, a], released[:, a]) for a in range(len(attributes))],
             "equal": (shift == 0).mean(axis=0),
             "largest_shift": shift.max(axis=0),
             "top": top,

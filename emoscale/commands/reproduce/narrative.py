@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emoscale.analysis.drops import paired_accuracies
 from emoscale.analysis.humans import concept_correlations, human_comparison
-from emoscale.analysis.manipulation import paired_accuracies
 from emoscale.commands.reproduce.comparison import PUBLISHED, TOP, as_printed
 from emoscale.report.phrasing import DASH
-from emoscale.report.write_report import Opening
+from emoscale.report.study import Opening
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
@@ -38,13 +38,13 @@ def opening(folder: RunFolder, label_counts: pd.Series | None) -> Opening:
     comparison = folder.table("comparison")
     there = comparison["ours"].notna()
     agreeing = int(comparison["agrees"].sum())
-    told = [
+    agreement = [
         f"Every figure of the article that the released files allow is computed again here, with the same code as any "
         f"run of emoscale. Of {int(there.sum())} figures, {agreeing} agree to the last digit printed."
     ]
     return Opening(
         title="The published figures and ours",
-        told=[*told, *_ranks_told(folder), *_scores_told(folder), *_ceiling_told(folder)],
+        sentences=[*agreement, *_ranks_text(folder), *_scores_text(folder), *_ceiling_text(folder)],
         header=["Figure", "Published", "Ours", "Difference", "Agrees"],
         rows=[_row(row, printed) for row, printed in zip(comparison.to_dict("records"), _printed(), strict=True)],
         points_title="Choices of the study that can be questioned, and what they change",
@@ -72,7 +72,7 @@ def _row(row: Mapping[Hashable, Any], printed: str) -> list[str]:
     return [name, *(cell.replace("-", "−") for cell in cells), "yes" if row["agrees"] else "no"]
 
 
-def _ranks_told(folder: RunFolder) -> list[str]:
+def _ranks_text(folder: RunFolder) -> list[str]:
     if not (folder.tables / "rank_comparison.csv").is_file():
         return ["The release at hand has no ranks of neurons to compare ours with."]
     ranks = folder.table("rank_comparison")
@@ -85,7 +85,7 @@ def _ranks_told(folder: RunFolder) -> list[str]:
     ]
 
 
-def _scores_told(folder: RunFolder) -> list[str]:
+def _scores_text(folder: RunFolder) -> list[str]:
     if not (folder.tables / "score_comparison.csv").is_file():
         return ["The release at hand has no tidy ratings, so the attribute scores are taken as published."]
     scores = folder.table("score_comparison")
@@ -109,7 +109,7 @@ def _score_choices(folder: RunFolder) -> list[str]:
     ]
 
 
-def _ceiling_told(folder: RunFolder) -> list[str]:
+def _ceiling_text(folder: RunFolder) -> list[str]:
     ceiling = folder.table("noise_ceiling").iloc[0]
     best = folder.table("importance").sort_values("tau").iloc[-1]
     return [
@@ -142,7 +142,7 @@ def _single_draws(folder: RunFolder) -> str:
     accuracies = pd.read_parquet(folder.ablation_table)
     k = _shown(accuracies)
     draws = folder.table("control_draws").query("k == @k")["accuracy"]
-    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] != "random", ""))
+    pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] == "selective", ""))
     correlations = concept_correlations(paired_accuracies(pooled), folder.table("importance"))
     r = human_comparison(correlations).set_index("k")["mean_r"]
     own = folder.table("human_comparison").set_index("k")["mean_r"]
@@ -170,15 +170,15 @@ def _batch_means(folder: RunFolder) -> str:
 
 def _false_negatives(folder: RunFolder, label_counts: pd.Series | None) -> str:
     means = pd.read_parquet(folder.prompt_table).groupby("concept")["accuracy"].mean()
-    told = (
+    wrong = (
         "Texts that do not show a concept were drawn from all texts, those that do among them, so some answers that "
         "count as wrong are right"
     )
     if label_counts is None:
-        return f"{told}; the release at hand does not say how many."
+        return f"{wrong}; the release at hand does not say how many."
     share = (label_counts / label_counts.sum()).reindex(means.index).dropna()
     return (
-        f"{told}: by raters' use of the emotion labels about {share.mean():.1%} of such texts, {share.max():.1%} for "
+        f"{wrong}: by raters' use of the emotion labels about {share.mean():.1%} of such texts, {share.max():.1%} for "
         f"{share.idxmax()} (an upper estimate, since neutral texts are not counted); half as much of the accuracy is "
         f"out of reach, and accuracy without masks is {means.mean():.3f}."
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emoscale.analysis.analyze import analyze
 from emoscale.commands.reproduce import released
-from emoscale.commands.reproduce.accuracies import ablation_table, prompt_table
+from emoscale.commands.reproduce.accuracies import CONTROL, ablation_table, prompt_table
 from emoscale.commands.reproduce.activations import read_activations, write_activations
 from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_results, compare_scores
 from emoscale.commands.reproduce.narrative import opening
@@ -26,6 +26,8 @@ from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
 from emoscale.pipeline.stage import Stage
 from emoscale.pipeline.stages import STAGES
+from emoscale.pipeline.study import control_words, edit_words, outputs_of
+from emoscale.report.study import Study
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
@@ -153,13 +155,11 @@ def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress
     people = context.people
     done = analyze(
         folder,
-        people.scores,
-        people.concepts,
-        people.attributes,
-        people.dissimilarity,
+        Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
+        alpha=_ALPHA,
         rdms=people.rdms,
         participants=people.participants,
-        alpha=_ALPHA,
+        exchangeable=[CONTROL],
         progress=progress,
     )
     comparison = compare_results(folder)
@@ -185,9 +185,19 @@ def _report(context: ReproductionContext, folder: RunFolder, progress: Progress)
         "People": f"{len(people.participants)} participants judged how different the concepts are",
         "Mean distances": "rounded to 15 significant digits, as published" if as_published else "as computed",
     }
-    done = write_report(
-        folder, TITLE, facts, opening=opening(folder, _label_counts(files)), k=_shown(folder), progress=progress
+    study = Study(
+        title=TITLE,
+        facts=facts,
+        edit=edit_words("zero"),
+        controls={CONTROL: control_words()[CONTROL]},
+        disjoint=False,
+        learned_prompts=True,
+        replicates="prompts",
+        outputs=outputs_of(REPRODUCTION_STAGES, folder),
+        opening=opening(folder, _label_counts(files)),
+        k=_shown(folder),
     )
+    done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
 
 

@@ -56,7 +56,7 @@ def find_sites(model: nn.Module, site: str | SiteKind = ModelOptions.site) -> li
         A transformers model; it may be on the meta device.
     site : str or SiteKind
         A name in `SITES`. Of an encoder-decoder model it means the encoder; ``"encoder"``, ``"decoder"``,
-        ``"encoder attention"``, ``"decoder residual"`` and so on select the stack. Or the path of a linear map with
+        ``"encoder attention"``, ``"decoder residual"`` and the like select the stack. Or the path of a linear map with
         ``{layer}`` for the block's number: ``"model.layers.{layer}.mlp.down_proj"``.
 
     Returns

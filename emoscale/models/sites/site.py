@@ -114,7 +114,7 @@ class Site(ABC):
 
     @property
     def owns_values(self) -> bool:
-        """Whether nothing else reads the values, so that they may be changed in place."""
+        """Whether nothing else reads the values: then they may be changed in place."""
         return False
 
     def read(self, values: Any, reading: Reading) -> Tensor:

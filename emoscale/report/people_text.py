@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from emoscale.report.controls import control_neurons
+from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
-from emoscale.report.verdicts import MORE, SAME, UNTESTED, direction
+from emoscale.report.study import ControlWords
+from emoscale.report.verdicts import Verdict, direction
 
 
-def human_verdict(within: pd.Series, over: pd.Series) -> str:
+def agreement_text(within: pd.Series, over: pd.Series) -> str:
     """Say whether what matters to people matters to the model, for masks of one size and kind of control.
 
     Parameters
@@ -25,7 +28,7 @@ def human_verdict(within: pd.Series, over: pd.Series) -> str:
         Two sentences.
     """
     where = direction(within["ci_low"], within["ci_high"])
-    if where == UNTESTED:
+    if where == Verdict.UNTESTED:
         return (
             f"Whether the attributes that matter most to people are those whose neurons matter most to the model could "
             f"not be tested: {count(int(within['concepts']), 'concept')} had a correlation that is defined and varies."
@@ -35,14 +38,14 @@ def human_verdict(within: pd.Series, over: pd.Series) -> str:
         f"{interval(within['ci_low'], within['ci_high'])}, t({int(within['df'])}) = {statistic(within['t'])}, "
         f"{probability(within['p'])}"
     )
-    if where == SAME:
+    if where == Verdict.SAME:
         return (
             f"How much an attribute matters to people did not predict how much the model lost with that attribute’s "
             f"neurons ({test}). The interval includes zero, so these data show no agreement with people, nor do they "
             f"rule it out."
         )
-    trend = "the more" if where == MORE else "the less"
-    opposite = "" if where == MORE else ", the opposite of agreement with people"
+    trend = "the more" if where == Verdict.MORE else "the less"
+    opposite = "" if where == Verdict.MORE else ", the opposite of agreement with people"
     return (
         f"The more an attribute matters in people’s own space of these concepts, {trend} the model lost with that "
         f"attribute’s neurons{opposite} ({test}). {_over_attributes(over)}"
@@ -51,15 +54,15 @@ def human_verdict(within: pd.Series, over: pd.Series) -> str:
 
 def _over_attributes(over: pd.Series) -> str:
     few = int(over["attributes"])
-    told = f"As all concepts met the same masks, the {few} attributes’ mean drops are the stricter test"
+    text = f"As all concepts met the same masks, the {few} attributes’ mean drops are the stricter test"
     span = f"95% interval {interval(over['ci_low'], over['ci_high'])}"
     result = f"r = {number(over['r'])}, {span}, {probability(over['p'])}"
     if over["p"] < 0.05:
-        return f"{told}: they agree ({result})."
-    return f"{told}: they leave it open ({result}); with so few attributes it can be chance."
+        return f"{text}: they agree ({result})."
+    return f"{text}: they leave it open ({result}); with so few attributes it can be chance."
 
 
-def mixed_verdict(model: pd.Series) -> str:
+def mixed_model_text(model: pd.Series) -> str:
     """Say what the mixed model of all drops makes of the attributes' importance.
 
     Parameters
@@ -73,7 +76,7 @@ def mixed_verdict(model: pd.Series) -> str:
         Two or three sentences.
     """
     where, slope = direction(model["ci_low"], model["ci_high"]), float(model["slope"])
-    if where == UNTESTED:
+    if where == Verdict.UNTESTED:
         return "A mixed model of all drops could not be fitted."
     random = (
         "random intercept by concept; no variation of slopes between concepts could be fitted"
@@ -88,28 +91,30 @@ def mixed_verdict(model: pd.Series) -> str:
         f"95% interval {interval(model['ci_low'], model['ci_high'], 3)}, z = {statistic(model['z'])}, "
         f"{probability(model['p'])}"
     )
-    if where == SAME:
-        told = (
+    if where == Verdict.SAME:
+        text = (
             f"{what}, an attribute’s importance does not predict the drop: one unit of τ more changes it by "
             f"{signed(slope, 3)} ({test}), and the interval includes zero."
         )
     else:
-        told = (
+        text = (
             f"{what}, an attribute one unit of τ more important costs {number(abs(slope), 3)} "
-            f"{'more' if where == MORE else 'less'} accuracy ({test})."
+            f"{'more' if where == Verdict.MORE else 'less'} accuracy ({test})."
         )
     if not model["converged"]:
-        told += " The fit did not converge, so that these numbers are rough."
-    return f"{told} Like the mean correlation, it takes the attributes and their masks for given."
+        text += " The fit did not converge, so that these numbers are rough."
+    return f"{text} Like the mean correlation, it takes the attributes and their masks for given."
 
 
-def agreement_by_control(rows: pd.DataFrame) -> str:
+def agreement_by_control(rows: pd.DataFrame, controls: Mapping[str, ControlWords]) -> str:
     """Say whether the agreement with people depends on what the selective masks are compared with.
 
     Parameters
     ----------
     rows : DataFrame
         ``human_comparison`` of one k: one row per control.
+    controls : mapping of str to ControlWords
+        By kind.
 
     Returns
     -------
@@ -119,9 +124,21 @@ def agreement_by_control(rows: pd.DataFrame) -> str:
     if len(rows) < 2:
         return ""
     sides = {direction(row["ci_low"], row["ci_high"]) for _, row in rows.iterrows()}
-    told = [
-        f"{number(row['mean_r'])} {interval(row['ci_low'], row['ci_high'])} against {control_neurons(row['control'])}"
+    means = [
+        f"{number(row['mean_r'])} {interval(row['ci_low'], row['ci_high'])} against {controls[row['control']].neurons}"
         for row in rows.to_dict("records")
     ]
     verb = "does not depend" if len(sides) == 1 else "depends"
-    return f"The conclusion about people {verb} on the kind of control: the mean correlation is {listing(told)}."
+    return f"The conclusion about people {verb} on the kind of control: the mean correlation is {listing(means)}."
+
+
+def people_text(findings: Findings) -> list[str]:
+    """Say how the model's losses compare with what matters to people."""
+    if not findings.has_people:
+        return []
+    within = findings.at_k("human_comparison").iloc[0]
+    over = findings.at_k("mean_drop_correlation").iloc[0]
+    models = [mixed_model_text(row) for _, row in findings.at_k("mixed_model").iterrows()]
+    comparison = findings.table("human_comparison")
+    by_control = agreement_by_control(comparison[comparison["k"] == findings.k], findings.study.controls)
+    return [agreement_text(within, over), *models, by_control]

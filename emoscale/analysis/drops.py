@@ -7,12 +7,13 @@ control), ``attribute`` (of selective masks; of controls only where each was mad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+import diptest
 import numpy as np
 import pandas as pd
 
-from emoscale.analysis.significance import mean_tests, q_values
+from emoscale.statistics import Floats, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
 SIZE = ["control", "k"]
@@ -20,6 +21,8 @@ SIZE = ["control", "k"]
 
 _NO_CONTROL = ("none", "selective")
 _OPTIONS = 2
+_FEWEST_FOR_DIP = 4
+"""Hartigan's dip is not defined below."""
 
 
 def paired_accuracies(accuracies: pd.DataFrame) -> pd.DataFrame:
@@ -117,11 +120,11 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         df=test.df,
         p=test.p_less,
     )
-    table["q"] = table.groupby(SIZE, observed=True)["p"].transform(q_values)
+    table["q"] = table.groupby(SIZE, observed=True)["p"].transform(published_q)
     return table.assign(d=-test.effect_size)
 
 
-def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
+def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collection[str]) -> pd.DataFrame:
     """Test the drop over all attributes, for each control and k.
 
     The attributes and replicates of one concept share its texts, so they are averaged first: a pair is a concept.
@@ -132,6 +135,8 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         From `paired_accuracies`.
     draws : DataFrame
         From `random_draws`.
+    exchangeable : collection of str
+        Kinds of control whose masks differ in chance alone, whatever attribute each was drawn for.
 
     Returns
     -------
@@ -140,16 +145,15 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame) -> pd.DataFrame:
         concepts meet the same few control masks, which the interval over concepts cannot know; so there are also
 
         - ``random_masks``: number of control masks;
-        - ``random_error``: half the 95 % t interval of the mean accuracy over draws. Of matched controls a
-          draw's accuracy is its mean over the attributes, whose masks differ in more than chance; every random mask
-          is a draw of its own. NaN for a single draw, which leaves nothing to measure chance by.
+        - ``random_error``: half the 95 % t interval of the mean accuracy over draws. Every mask of an exchangeable
+          kind is a draw of its own; of others a draw's accuracy is its mean over the attributes, whose masks differ
+          in more than chance. NaN for a single draw, which leaves nothing to measure chance by.
     """
     concepts = paired.groupby([*SIZE, "concept"], observed=True)["d"].mean().reset_index()
     table = drop_table(concepts, []).drop(columns="q")
     masks = draws.groupby(SIZE, observed=True).size().rename("random_masks")
-    # Random masks are exchangeable, whatever attribute each was drawn for.
     own = draws["draw"].astype(str) + " " + draws["attribute"].astype(str)
-    one = own.where(draws["control"] == "random", draws["draw"].astype(str))
+    one = own.where(draws["control"].isin(exchangeable), draws["draw"].astype(str))
     means = draws.assign(draw=one).groupby([*SIZE, "draw"], observed=True)["accuracy"].mean()
     spread = means.groupby(SIZE, observed=True).agg(["size", "mean", "std"])
     test = mean_tests(spread["size"], spread["mean"], spread["std"])
@@ -196,3 +200,89 @@ def random_draws(accuracies: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [*SIZE, "attribute", "draw"]
     return _controls(accuracies).groupby(keys, observed=True)["accuracy"].mean().reset_index()
+
+
+def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
+    """Test whether the concepts' mean differences have one mode (Hartigan's dip test; Li, Su et al. 2024).
+
+    Parameters
+    ----------
+    paired : DataFrame
+        From `paired_accuracies`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``control``, ``k``, ``attribute``, ``dip`` (0 to .25, the distance from the nearest distribution with
+        one mode), ``p`` (small: more than one mode). NaN with fewer than 4 concepts.
+    """
+    keys = [*SIZE, "attribute"]
+    means = paired.groupby([*keys, "concept"], observed=True)["d"].mean()
+    rows = []
+    for names, values in means.groupby(keys, observed=True):
+        enough = len(values) >= _FEWEST_FOR_DIP
+        dip, p = diptest.diptest(values.to_numpy(np.float64)) if enough else (np.nan, np.nan)
+        rows.append((*names, dip, p))
+    return pd.DataFrame(rows, columns=[*keys, "dip", "p"])
+
+
+def dose_response(paired: pd.DataFrame) -> pd.DataFrame:
+    """Measure how much the drop grows each time that k doubles, for each control and attribute.
+
+    Within each concept the least-squares slope of its mean drop on log2(k) is taken; the concepts' slopes are tested
+    against 0. So a concept is one observation, and how concepts differ in level does not matter.
+
+    Parameters
+    ----------
+    paired : DataFrame
+        From `paired_accuracies`.
+
+    Returns
+    -------
+    DataFrame
+        Per ``control`` and ``attribute`` ("" for the mean over all, which comes first): ``sizes`` (values of k),
+        ``slope`` (accuracy per doubling of k, mean over concepts), ``ci_low``, ``ci_high`` (95 % t interval), ``t``,
+        ``df``, ``p`` (two-sided), ``d`` (slope in standard deviations over concepts), ``n`` (concepts that have at
+        least two k). The slope is NaN with a single k, its test also with a single concept or none that vary.
+
+    Notes
+    -----
+    This is the method of summary measures (Matthews, Altman, Campbell & Royston 1990, *BMJ* 300, 230-235).
+    """
+    drops = mean_drops(paired)
+    rows = []
+    for control, table in drops.groupby(level="control", observed=True):
+        for attribute, series in {"": table.mean(axis=1), **{str(name): table[name] for name in table}}.items():
+            by_size = series.rename("drop").reset_index().pivot_table("drop", "concept", "k", observed=True)
+            if len(by_size):
+                slopes = _slopes(by_size.to_numpy(np.float64), np.log2(by_size.columns.to_numpy(np.float64)))
+                rows.append((control, attribute, by_size.shape[1], *_moments(slopes)))
+    found = pd.DataFrame(rows, columns=["control", "attribute", "sizes", "n", "slope", "sd"])
+    test = mean_tests(found["n"], found["slope"], found["sd"])
+    return found[["control", "attribute", "sizes", "slope"]].assign(
+        ci_low=test.ci_low,
+        ci_high=test.ci_high,
+        t=test.t,
+        df=np.maximum(test.df, 0),
+        p=test.p_two_sided,
+        d=test.effect_size,
+        n=found["n"],
+    )
+
+
+def _slopes(drops: Floats, size: Floats) -> Floats:
+    """Fit the slope of each row, shape (C, K), on `size`, shape (K,), over the known values; NaN without two."""
+    known = np.isfinite(drops)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    x = np.where(known, size, 0.0)
+    x = np.where(known, size - x.sum(axis=1, keepdims=True) / count, 0.0)
+    products, squares = (x * np.where(known, drops, 0.0)).sum(axis=1), (x**2).sum(axis=1)
+    slopes = np.full(len(drops), np.nan)
+    np.divide(products, squares, out=slopes, where=known.sum(axis=1) > 1)
+    return slopes
+
+
+def _moments(slopes: Floats) -> tuple[int, float, float]:
+    known = slopes[np.isfinite(slopes)]
+    mean = float(known.mean()) if len(known) else np.nan
+    return len(known), mean, float(known.std(ddof=1)) if len(known) > 1 else np.nan

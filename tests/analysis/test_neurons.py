@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscale.analysis.populations import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.neurons import overlap, significant_by_layer, tau_summary
 
 
 def test_counts_by_layer():

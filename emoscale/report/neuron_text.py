@@ -1,4 +1,4 @@
-"""What the report says of selective neurons: each kind of inference, how tau repeats, which sets overlap."""
+"""How many neurons follow an attribute, how good the evidence is, and whether attributes share them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, listing, number, threshold
+from emoscale.report.verdicts import Verdict, overlap_side
 
 _FAMILY_ALPHA = ".05"
 
@@ -19,9 +20,9 @@ def criterion(findings: Findings) -> str:
     return f"({level}, against {count(findings.permutations, 'permutation')} of the concepts)"
 
 
-def inferences_told(findings: Findings) -> list[str]:
+def inference_text(findings: Findings) -> list[str]:
     """Say how many neuron-attribute pairs each kind of inference leaves."""
-    table = findings.inference
+    table = findings.table("inference")
     tests, asymptotic = int(table["tests"].sum()), int(table["asymptotic"].sum())
     if findings.permutations is None:
         return []
@@ -45,9 +46,9 @@ def inferences_told(findings: Findings) -> list[str]:
     return sentences
 
 
-def reliability_told(findings: Findings) -> list[str]:
+def reliability_text(findings: Findings) -> list[str]:
     """Say how well tau over neurons repeats from one half of the replicates to the other."""
-    known = findings.reliability.dropna(subset=["split_half"]).sort_values("split_half", kind="stable")
+    known = findings.table("reliability").dropna(subset=["split_half"]).sort_values("split_half", kind="stable")
     if not len(known):
         return ["With a single replicate, how well τ repeats is not known."]
     low, high = known.iloc[0], known.iloc[-1]
@@ -63,39 +64,7 @@ def reliability_told(findings: Findings) -> list[str]:
     return sentences
 
 
-def evidence_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
-    """Tabulate by attribute how many neurons each kind of inference leaves, and how well tau repeats.
-
-    Parameters
-    ----------
-    findings : Findings
-
-    Returns
-    -------
-    header : list of str
-    rows : list of list of str
-    """
-    level = f"q < {threshold(findings.alpha)}"
-    merged = findings.inference.merge(findings.reliability, on="attribute", how="left")
-    permuted = findings.permutations is not None
-    header = ["Attribute", f"As published, {level}"]
-    if permuted:
-        header += [f"Permutation, {level}", "Corrected, neurons", "Corrected, all"]
-    header += ["Split-half r", "Ceiling"]
-    names = ["asymptotic", *(["chosen", "attribute_corrected", "all_corrected"] if permuted else [])]
-    rows = [
-        [
-            str(row["attribute"]),
-            *(f"{row[name]:,}" for name in names),
-            number(row["split_half"]),
-            number(row["ceiling"]),
-        ]
-        for row in merged.to_dict("records")
-    ]
-    return header, rows
-
-
-def overlap_verdict(rows: pd.DataFrame) -> str:
+def overlap_text(rows: pd.DataFrame) -> str:
     """Say whether the attributes' sets of neurons are separate.
 
     Parameters
@@ -113,8 +82,9 @@ def overlap_verdict(rows: pd.DataFrame) -> str:
     median = float(rows["ratio"].median())
     most = rows.sort_values("ratio", kind="stable").iloc[-1]
     k, shared = int(most["k"]), int(most["shared"])
-    # A tenth off chance is no more than the eye would call equal in a figure.
-    verb = "share more neurons than" if median > 1.1 else "share fewer neurons than" if median < 0.9 else "overlap like"
+    verb = {Verdict.MORE: "share more neurons than", Verdict.LESS: "share fewer neurons than"}.get(
+        overlap_side(rows), "overlap like"
+    )
     above = int((rows["ratio"] > 1).sum())
     return (
         f"The sets of the {k:,} most selective neurons of two attributes typically {verb} two sets drawn at random "
@@ -122,3 +92,32 @@ def overlap_verdict(rows: pd.DataFrame) -> str:
         f"common is {most['attribute_1']} and {most['attribute_2']}, with {count(shared, 'neuron')} "
         f"({shared / k:.0%} of each set)."
     )
+
+
+def population_text(findings: Findings) -> list[str]:
+    """Say how many neurons follow an attribute, and whether attributes share them."""
+    summary = findings.table("tau_summary")
+    share = findings.selective_neurons / findings.neurons
+    ranked = summary.sort_values("significant", kind="stable")
+    (least, fewest), (most, many) = (ranked[["attribute", "significant"]].iloc[end] for end in (0, -1))
+    spread = f"from {fewest:,} for {least} to {many:,} for {most}" if fewest < many else f"{many:,} for each"
+    sentences = [
+        f"Of the model’s {findings.neurons:,} neurons, {findings.selective_neurons:,} ({share:.1%}) follow at least "
+        f"one attribute {criterion(findings)}: {spread}."
+        if many
+        else f"None of the model’s {findings.neurons:,} neurons follows an attribute {criterion(findings)}.",
+        *inference_text(findings),
+    ]
+    if constant := int(summary["undefined"].max()):
+        sentences.append(
+            f"{count(constant, 'neuron')} could not be measured: they never changed, or a concept never reached their "
+            "expert."
+        )
+    if short := summary[summary["significant"] < findings.k]["attribute"].tolist():
+        sentences.append(
+            f"For {listing(short)}, fewer neurons are significant than the {findings.k:,} that the masks shown below "
+            f"switch off, so these masks also hold neurons without evidence of selectivity."
+        )
+    if overlap := overlap_text(findings.at_k("overlap")):
+        sentences.append(overlap)
+    return sentences

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from emoscale.analysis.manipulation import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
+from emoscale.analysis.drops import accuracy_table, drop_table, overall_drop, paired_accuracies, random_draws
 
 CONCEPTS, REPLICATES, ATTRIBUTES, KS = ["joy", "fear", "grief"], ["1", "3"], ["arousal", "valence"], [10, 20]
 
@@ -109,7 +109,7 @@ def test_a_single_pair_and_equal_pairs_have_no_test():
 def test_the_overall_drop_takes_a_concept_as_one_observation():
     table = made_accuracies(draws=4)
     paired, draws = paired_accuracies(table), random_draws(table)
-    overall = overall_drop(paired, draws)
+    overall = overall_drop(paired, draws, ["random"])
     assert overall["k"].tolist() == KS
     for row in overall.to_dict("records"):
         drops = [-paired[(paired["k"] == row["k"]) & (paired["concept"] == c)]["d"].mean() for c in CONCEPTS]
@@ -126,22 +126,22 @@ def test_the_error_of_matched_controls_is_over_draws_of_all_attributes():
     table = made_accuracies(ATTRIBUTES, draws=draws).replace({"kind": {"random": "random-by-layer"}})
     # Attributes differ by much more than draws do; the same attributes enter every draw.
     table["accuracy"] += 5.0 * (table["attribute"] == ATTRIBUTES[0])
-    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    overall = overall_drop(paired_accuracies(table), random_draws(table), ["random"])
     for row in overall.to_dict("records"):
         controls = table[(table["kind"] == "random-by-layer") & (table["k"] == row["k"])]
         means = [controls[controls["draw"] == draw]["accuracy"].mean() for draw in range(draws)]
         assert row["random_masks"] == draws * attributes
         assert row["random_error"] == pytest.approx(stats.t.ppf(0.975, draws - 1) * stats.sem(means))
     table = made_accuracies(ATTRIBUTES, draws=1).replace({"kind": {"random": "random-by-layer"}})
-    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    overall = overall_drop(paired_accuracies(table), random_draws(table), ["random"])
     assert overall["random_masks"].tolist() == [attributes] * len(KS)
     assert overall["random_error"].isna().all()
 
 
 @pytest.mark.parametrize("draws", [1, 3])
-def test_every_uniform_mask_is_a_draw_whatever_attribute_it_was_drawn_for(draws):
+def test_every_exchangeable_mask_is_a_draw_whatever_attribute_it_was_drawn_for(draws):
     table = made_accuracies(ATTRIBUTES, draws=draws)
-    overall = overall_drop(paired_accuracies(table), random_draws(table))
+    overall = overall_drop(paired_accuracies(table), random_draws(table), ["random"])
     for row in overall.to_dict("records"):
         controls = table[(table["kind"] == "random") & (table["k"] == row["k"])]
         masks = controls.groupby(["attribute", "draw"], observed=True)["accuracy"].mean()
@@ -151,10 +151,10 @@ def test_every_uniform_mask_is_a_draw_whatever_attribute_it_was_drawn_for(draws)
 
 def test_one_random_mask_has_no_error_and_equal_ones_an_error_of_zero():
     table = made_accuracies(draws=1)
-    assert overall_drop(paired_accuracies(table), random_draws(table))["random_error"].isna().all()
+    assert overall_drop(paired_accuracies(table), random_draws(table), ["random"])["random_error"].isna().all()
     table = made_accuracies(draws=3)
     table.loc[table["kind"] == "random", "accuracy"] = 0.6
-    assert (overall_drop(paired_accuracies(table), random_draws(table))["random_error"] == 0).all()
+    assert (overall_drop(paired_accuracies(table), random_draws(table), ["random"])["random_error"] == 0).all()
 
 
 def test_accuracies_are_averaged_by_kind_size_and_concept():

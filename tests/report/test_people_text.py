@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
+from control_words import CONTROLS
 
-from emoscale.report.agreement import agreement_by_control, human_verdict, mixed_verdict
+from emoscale.report.people_text import agreement_by_control, agreement_text, mixed_model_text
 
 NAN = float("nan")
 
@@ -14,45 +15,45 @@ OVER = pd.Series({"r": 0.53, "ci_low": 0.0, "ci_high": 0.83, "p": 0.01, "attribu
 
 
 def test_agreement_with_people():
-    told = human_verdict(within(0.4736, 0.42, 0.52), OVER)
-    assert told.startswith(
+    text = agreement_text(within(0.4736, 0.42, 0.52), OVER)
+    assert text.startswith(
         "The more an attribute matters in people’s own space of these concepts, the more the model lost"
     )
-    assert "r = .47, 95% interval [.42, .52], t(26) = 16.92, p < .001" in told
+    assert "r = .47, 95% interval [.42, .52], t(26) = 16.92, p < .001" in text
     assert (
         "the 14 attributes’ mean drops are the stricter test: they agree (r = .53, 95% interval [.00, .83], p = .010)"
-        in told
+        in text
     )
 
 
 def test_agreement_that_the_attributes_alone_leave_open():
     for p in (0.2, NAN):
-        told = human_verdict(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
-        assert "they leave it open" in told
-        assert "can be chance" in told
+        text = agreement_text(within(0.4736, 0.42, 0.52), OVER.replace({0.01: p}))
+        assert "they leave it open" in text
+        assert "can be chance" in text
 
 
 def test_no_agreement_with_people():
-    told = human_verdict(within(0.05, -0.1, 0.2), OVER)
-    assert "did not predict" in told
-    assert "nor do they rule it out" in told
+    text = agreement_text(within(0.05, -0.1, 0.2), OVER)
+    assert "did not predict" in text
+    assert "nor do they rule it out" in text
 
 
 def test_the_opposite_of_agreement_with_people():
-    told = human_verdict(within(-0.3, -0.4, -0.2), OVER)
-    assert "the less the model lost" in told
-    assert "opposite of agreement" in told
+    text = agreement_text(within(-0.3, -0.4, -0.2), OVER)
+    assert "the less the model lost" in text
+    assert "opposite of agreement" in text
 
 
 def test_agreement_that_cannot_be_tested():
-    told = human_verdict(within(NAN, NAN, NAN).replace({27: 0}), OVER)
-    assert "could not be tested" in told
-    assert "0 concepts" in told
+    text = agreement_text(within(NAN, NAN, NAN).replace({27: 0}), OVER)
+    assert "could not be tested" in text
+    assert "0 concepts" in text
 
 
 def mixed(slope, low, high, random="intercept and slope", converged=True):
     values = {"slope": slope, "ci_low": low, "ci_high": high, "z": 3.2, "p": 0.0014, "concepts": 27, "attributes": 14}
-    return mixed_verdict(pd.Series(values | {"random": random, "converged": converged}))
+    return mixed_model_text(pd.Series(values | {"random": random, "converged": converged}))
 
 
 @pytest.mark.parametrize(
@@ -74,28 +75,28 @@ def mixed(slope, low, high, random="intercept and slope", converged=True):
     ],
 )
 def test_the_mixed_model(slope, low, high, words):
-    told = mixed(slope, low, high)
-    assert words in told
-    assert "z = 3.20, p = .001" in told
-    assert "27 concepts" in told
-    assert ("includes zero" in told) == (low < 0 < high)
-    assert "random intercept and slope by concept" in told
-    assert "converge" not in told
+    text = mixed(slope, low, high)
+    assert words in text
+    assert "z = 3.20, p = .001" in text
+    assert "27 concepts" in text
+    assert ("includes zero" in text) == (low < 0 < high)
+    assert "random intercept and slope by concept" in text
+    assert "converge" not in text
 
 
 def test_a_mixed_model_that_was_hard_to_fit():
-    told = mixed(0.12, 0.1, 0.14, "intercept", converged=False)
-    assert "no variation of slopes between concepts could be fitted" in told
-    assert "did not converge" in told
+    text = mixed(0.12, 0.1, 0.14, "intercept", converged=False)
+    assert "no variation of slopes between concepts could be fitted" in text
+    assert "did not converge" in text
     assert mixed(NAN, NAN, NAN) == "A mixed model of all drops could not be fitted."
 
 
 def test_agreement_by_control():
     rows = [("random", 0.47, 0.42, 0.52), ("random-by-layer", 0.1, -0.1, 0.3)]
     table = pd.DataFrame(rows, columns=["control", "mean_r", "ci_low", "ci_high"])
-    assert agreement_by_control(table) == (
+    assert agreement_by_control(table, CONTROLS) == (
         "The conclusion about people depends on the kind of control: the mean correlation is .47 [.42, .52] against "
         "random neurons and .10 [−.10, .30] against random neurons of the same layers."
     )
-    assert "does not depend on the kind" in agreement_by_control(table.assign(ci_low=0.05))
-    assert agreement_by_control(table[:1]) == ""
+    assert "does not depend on the kind" in agreement_by_control(table.assign(ci_low=0.05), CONTROLS)
+    assert agreement_by_control(table[:1], CONTROLS) == ""

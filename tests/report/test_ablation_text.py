@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
+from control_words import CONTROLS
 
-from emoscale.report.verdicts import ablation_verdict
+from emoscale.report.ablation_text import ablation_text
+from emoscale.report.verdicts import Verdict, direction, draw_deviations, side
 
 NAN = float("nan")
 
@@ -21,7 +23,11 @@ def draws(*accuracies, control="random", attribute=""):
 
 
 def verdict(row, rows=None, masks=(0.70, 0.71)):
-    return ablation_verdict(row, attributes((-0.1, 0.1)) if rows is None else rows, draws(*masks))
+    return sentences(row, attributes((-0.1, 0.1)) if rows is None else rows, draws(*masks))
+
+
+def sentences(row, rows, masks, units="prompts"):
+    return ablation_text(row, rows, masks, CONTROLS[row["control"]], units)
 
 
 def test_selective_masks_hurt_more():
@@ -90,17 +96,17 @@ def test_random_masks_for_scale():
 
 def test_masks_of_an_attribute_are_compared_with_those_of_the_same_attribute():
     owned = pd.concat([draws(0.60, 0.62, attribute="x"), draws(0.80, 0.86, attribute="y")])
-    told = ablation_verdict(overall(0, -1, 1), attributes((0.03, 0.05), (0.01, 0.03)), owned)[2]
-    assert "up to .030 from the mean of those drawn for the same attribute" in told
-    assert "for 1 of 2 attributes" in told
+    text = sentences(overall(0, -1, 1), attributes((0.03, 0.05), (0.01, 0.03)), owned)[2]
+    assert "up to .030 from the mean of those drawn for the same attribute" in text
+    assert "for 1 of 2 attributes" in text
 
 
-def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_does():
+def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_exchangeable_does():
     for control, there in (("random", True), ("random-by-layer", False)):
         owned = pd.concat([draws(0.6, attribute="x", control=control), draws(0.8, attribute="y", control=control)])
-        told = ablation_verdict(overall(0, -1, 1, control=control), attributes((0.03, 0.05)), owned)
-        assert (len(told) == 3) == there
-        assert there == ("up to .100 from" in told[-1])
+        text = sentences(overall(0, -1, 1, control=control), attributes((0.03, 0.05)), owned)
+        assert (len(text) == 3) == there
+        assert there == ("up to .100 from" in text[-1])
 
 
 @pytest.mark.parametrize(
@@ -117,13 +123,42 @@ def test_one_matched_mask_an_attribute_says_nothing_of_chance_but_one_uniform_do
     ],
 )
 def test_the_kind_of_control_is_named(control, neurons, masks):
-    told = ablation_verdict(
+    text = sentences(
         overall(0.03, 0.02, 0.04, control=control),
         attributes((0.01, 0.03)),
         draws(0.7, 0.8, control=control),
         "answers",
     )
-    assert neurons in told[0]
-    assert f"below that after {masks} for 1 of 1" in told[1]
-    assert "by more than answers differ" in told[1]
-    assert f"single {masks} of this size" in told[2]
+    assert neurons in text[0]
+    assert f"below that after {masks} for 1 of 1" in text[1]
+    assert "by more than answers differ" in text[1]
+    assert f"single {masks} of this size" in text[2]
+
+
+@pytest.mark.parametrize(
+    ("drop", "low", "high", "error", "verdict"),
+    [
+        (0.03, 0.02, 0.04, 0.005, Verdict.MORE),
+        (-0.03, -0.04, -0.02, 0.005, Verdict.LESS),
+        (0.03, 0.02, 0.04, 0.05, Verdict.UNCLEAR),
+        (0.03, 0.02, 0.04, NAN, Verdict.UNCLEAR),
+        (0.01, -0.02, 0.04, 0.05, Verdict.SAME),
+        (0.01, -0.02, 0.04, NAN, Verdict.SAME),
+        (0.02, NAN, NAN, 0.005, Verdict.UNTESTED),
+    ],
+)
+def test_which_side_of_zero(drop, low, high, error, verdict):
+    row = overall(drop, low, high, error)
+    assert side(row) is verdict
+    if verdict is not Verdict.UNCLEAR:
+        assert direction(low, high) is verdict
+
+
+def test_deviations_of_exchangeable_masks_are_from_the_mean_of_all():
+    owned = pd.concat([draws(0.6, attribute="x"), draws(0.8, attribute="y")])
+    assert draw_deviations(owned, exchangeable=True)[0].tolist() == pytest.approx([-0.1, 0.1])
+    assert draw_deviations(owned, exchangeable=False)[0].empty
+    several = pd.concat([owned, draws(0.62, attribute="x"), draws(0.8, attribute="y")])
+    for exchangeable in (True, False):
+        away = draw_deviations(several, exchangeable)[0]
+        assert away.tolist() == pytest.approx([-0.01, 0, 0.01, 0])

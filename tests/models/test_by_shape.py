@@ -1,4 +1,4 @@
-"""Feed-forwards of families nobody told us about: found by shape, or refused with what to choose from."""
+"""Feed-forwards of unknown families: found by shape, or refused with what to choose from."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ HIDDEN, INNER = 8, 12
 
 
 class Block(nn.Module):
-    """Square maps with telling or meaningless names, then a feed-forward."""
+    """Square maps with meaningful or meaningless names, then a feed-forward."""
 
     def __init__(self, attention="mixer", inner=INNER, heads=HIDDEN, gate=1):
         super().__init__()
@@ -125,7 +125,7 @@ class FusedExperts(Block):
     ],
     ids=["two", "square", "attention by no name", "fused experts", "experts apart", "none"],
 )
-def test_what_shape_cannot_tell_is_refused_with_paths_that_work(make, named):
+def test_what_shape_does_not_show_is_refused_with_paths_that_work(make, named):
     model = Model(make)
     with pytest.raises(InputError, match=r"model.site 'ffn': no .*feed-forward.* found in Model") as caught:
         find_sites(model)

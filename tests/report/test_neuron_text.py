@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.report.evidence import overlap_verdict
+from emoscale.report.neuron_text import overlap_text
 
 
 @pytest.mark.parametrize(
@@ -23,9 +23,9 @@ def test_overlap(ratios, words):
             "ratio": ratios,
         }
     )
-    told = overlap_verdict(rows)
+    text = overlap_text(rows)
     top = int(np.argmax(ratios))
-    assert words in told
-    assert f"above chance for {sum(r > 1 for r in ratios)} of 3 pairs" in told
-    assert f"{rows['attribute_1'][top]} and {rows['attribute_2'][top]}" in told
-    assert overlap_verdict(rows.iloc[:0]) == ""
+    assert words in text
+    assert f"above chance for {sum(r > 1 for r in ratios)} of 3 pairs" in text
+    assert f"{rows['attribute_1'][top]} and {rows['attribute_2'][top]}" in text
+    assert overlap_text(rows.iloc[:0]) == ""

@@ -76,7 +76,7 @@ def values(model, rows, side):
 
 @torch.no_grad()
 def native_values(family, site, row):
-    """Values of a row that the whole model takes alone; of its labels T5 and BART make the decoder's input."""
+    """Values of a row that the complete model takes alone; of its labels T5 and BART make the decoder's input."""
     model = tiny_families.make(family)
     sites = find_sites(model, site)
     labels = {"labels": row[None]} if family in tiny_families.ENCODER_DECODERS else {}

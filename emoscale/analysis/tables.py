@@ -1,0 +1,178 @@
+"""Every result table. To add one, write a function from `AnalysisInputs` and give it a name and a meaning here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from emoscale.analysis.choice import choice_table, confusion_table
+from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality
+from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
+from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.mixed_model import mixed_model
+from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
+from emoscale.analysis.specificity import specificity, specificity_summary
+
+Compute = Callable[[AnalysisInputs], pd.DataFrame | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One result table.
+
+    Parameters
+    ----------
+    name : str
+        Of its file, ``tables/<name>.csv``.
+    meaning : str
+        What a row says, in one sentence.
+    needs : str
+        What not every run has and the table needs; empty when every run can have it.
+    compute : callable
+        From `AnalysisInputs` to the table; None where these data do not allow it.
+    """
+
+    name: str
+    meaning: str
+    needs: str
+    compute: Compute
+
+
+TABLES: dict[str, Table] = {}
+"""Every result table by name, in the order in which they are computed."""
+
+
+def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compute]:
+    """Register the decorated function as the result table `name`; see `Table`."""
+
+    def register(compute: Compute) -> Compute:
+        TABLES[name] = Table(name, meaning, needs, compute)
+        return compute
+
+    return register
+
+
+SIZES = "masks of two sizes or more"
+CHOICES = "a model that chose among more than two answers"
+PEOPLE = "people's dissimilarities of the concepts"
+PARTICIPANTS = "the dissimilarities that each participant judged"
+
+
+@table("drop_overall", "Accuracy lost to selective masks beyond control masks, over all attributes")
+def _drop_overall(inputs: AnalysisInputs) -> pd.DataFrame:
+    return overall_drop(inputs.paired, inputs.draws, inputs.exchangeable)
+
+
+@table("drop_by_attribute", "The same loss for each attribute's neurons")
+def _drop_by_attribute(inputs: AnalysisInputs) -> pd.DataFrame:
+    return drop_table(inputs.paired, ["attribute"])
+
+
+@table("drop_by_concept", "The same loss for each concept")
+def _drop_by_concept(inputs: AnalysisInputs) -> pd.DataFrame:
+    return drop_table(inputs.paired, ["concept"])
+
+
+@table("drop_by_concept_attribute", "The same loss for each concept and attribute")
+def _drop_by_concept_attribute(inputs: AnalysisInputs) -> pd.DataFrame:
+    return drop_table(inputs.paired, ["concept", "attribute"])
+
+
+@table("accuracy", "Mean accuracy of each concept under each kind and size of mask")
+def _accuracy(inputs: AnalysisInputs) -> pd.DataFrame:
+    return accuracy_table(inputs.accuracies)
+
+
+@table("control_draws", "Mean accuracy under each control mask")
+def _control_draws(inputs: AnalysisInputs) -> pd.DataFrame:
+    return inputs.draws
+
+
+@table("unimodality", "Hartigan's dip test of the concepts' losses to each attribute's neurons")
+def _unimodality(inputs: AnalysisInputs) -> pd.DataFrame:
+    return unimodality(inputs.paired)
+
+
+@table("specificity", "Correlation over concepts of the losses to an attribute's neurons with the scores on another")
+def _specificity(inputs: AnalysisInputs) -> pd.DataFrame:
+    return specificity(inputs.paired, inputs.concepts)
+
+
+@table("specificity_summary", "Whether losses follow the scores on the same attribute more than on others")
+def _specificity_summary(inputs: AnalysisInputs) -> pd.DataFrame:
+    return specificity_summary(inputs.paired, inputs.concepts)
+
+
+@table("dose_response", "How much the loss grows each time that the number of neurons doubles", SIZES)
+def _dose_response(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return dose_response(inputs.paired) if len(inputs.ks) > 1 else None
+
+
+@table("noise_ceiling", "How well single participants agree with the others", PARTICIPANTS)
+def _noise_ceiling(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.importance is None or inputs.participants is None else noise_ceiling(inputs.participants)
+
+
+@table("importance", "How well people's dissimilarities follow each attribute", PEOPLE)
+def _importance(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.importance
+
+
+@table("correlation_by_concept", "Correlation over attributes of a concept's losses with importance", PEOPLE)
+def _correlation_by_concept(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.correlations
+
+
+@table("human_comparison", "Mean over concepts of the correlation of losses with importance", PEOPLE)
+def _human_comparison(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.correlations is None else human_comparison(inputs.correlations)
+
+
+@table("mean_drop_correlation", "Correlation over attributes of the mean losses with importance", PEOPLE)
+def _mean_drop_correlation(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.importance is None else mean_drop_correlation(inputs.paired, inputs.importance)
+
+
+@table("mixed_model", "Mixed model of all losses by importance, with random effects of the concepts", PEOPLE)
+def _mixed_model(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.importance is None else mixed_model(inputs.paired, inputs.importance)
+
+
+@table("inference", "Neurons that are significant for each attribute, by each kind of inference")
+def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
+    read = inputs.selectivity.read
+    p = {name: read(name) for name in ("p_asymptotic", "p_attribute", "p_all")}
+    return inference_summary(p, inputs.q, read("null_spread"), inputs.concepts.attributes, inputs.alpha)
+
+
+@table("reliability", "How well each attribute's tau repeats from one half of the replicates to the other")
+def _reliability(inputs: AnalysisInputs) -> pd.DataFrame:
+    read = inputs.selectivity.read
+    return reliability(read("tau_odd"), read("tau_even"), inputs.concepts.attributes)
+
+
+@table("significant", "Significant neurons of each attribute in each layer")
+def _significant(inputs: AnalysisInputs) -> pd.DataFrame:
+    return significant_by_layer(inputs.q, inputs.selectivity.read("layer"), inputs.concepts.attributes, inputs.alpha)
+
+
+@table("tau_summary", "Each attribute's selectivity over all neurons")
+def _tau_summary(inputs: AnalysisInputs) -> pd.DataFrame:
+    return tau_summary(inputs.selectivity.read("tau"), inputs.q, inputs.concepts.attributes, inputs.alpha)
+
+
+@table("overlap", "Neurons that the selective masks of two attributes share, against chance")
+def _overlap(inputs: AnalysisInputs) -> pd.DataFrame:
+    return overlap(inputs.selectivity.read("rank"), inputs.concepts.attributes, inputs.ks)
+
+
+@table("choice", "Accuracy and top-3 accuracy under each kind and size of mask and each scoring", CHOICES)
+def _choice(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return choice_table(inputs.accuracies) if "top3" in inputs.accuracies else None
+
+
+@table("confusion", "How often each concept was answered where another was right", CHOICES)
+def _confusion(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return confusion_table(inputs.accuracies, inputs.concepts.names) if "top3" in inputs.accuracies else None

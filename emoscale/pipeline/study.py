@@ -1,0 +1,54 @@
+"""The words of a run's report: what it calls the controls, the edit, the replicates and the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from emoscale.ablation.edits import EDITS
+from emoscale.config import Settings
+from emoscale.masks.controls import CONTROLS
+from emoscale.pipeline.stage import Stages
+from emoscale.report.study import ControlWords, EditWords, Study
+from emoscale.run.folder import RunFolder
+from emoscale.tasks.registry import TASKS
+
+
+def control_words() -> dict[str, ControlWords]:
+    """Return what every control is called."""
+    return {
+        name: ControlWords(
+            label=control.label,
+            neurons=control.neurons,
+            adjective=control.adjective,
+            drawn=control.drawn,
+            exchangeable=control.exchangeable,
+        )
+        for name, control in CONTROLS.items()
+    }
+
+
+def edit_words(name: str) -> EditWords:
+    """Return what an edit does, and what it leaves open."""
+    return EditWords(EDITS[name].done, EDITS[name].limit)
+
+
+def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str]) -> Study:
+    """Fill in what a run's report says besides its tables."""
+    task = TASKS[settings.ablation.task]
+    return Study(
+        title=settings.title,
+        facts=facts,
+        edit=edit_words(settings.ablation.edit),
+        controls=control_words(),
+        disjoint=settings.masks.disjoint,
+        learned_prompts=task.uses_prompts,
+        replicates=task.replicates,
+        outputs=outputs,
+    )
+
+
+def outputs_of(stages: Stages, folder: RunFolder) -> dict[str, str]:
+    """Return what the stages may leave in a folder, by path relative to it, with the meaning of each."""
+    found = {path: meaning for stage in stages.values() for path, meaning in stage.outputs(folder).items()}
+    found |= {folder.config: "the settings as used", folder.manifest_file: "versions, machine and time"}
+    return {path.relative_to(folder.path).as_posix(): meaning for path, meaning in found.items()}

@@ -1,0 +1,109 @@
+"""What was studied and how, in the words of a report. Whoever asks for a report fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ControlWords:
+    """What a kind of control is called.
+
+    Parameters
+    ----------
+    label : str
+        Its neurons in a table or a legend: ``random neurons``.
+    neurons : str
+        Its neurons inside a sentence, after "as many".
+    adjective : str
+        Before the word mask.
+    drawn : str
+        How its neurons are chosen, after "are".
+    exchangeable : bool
+        Whether its masks differ in chance alone, even if each was drawn for an attribute.
+    """
+
+    label: str
+    neurons: str
+    adjective: str
+    drawn: str
+    exchangeable: bool = False
+
+
+@dataclass(frozen=True)
+class EditWords:
+    """How neurons were switched off.
+
+    Parameters
+    ----------
+    done : str
+        What happened to them, after "all neurons of a mask".
+    limit : str
+        What this leaves open, in sentences.
+    """
+
+    done: str
+    limit: str
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a report may begin with: a table and sentences about it.
+
+    Parameters
+    ----------
+    title : str
+    sentences : list of str
+        Before the table.
+    header : list of str
+    rows : list of list of str
+    points_title : str
+    points : list of str
+        After the table, one a point.
+    """
+
+    title: str
+    sentences: list[str]
+    header: list[str]
+    rows: list[list[str]]
+    points_title: str
+    points: list[str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a report says of a run that the run's tables do not.
+
+    Parameters
+    ----------
+    title : str
+    facts : mapping of str to str
+        What was studied: model, texts, prompts and so on, in the order they are shown.
+    edit : EditWords
+    controls : mapping of str to ControlWords
+        By the kind in the mask table; at least those that the run has.
+    disjoint : bool
+        Whether controls were drawn only from neurons outside the selective mask.
+    learned_prompts : bool
+        Whether the concepts were inferred with tuned prompts.
+    replicates : str
+        What a concept's replicates are, in the plural.
+    outputs : mapping of str to str
+        What may be in the run folder: paths relative to it, and what each holds. What is not there is not shown.
+    opening : Opening, optional
+        Placed before everything else.
+    k : int, optional
+        Size of the masks that the figures show; by default see `emoscale.report.findings.shown_size`.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    edit: EditWords
+    controls: Mapping[str, ControlWords]
+    disjoint: bool = False
+    learned_prompts: bool = True
+    replicates: str = "prompts"
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    opening: Opening | None = None
+    k: int | None = None
