@@ -83,7 +83,7 @@ STAGES = {
         needs=("tune", "extract", "select", "mask"),
         settings={
             "selectivity": {"inference": "asymptotic"},
-            "masks": {"k": [200], "controls": ["uniform", "layer-matched"], "draws": 1},
+            "masks": {"k": [200], "controls": ["random", "random-by-layer"], "draws": 1},
             "ablation": {"masks_per_unit": 8},
         },
         results=_ablation_files,

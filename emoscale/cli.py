@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from emoscale import __version__
+from emoscale.ablation.options import AblationOptions
 from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
@@ -202,9 +203,9 @@ def steer(
     k: Annotated[
         str, typer.Option("--k", help="How many of its most selective neurons, or which share of all.")
     ] = "0.1",
-    edit: Annotated[str, typer.Option(help="What they become: zero, scale, mean, resample.")] = "zero",
-    factor: Annotated[float, typer.Option(help="Of --edit scale; above 1 it strengthens.")] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of --edit resample.")] = 0,
+    edit: Annotated[str, typer.Option(help="What they become: zero, scale, mean, resample.")] = AblationOptions.edit,
+    factor: Annotated[float, typer.Option(help="Of --edit scale; above 1 it strengthens.")] = AblationOptions.factor,
+    seed: Annotated[int, typer.Option(min=0, help="Of --edit resample.")] = AblationOptions.seed,
     run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Run that knows the neurons; else they are found first.")
     ] = None,
@@ -213,13 +214,12 @@ def steer(
     ] = None,
 ) -> None:
     """Show which emotion words come next before and after an attribute's neurons are edited."""
-    from emoscale.commands.steer import show_steered, steer
+    from emoscale.commands.steer import SteerOptions, show_steered, steer
 
     console = Console()
-    steered = steer(
-        model, text, attribute, _number(k), console, edit=edit, factor=factor, seed=seed, run=run, keep=keep
-    )
-    show_steered(steered, attribute, edit, console)
+    ablation = AblationOptions(edit=edit, factor=factor, seed=seed)
+    options = SteerOptions(text, attribute, _number(k), ablation, run, keep)
+    show_steered(steer(model, options, console), options, console)
 
 
 def _number(k: str) -> int | float:

@@ -1,4 +1,4 @@
-"""How a machine is best used: how many tokens a forward pass gets, and what is computed once for all masks."""
+"""Using the machine well: how many tokens a forward pass gets, and what is computed once for all masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.ablation.forward_options import ForwardOptions
+from emoscale.ablation.forward_options import SMALLEST_PASS, ForwardOptions
 from emoscale.ablation.masked_forward import scored
 from emoscale.models.loading import LanguageModel
 from emoscale.models.shortcuts import confirmed, shareable
@@ -21,33 +21,28 @@ from emoscale.system.files import write_text
 from emoscale.system.ranks import Ranks
 from emoscale.tasks.task import Task
 
-SMALLEST = 1024
 _LARGEST = 2**20
 _GAIN = 1.05
-"""Twice the tokens must raise the rate by so much to be worth their memory."""
+"""Factor by which twice the tokens must raise the rate to be worth their memory."""
 _PATIENCE_S = 5.0
 
 
 def find_budget(run: Callable[[int], None], most: int, ranks: Ranks) -> int:
-    """Double the tokens of a pass for as long as more of them pass in a second.
+    """Double the tokens of a pass as long as that raises the tokens per second.
 
     Parameters
     ----------
     run : callable
-        Makes forward passes of about so many tokens, and waits for their end.
+        Makes forward passes of about that many tokens, and waits for their end.
     most : int
-        Tokens there are; no pass has more.
+        Tokens of all rows together.
     ranks : Ranks
         The parts of one model make the same passes.
-
-    Returns
-    -------
-    int
     """
-    if most <= SMALLEST:
-        return SMALLEST
-    run(SMALLEST)  # the first pass is slower
-    best, best_rate, tokens = SMALLEST, 0.0, SMALLEST
+    if most <= SMALLEST_PASS:
+        return SMALLEST_PASS
+    run(SMALLEST_PASS)  # the first pass is slower
+    best, best_rate, tokens = SMALLEST_PASS, 0.0, SMALLEST_PASS
     is_worth_it = True
     while is_worth_it and tokens <= min(most, _LARGEST):
         start = time.perf_counter()
@@ -55,7 +50,7 @@ def find_budget(run: Callable[[int], None], most: int, ranks: Ranks) -> int:
             run(tokens)
         except torch.OutOfMemoryError:
             # What fits now may not fit with other rows of the same size.
-            return max(best // 2, SMALLEST)
+            return max(best // 2, SMALLEST_PASS)
         took = time.perf_counter() - start
         is_better = tokens / took > best_rate * _GAIN
         if is_better:
@@ -66,9 +61,9 @@ def find_budget(run: Callable[[int], None], most: int, ranks: Ranks) -> int:
 
 
 def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
-    """Return the budget that a file holds; have it found and written if there is none.
+    """Return the budget that a file holds; if there is none, find and write it.
 
-    A run keeps its budget whatever interrupts it, so that its passes and so its numbers stay the same to the last bit.
+    A run keeps its budget through interruptions: the same passes give the same numbers to the last bit.
 
     Parameters
     ----------
@@ -76,14 +71,10 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
     find : callable
     ranks : Ranks
         The first finds it, all take it.
-
-    Returns
-    -------
-    int
     """
-    is_there = ranks.agree(file.exists())
+    exists = ranks.agree(file.exists())
     ranks.wait()  # all have looked before one writes
-    if not is_there and ranks.rank == 0:
+    if not exists and ranks.rank == 0:
         tokens = find()
         if ranks.saves:
             write_text(file, json.dumps({"tokens_per_pass": tokens}) + "\n")
@@ -91,8 +82,10 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
     return int(json.loads(file.read_text(encoding="utf-8"))["tokens_per_pass"])
 
 
-def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: ForwardOptions) -> Callable[[int], None]:
-    """Return what makes forward passes of about so many tokens: one over the longest question, one over the shortest.
+def one_pass(
+    model: LanguageModel, task: Task, off: NDArray[np.bool_], options: ForwardOptions
+) -> Callable[[int], None]:
+    """Return a function that makes forward passes of a number of tokens, over the longest and over the shortest item.
 
     The longest takes most memory for attention; the shortest has most rows, and so most scores, in as many tokens.
 
@@ -101,37 +94,37 @@ def one_pass(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: Forw
     model : LanguageModel
     task : Task
     off : ndarray of bool, shape (masks, neurons)
-    way : ForwardOptions
+    options : ForwardOptions
     """
-    lengths = task.questions["tokens"].to_numpy()
+    lengths = task.items["tokens"].to_numpy()
 
     def run(budget: int) -> None:
-        for question in dict.fromkeys((int(lengths.argmax()), int(lengths.argmin()))):
-            questions = np.full(-(-budget // (int(lengths[question]) * len(off))), question)
-            first = next(scored(model, task, questions, off, np.arange(len(off)), replace(way, tokens_per_pass=budget)))
+        for item in dict.fromkeys((int(lengths.argmax()), int(lengths.argmin()))):
+            items = np.full(-(-budget // (int(lengths[item]) * len(off))), item)
+            first = next(scored(model, task, items, off, np.arange(len(off)), replace(options, tokens_per_pass=budget)))
             first.scores.cpu()
 
     return run
 
 
-def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], way: ForwardOptions) -> tuple[str, ...]:
-    """Name the maps to be computed once for all masks, if a question scores the same so under the first and last mask.
+def shared_maps(model: LanguageModel, task: Task, off: NDArray[np.bool_], options: ForwardOptions) -> tuple[str, ...]:
+    """Name the maps to be computed once for all masks, if the scores under the first and last mask stay the same.
 
     Parameters
     ----------
     model : LanguageModel
     task : Task
     off : ndarray of bool, shape (masks, neurons)
-    way : ForwardOptions
+    options : ForwardOptions
 
     Returns
     -------
     tuple of str
     """
-    if model.tp_size > 1:  # they would have to agree
+    if model.tp_size > 1:  # the processes would have to agree
         return ()
-    tokens = 2 * int(task.questions["tokens"].iloc[0])
-    both = replace(way, precision="exact", tokens_per_pass=tokens)
+    tokens = 2 * int(task.items["tokens"].iloc[0])
+    both = replace(options, precision="exact", tokens_per_pass=tokens)
 
     def run(shared: Sequence[str]) -> Tensor:
         one = replace(both, shared=tuple(shared))

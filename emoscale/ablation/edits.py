@@ -1,20 +1,23 @@
-"""What masked neurons become: nothing, a fraction, their mean, or what they were for another row."""
+"""What masked neurons become: zero, a fraction, their mean, or their value in another row."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoscale.errors import InputError, StageError
+from emoscale.ablation.options import AblationOptions
 from emoscale.models.masking import ZERO, Edit
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MOMENTS, StoreSchema
-from emoscale.store import Store, mean_activations, open_store
+from emoscale.run.stores import open_extraction
+from emoscale.schema import MOMENTS
+from emoscale.store import Store, mean_activations
+from emoscale.system.option_types import lookup
 
+RESAMPLE = "resample"
 DONORS = 64
 """Rows of activations that resampled values come from, at most."""
 
@@ -34,14 +37,14 @@ class RowEdit:
     of_neurons: Edit = ZERO
     seed: int = 0
 
-    def donors(self, questions: NDArray[np.int64], masks: NDArray[np.int64]) -> NDArray[np.int64]:
+    def donors(self, items: NDArray[np.int64], masks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw each row's donor.
 
-        It depends on the seed, the question and the mask alone, whatever else is in the pass.
+        It depends on the seed, the item and the mask alone, not on what else is in the pass.
 
         Parameters
         ----------
-        questions, masks : ndarray of int64, shape (rows,)
+        items, masks : ndarray of int64, shape (rows,)
 
         Returns
         -------
@@ -49,9 +52,9 @@ class RowEdit:
         """
         count = 1 if self.of_neurons.donors is None else len(self.of_neurons.donors)
         if count == 1:
-            return np.zeros(len(questions), np.int64)
-        state = np.full(len(questions), self.seed, np.uint64)
-        for part in (questions, masks):
+            return np.zeros(len(items), np.int64)
+        state = np.full(len(items), self.seed, np.uint64)
+        for part in (items, masks):
             state = _mixed(state ^ part.astype(np.uint64))
         return (state % np.uint64(count)).astype(np.int64)
 
@@ -64,58 +67,83 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def make_edit(folder: RunFolder, kind: str, factor: float = 0.5, seed: int = 0) -> RowEdit:
-    """Make an edit by name.
+@dataclass(frozen=True)
+class EditKind:
+    """What ``ablation.edit`` can name.
 
-    Parameters
+    Attributes
     ----------
-    folder : RunFolder
-        Holds the extraction, for the last two kinds.
-    kind : {"zero", "scale", "mean", "resample"}
-        Multiply by 0 (the study's), by `factor` (its float mask), set to the neuron's mean over the extraction's rows,
-        or to its value in one of them. All neurons of a row take the values of one donor, drawn for each question and
-        mask.
-    factor : float
-    seed : int
-        Of the donors.
+    name, meaning : str
+    make : callable
+        Makes the edit from the run folder, which holds the extraction, and the options.
+    done : str
+        What happened to the neurons, for the report: "The neurons ...".
+    limit : str
+        What the edit leaves open, in sentences for the report.
+    uses : tuple of str
+        Options that only some edits read, such as ``factor``; the others are refused.
+    needs_rows : bool
+        Whether it needs every row's activations, not only their moments.
+    """
 
-    Returns
-    -------
-    RowEdit
+    name: str
+    meaning: str
+    make: Callable[[RunFolder, AblationOptions], RowEdit]
+    done: str
+    limit: str
+    uses: tuple[str, ...] = ()
+    needs_rows: bool = False
+
+
+def make_edit(folder: RunFolder, options: AblationOptions) -> RowEdit:
+    """Make the edit that the options name.
 
     Raises
     ------
     InputError
-        If the activations are not there; for ``resample`` also if only their moments were kept.
+        If there is no such edit, or it needs activations and only their moments were kept.
     StageError
-        If they are not finished.
+        If it needs the extraction, which is missing or not finished.
     """
-    if kind == "zero":
-        return RowEdit()
-    if kind == "scale":
-        return RowEdit(Edit("scale", factor))
-    values = _mean(folder) if kind == "mean" else _some_rows(folder, seed)
+    return lookup("ablation.edit", EDITS, options.edit).make(folder, options)
+
+
+def _zero(_folder: RunFolder, _options: AblationOptions) -> RowEdit:
+    return RowEdit()
+
+
+def _scale(_folder: RunFolder, options: AblationOptions) -> RowEdit:
+    return RowEdit(Edit("scale", options.factor))
+
+
+def _mean(folder: RunFolder, options: AblationOptions) -> RowEdit:
+    return _replace(_mean_of_rows(folder)[None], options)
+
+
+def _resample(folder: RunFolder, options: AblationOptions) -> RowEdit:
+    store = open_extraction(folder, needed_by=f"ablation.edit {RESAMPLE!r}")
+    return _replace(_some_rows(store, options.seed), options)
+
+
+def _replace(values: NDArray[np.floating], options: AblationOptions) -> RowEdit:
     # An expert's neuron has no value in a row that was not routed to it, where it added nothing.
-    donors = torch.from_numpy(np.nan_to_num(values, nan=0.0))
-    return RowEdit(Edit("replace", donors=donors), seed)
+    donors = torch.from_numpy(np.nan_to_num(np.asarray(values, np.float32), nan=0.0))
+    return RowEdit(Edit("replace", donors=donors), options.seed)
 
 
-def _mean(folder: RunFolder) -> NDArray[np.float32]:
-    if folder.moments.exists():
-        store = _finished(folder.moments, MOMENTS)
-        count = store.read("count").astype(np.float64)
-        total = np.nansum(store.read("mean") * count, axis=0)
-        rows = count.sum(axis=0)
-        mean = np.divide(total, rows, out=np.full(len(rows), np.nan), where=rows > 0)
-    else:
-        mean = mean_activations(_finished(folder.activations, ACTIVATIONS))
-    return np.asarray(mean[None], np.float32)
+def _mean_of_rows(folder: RunFolder) -> NDArray[np.float64]:
+    store = open_extraction(folder)
+    if store.schema.kind != MOMENTS.kind:
+        return mean_activations(store)
+    count = store.read("count").astype(np.float64)
+    total = np.nansum(store.read("mean") * count, axis=0)
+    rows = count.sum(axis=0)
+    mean = np.full(len(rows), np.nan)
+    np.divide(total, rows, out=mean, where=rows > 0)
+    return mean
 
 
-def _some_rows(folder: RunFolder, seed: int) -> NDArray[np.float32]:
-    if folder.moments.exists():
-        raise InputError("edit 'resample' needs extraction.keep: activations; this run kept only moments")
-    store = _finished(folder.activations, ACTIVATIONS)
+def _some_rows(store: Store, seed: int) -> NDArray[np.float32]:
     (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(DONORS, rows), replace=False))
     found = np.empty((len(chosen), neurons), np.float32)
@@ -131,8 +159,45 @@ def _some_rows(folder: RunFolder, seed: int) -> NDArray[np.float32]:
     return found
 
 
-def _finished(path: Path, schema: StoreSchema) -> Store:
-    store = open_store(path, schema)
-    if not store.complete:
-        raise StageError(f"{path}: not finished; run emoscale extract to its end first")
-    return store
+EDITS: dict[str, EditKind] = {
+    edit.name: edit
+    for edit in (
+        EditKind(
+            "zero",
+            "0, as published",
+            _zero,
+            "were set to zero",
+            "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come "
+            "from that unusual state rather than from the loss of what the neuron stood for.",
+        ),
+        EditKind(
+            "scale",
+            "``factor`` times its own value",
+            _scale,
+            "were multiplied by a constant",
+            "Switching a neuron off only scales it here. What is left of it may still serve, so that the losses say "
+            "nothing of what the model would lose without it altogether.",
+            uses=("factor",),
+        ),
+        EditKind(
+            "mean",
+            "its mean over the extraction's rows",
+            _mean,
+            "were held at their mean activation",
+            "Switching a neuron off holds it at its mean. That takes away how it varies, but so many neurons at their "
+            "means at once may be a state that the model never reaches by itself; some of the harm can come from that.",
+        ),
+        EditKind(
+            RESAMPLE,
+            "its value in one of the extraction's rows, drawn for each item and mask",
+            _resample,
+            "were given the activations that they had for another input",
+            "Switching a neuron off gives it the activation that it had for another input. The neuron takes such "
+            "values, but not with the rest of the model as it is now, and what is true of another input can mislead "
+            "the model, which is more than to miss something.",
+            uses=("seed",),
+            needs_rows=True,
+        ),
+    )
+}
+"""What can become of masked neurons."""

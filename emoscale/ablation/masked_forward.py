@@ -1,4 +1,4 @@
-"""One batch, many masks: every row's neurons are edited by its own (Li, Su et al. 2024, neuron manipulation)."""
+"""One batch, many masks: every row's neurons are edited by its own mask (Li, Su et al. 2024)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Answers(NamedTuple):
 
     Attributes
     ----------
-    correct, top3 : ndarray of int64, shape (scorings, masks)
-        Questions whose right answer had the highest score, and one of the three highest.
+    correct, top3 : ndarray of int64, shape (normalizations, masks)
+        Items whose right answer had the highest score, and one of the three highest.
     chosen : ndarray of int64, shape (masks, options)
-        How often each option had the highest score, by the first scoring.
+        How often each option had the highest score, under the first normalization.
     """
 
     correct: NDArray[np.int64]
@@ -41,49 +41,45 @@ class Answers(NamedTuple):
 def answer(
     model: LanguageModel,
     task: Task,
-    questions: NDArray[np.int64],
+    items: NDArray[np.int64],
     off: NDArray[np.bool_],
     numbers: NDArray[np.int64],
-    way: ForwardOptions,
+    options: ForwardOptions,
     advance: Callable[[int], None],
 ) -> Answers:
-    """Let a model answer questions under each mask.
+    """Let a model answer items under each mask.
 
     Parameters
     ----------
     model : LanguageModel
     task : Task
-    questions : ndarray of int64, shape (questions,)
-        Numbers of the task's questions.
+    items : ndarray of int64, shape (items,)
+        Numbers of the task's items.
     off : ndarray of bool, shape (masks, neurons)
         What each mask edits.
     numbers : ndarray of int64, shape (masks,)
         Numbers of the masks, which seed what is drawn for them.
-    way : ForwardOptions
+    options : ForwardOptions
     advance : callable
-        Told the number of rows (question, mask) of each pass.
-
-    Returns
-    -------
-    Answers
+        Called with the number of rows (item, mask) of each pass.
 
     Raises
     ------
     StageError
         If a score is not a finite number.
     """
-    labels = task.questions["label"].to_numpy()
+    labels = task.items["label"].to_numpy()
     tally = _Tally(task, len(off), model.device)
-    for one in scored(model, task, questions, off, numbers, way):
-        tally.add(one.scores, labels[one.question], one.mask)
-        advance(len(one.question))
+    for one in scored(model, task, items, off, numbers, options):
+        tally.add(one.scores, labels[one.item], one.mask)
+        advance(len(one.item))
     return tally.answers()
 
 
 class Scored(NamedTuple):
-    """One forward pass: which question and which mask each row has, (rows,), and its scores (rows, options)."""
+    """One forward pass: item and mask of each row, (rows,), and its scores (rows, options)."""
 
-    question: NDArray[np.int64]
+    item: NDArray[np.int64]
     mask: NDArray[np.int64]
     scores: Tensor
 
@@ -92,24 +88,24 @@ class Scored(NamedTuple):
 def scored(
     model: LanguageModel,
     task: Task,
-    questions: NDArray[np.int64],
+    items: NDArray[np.int64],
     off: NDArray[np.bool_],
     numbers: NDArray[np.int64],
-    way: ForwardOptions,
+    options: ForwardOptions,
 ) -> Iterator[Scored]:
-    """Score questions under each mask, pass by pass; parameters as of `answer`."""
-    lengths = task.questions["tokens"].to_numpy()[questions]
-    sites, edit = model.outline.sites, way.edit.of_neurons
+    """Score items under each mask, pass by pass; parameters as of `answer`."""
+    lengths = task.items["tokens"].to_numpy()[items]
+    sites, edit = model.outline.sites, options.edit.of_neurons
     with (
         masking(model.module, sites, torch.from_numpy(off), model.tp_rank, model.tp_size, edit=edit) as masked,
-        sharing(model.module, way.shared) as shared,
+        sharing(model.module, options.shared) as shared,
     ):
-        for chosen, mask in passes(lengths, len(off), way.tokens_per_pass):
-            asked = questions[chosen]
-            masked.expect(torch.from_numpy(mask), torch.from_numpy(way.edit.donors(asked, numbers[mask])))
+        for chosen, mask in passes(lengths, len(off), options.tokens_per_pass):
+            asked = items[chosen]
+            masked.expect(torch.from_numpy(mask), torch.from_numpy(options.edit.donors(asked, numbers[mask])))
             _, first, row = np.unique(asked, return_index=True, return_inverse=True)
             shared.expect(torch.from_numpy(first), torch.from_numpy(row))
-            with precision(way.precision, model.device):
+            with precision(options.precision, model.device):
                 scores = task.scores(asked)
             yield Scored(asked, mask, scores)
 
@@ -117,32 +113,32 @@ def scored(
 def passes(
     lengths: NDArray[np.int64], masks: int, tokens_per_pass: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pack rows (question, mask) into forward passes.
+    """Pack rows (item, mask) into forward passes.
 
-    All masks of a question stand together: what is the same for them can be computed once.
+    All masks of an item are consecutive: what is the same for them can be computed once.
 
     Parameters
     ----------
-    lengths : ndarray of int64, shape (questions,)
-        Tokens of each question.
+    lengths : ndarray of int64, shape (items,)
+        Tokens of each item.
     masks : int
     tokens_per_pass : int
         See `pack`.
 
     Yields
     ------
-    question, mask : ndarray of int64, shape (rows,)
-        Each pair of a question and a mask is in one pass.
+    item, mask : ndarray of int64, shape (rows,)
+        Each pair of an item and a mask is in one pass.
     """
     for rows in pack(np.repeat(lengths, masks), tokens_per_pass):
         yield rows // masks, rows % masks
 
 
 class _Tally:
-    """Counts on the device; nothing is fetched, which would wait for it, until all passes are made."""
+    """Counts on the device; nothing is copied, which would wait for it, until all passes are made."""
 
     def __init__(self, task: Task, masks: int, device: torch.device) -> None:
-        divisors = np.stack([np.asarray(divisor) for divisor in task.divisors.values()])
+        divisors = np.stack([np.asarray(divisor) for divisor in task.normalizations.values()])
         self._divisors = torch.from_numpy(divisors).to(device, torch.float32)[:, None]
         count = len(self._divisors), masks
         self._correct, self._top = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
@@ -163,7 +159,7 @@ class _Tally:
         self._is_finite &= scores.isfinite().all()
 
     def answers(self) -> Answers:
-        """Fetch the counts."""
+        """Copy the counts from the device."""
         if not self._is_finite:
             raise StageError(
                 "a score is not a finite number: the model overflowed; set ablation.precision to exact, or model.dtype "

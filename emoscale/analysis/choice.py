@@ -9,9 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.statistics import mean_tests
-
-RAW = "raw"
-"""Name of the scoring whose columns have no suffix."""
+from emoscale.tasks.normalization import column, normalizations_of
 
 
 def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
@@ -21,8 +19,8 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
     ----------
     answers : DataFrame
         The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
-        ``total``, ``options``; ``correct`` and ``top3``, and the same with ``_`` and the name of another scoring;
-        ``chosen`` (counts, as many as concepts).
+        ``total``, ``options``; ``correct`` and ``top3``, and both under other normalizations (see
+        `emoscale.tasks.normalization`); ``chosen`` (counts, as many as concepts).
 
     Returns
     -------
@@ -31,12 +29,11 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
         ``top3`` (the right answer is among the three highest), each with the two-sided 95 % t interval over concepts
         (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
     """
-    scorings = [RAW, *(name.removeprefix("correct_") for name in map(str, answers) if name.startswith("correct_"))]
     tables = []
-    for number, scoring in enumerate(scorings):
-        end = "" if scoring == RAW else f"_{scoring}"
+    for number, scoring in enumerate(normalizations_of(map(str, answers), "correct")):
         shares = answers[["concept", "kind", "k", "attribute"]].assign(
-            accuracy=answers[f"correct{end}"] / answers["total"], top3=answers[f"top3{end}"] / answers["total"]
+            accuracy=answers[column("correct", scoring)] / answers["total"],
+            top3=answers[column("top3", scoring)] / answers["total"],
         )
         tables.append(_over_concepts(shares).assign(scoring=scoring, number=number))
     table = pd.concat(tables, ignore_index=True).sort_values(["place", "number"], kind="stable", ignore_index=True)
@@ -69,7 +66,7 @@ def _over_concepts(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def confusion_table(answers: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFrame:
-    """Count how often each concept was answered where another was right, by the raw scoring.
+    """Count how often each concept was answered where another was right, by the scores without normalization.
 
     Parameters
     ----------

@@ -1,76 +1,121 @@
-"""The kinds of mask there are. A new one is a function and a line in `KINDS`."""
+"""The controls: masks of other neurons, with which losing the selective ones is compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from emoscale.errors import InputError
-from emoscale.masks.activation_level import level_bins
-from emoscale.masks.drawing import draw_evenly, draw_matched
+from emoscale.masks.drawing import draw_evenly, draw_matched, level_bins
 from emoscale.masks.request import Mask, Request
 
 BINS = 20
 """Of the neurons' mean absolute activation, as many neurons in each as ties allow."""
 
 
-def no_neurons(request: Request) -> Iterator[Mask]:
-    """Yield the mask that switches nothing off."""
-    yield Mask(np.empty(0, dtype=np.intp))
+@dataclass(frozen=True)
+class Control:
+    """A control that ``masks.controls`` can name.
 
-
-def most_selective(request: Request) -> Iterator[Mask]:
-    """Yield the k best-ranked neurons, by k and then attribute; of equal ranks the lower index.
-
-    Raises
-    ------
-    InputError
-        If an attribute has fewer than k neurons with a rank.
+    Attributes
+    ----------
+    name : str
+    draw : callable
+        Yields its masks, by k, attribute and draw.
+    label : str
+        Its neurons in a table or a legend.
+    neurons : str
+        Its neurons in a sentence, after "as many".
+    adjective : str
+        Before the word "masks".
+    drawn : str
+        How its neurons are chosen, after "masks of as many neurons".
+    per_attribute : bool
+        Whether each mask belongs to an attribute also where it may hold selective neurons.
+    needs_rows : bool
+        Whether it needs every row's activations, not only their moments.
+    exchangeable : bool
+        Whether its masks differ in chance alone, even if each was drawn for an attribute.
+    stream : int
+        Which random numbers a control takes that is drawn for each attribute; different controls have different ones.
     """
-    if not request.has_rank.any():
-        raise InputError(
-            "no neuron differs between the concepts, so none is selective; train the prompts in more steps (a larger "
-            "tuning.epochs or a smaller tuning.batch_size)"
-        )
-    available = np.count_nonzero(request.has_rank, axis=0)
-    problems = [
-        f"k = {k}: only {count} neurons have a selectivity for {attribute!r}; give a smaller k"
-        for k in request.k
-        for attribute, count in zip(request.attributes, available, strict=True)
-        if k > count
-    ]
-    if problems:
-        raise InputError(problems)
-    for k in request.k:
-        for column, attribute in enumerate(request.attributes):
-            yield Mask(request.best_first[:k, column], attribute=attribute)
+
+    name: str
+    draw: Callable[[Request], Iterator[Mask]]
+    label: str
+    neurons: str
+    adjective: str
+    drawn: str
+    per_attribute: bool = True
+    needs_rows: bool = False
+    exchangeable: bool = False
+    stream: int = 0
+
+    def words(self, disjoint: bool) -> dict[str, str | bool]:
+        """Return what later stages say of its masks."""
+        return {
+            "label": self.label,
+            "neurons": self.neurons,
+            "adjective": self.adjective,
+            "drawn": self.drawn,
+            "per_attribute": self.per_attribute or disjoint,
+        }
 
 
-def uniform(request: Request) -> Iterator[Mask]:
+def _random(request: Request) -> Iterator[Mask]:
     """Yield k neurons drawn evenly from all (Li, Su et al. 2024), or from all that are not selective."""
-    if request.disjoint:
-        everywhere = np.zeros(len(request.layer), dtype=np.intp)
-        return draw_matched(request, "uniform", everywhere, lambda _: "the model")
-    return draw_evenly(request)
+    if not request.disjoint:
+        return draw_evenly(request)
+    everywhere = np.zeros(len(request.layer), dtype=np.intp)
+    return draw_matched(request, RANDOM.name, RANDOM.stream, everywhere, lambda _: "the model")
 
 
-def layer_matched(request: Request) -> Iterator[Mask]:
+def _random_by_layer(request: Request) -> Iterator[Mask]:
     """Yield k neurons, as many in every layer as the attribute's selective mask has there."""
-    return draw_matched(request, "layer-matched", request.layer, lambda layer: f"layer {layer}")
+    return draw_matched(request, BY_LAYER.name, BY_LAYER.stream, request.layer, lambda layer: f"layer {layer}")
 
 
-def activation_matched(request: Request) -> Iterator[Mask]:
+def _random_by_activation(request: Request) -> Iterator[Mask]:
     """Yield k neurons, as many in every bin of mean absolute activation as the attribute's selective mask has there."""
     bins = level_bins(request.activation_level(), BINS)
-    return draw_matched(request, "activation-matched", bins, lambda b: f"bin {b + 1} of {BINS} (of mean |activation|)")
+
+    def place(number: int) -> str:
+        return f"bin {number + 1} of {BINS} (of mean |activation|)"
+
+    return draw_matched(request, BY_ACTIVATION.name, BY_ACTIVATION.stream, bins, place)
 
 
-KINDS: dict[str, Callable[[Request], Iterator[Mask]]] = {
-    "none": no_neurons,
-    "selective": most_selective,
-    "uniform": uniform,
-    "layer-matched": layer_matched,
-    "activation-matched": activation_matched,
-}
-"""Makers of masks by kind. The first two are always made; the others are controls, of which some are asked for."""
+RANDOM = Control(
+    "random",
+    _random,
+    label="random neurons",
+    neurons="random neurons",
+    adjective="random",
+    drawn="drawn at random, each as likely as any other",
+    per_attribute=False,
+    exchangeable=True,
+    stream=4130109879,
+)
+BY_LAYER = Control(
+    "random-by-layer",
+    _random_by_layer,
+    label="random neurons of the same layers",
+    neurons="random neurons of the same layers",
+    adjective="layer-matched",
+    drawn="drawn at random so that every layer loses as many neurons as to the selective mask",
+    stream=1054111189,
+)
+BY_ACTIVATION = Control(
+    "random-by-activation",
+    _random_by_activation,
+    label="random neurons as active",
+    # "as many random neurons as active" would be read as another comparison.
+    neurons="random neurons that are as active",
+    adjective="activation-matched",
+    drawn="drawn at random among neurons about as active as those of the selective mask",
+    needs_rows=True,
+    stream=1935459381,
+)
+
+CONTROLS: dict[str, Control] = {control.name: control for control in (RANDOM, BY_LAYER, BY_ACTIVATION)}

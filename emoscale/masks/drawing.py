@@ -1,4 +1,4 @@
-"""Drawing controls: k neurons from all, or as many from every group of neurons as a selective mask holds of it."""
+"""Drawing controls: k neurons from all, or from every group of neurons as many as the selective mask holds of it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from emoscale.masks.request import Mask, Request
 
 
 def check_disjoint(k: Sequence[int], neurons: int) -> None:
-    """Raise if a selective mask and a control of the same size do not fit into the model side by side.
+    """Raise unless the model has room for a selective mask and a disjoint control of the same size.
 
     Parameters
     ----------
     k : sequence of int
-        Numbers of neurons to switch off.
+        Numbers of neurons to edit.
     neurons : int
         Number N of neurons.
 
@@ -47,19 +47,21 @@ def draw_evenly(request: Request) -> Iterator[Mask]:
 
 
 def draw_matched(
-    request: Request, kind: str, group: NDArray[np.integer], place: Callable[[int], str]
+    request: Request, name: str, stream: int, group: NDArray[np.integer], place: Callable[[int], str]
 ) -> Iterator[Mask]:
     """Yield masks that hold as many neurons of every group as the attribute's selective mask, by k, attribute and draw.
 
     Parameters
     ----------
     request : Request
-    kind : str
-        Kind of control: of the seed, and for the reader of an error.
+    name : str
+        The control's.
+    stream : int
+        The control's, see `Control`.
     group : ndarray of int, shape (N,)
         Group of each neuron. Within a group neurons are drawn evenly, without replacement.
     place : callable
-        What an error calls a group.
+        From a group to its name in an error.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def draw_matched(
         if (needed > left).any():
             worst = np.argmax(needed - left)
             problems.append(
-                f"{kind} controls of {request.attributes[column]!r}, k = {k}: {place(names[worst])} has "
+                f"{name} controls of {request.attributes[column]!r}, k = {k}: {place(names[worst])} has "
                 f"{left[worst]} of {sizes[worst]} neurons left outside the selective mask, {needed[worst]} are needed; "
                 "give a smaller k, or set masks.disjoint to false"
             )
@@ -90,7 +92,7 @@ def draw_matched(
         pools = np.split(by_group[free[by_group]], np.cumsum(left)[:-1])
         attribute = request.attributes[column]
         for draw in range(request.draws):
-            generator = np.random.default_rng([request.seed, _number(kind), _number(attribute), k, draw])
+            generator = np.random.default_rng([request.seed, stream, _number(attribute), k, draw])
             drawn = [generator.choice(p, size=n, replace=False) for p, n in zip(pools, needed, strict=True)]
             yield Mask(np.concatenate(drawn), attribute=attribute, draw=draw)
 
@@ -105,3 +107,21 @@ def _balance(
 
 def _number(name: str) -> int:
     return crc32(name.encode())
+
+
+def level_bins(level: NDArray[np.float64], bins: int) -> NDArray[np.intp]:
+    """Cut neurons into bins of equal numbers by their level.
+
+    Parameters
+    ----------
+    level : ndarray of float64, shape (N,)
+    bins : int
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        From 0, the lowest. Neurons of equal level are in one bin, that of the lowest of their places, so that ties
+        make bins unequal and may leave some empty.
+    """
+    below = np.searchsorted(np.sort(level), level, side="left")
+    return below * bins // max(len(level), 1)

@@ -1,29 +1,35 @@
-"""The stage: from ranks to packed masks."""
+"""Making masks: from ranks to packed bits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.errors import InputError, StageError
+from emoscale.errors import InputError, collect_problems
 from emoscale.masks.activation_level import mean_absolute_activation
-from emoscale.masks.controls import KINDS
+from emoscale.masks.controls import CONTROLS
 from emoscale.masks.drawing import check_disjoint
+from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Mask, Request
+from emoscale.masks.selective import NONE, SELECTIVE, most_selective, no_neurons
 from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_extraction, open_finished
 from emoscale.schema import MASKS, SELECTIVITY
-from emoscale.store import Store, create_store, open_store
+from emoscale.store import create_store
+from emoscale.system.option_types import lookup
 from emoscale.system.progress import Progress
 
 _MASKS_A_CHUNK = 64
 
 
 def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
-    """Turn what the user asked for into numbers of neurons.
+    """Turn counts and fractions into numbers of neurons.
 
     Parameters
     ----------
@@ -62,33 +68,15 @@ def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
     return sorted(counts)
 
 
-def make_masks(
-    folder: RunFolder,
-    *,
-    k: Sequence[int | float],
-    controls: Sequence[str],
-    disjoint: bool,
-    draws: int,
-    seed: int,
-    progress: Progress,
-) -> dict[str, int]:
+def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> dict[str, int]:
     """Make the masks and write ``masks.zarr``.
 
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished selectivity, and the activations if controls are matched by them.
-    k : sequence of int or float
-        Numbers or fractions of the neurons to switch off, as `resolve_k` reads them.
-    controls : sequence of str
-        Kinds of control, names in `KINDS`.
-    disjoint : bool
-        Whether a control holds none of the neurons that are selective for its attribute. Controls that are drawn evenly
-        then belong to an attribute each, as the matched ones always do.
-    draws : int
-        Controls of each kind and k, and of each attribute where they belong to one.
-    seed : int
-        Not negative. The control of a given seed, kind, attribute, k and draw is always the same.
+        Holds the finished selectivity, and the activations if a control needs them.
+    options : MaskOptions
+        A control may be given itself in place of its name.
     progress : Progress
 
     Returns
@@ -100,49 +88,72 @@ def make_masks(
     Raises
     ------
     InputError
-        If k, draws or seed cannot be used, or too few neurons are left for a control; nothing has been written then.
+        If an option cannot be used, or too few neurons are left for a control; nothing has been written then.
     StageError
-        If the selectivity, or the activations if they are needed, are not there or not finished.
+        If the selectivity, or the activations if they are needed, are missing or not finished.
     """
-    store = _finished_selectivity(folder)
-    neurons = store.sizes["neuron"]
-    problems = [
-        f"{name} = {value}: negative; give 0 or more" for name, value in (("draws", draws), ("seed", seed)) if value < 0
-    ]
-    if problems:
-        raise InputError(problems)
-    sizes = resolve_k(k, neurons)
-    if disjoint:
-        check_disjoint(sizes, neurons)
-    request = Request(
-        rank=store.read("rank"),
-        has_rank=~np.isnan(store.read("tau")),
-        layer=store.read("layer"),
-        activation_level=lambda: mean_absolute_activation(folder, progress),
-        attributes=[str(attribute) for attribute in store.read("attribute")],
-        k=sizes,
-        draws=draws,
-        disjoint=disjoint,
-        seed=seed,
-    )
-    made = _make(request, ["none", "selective"], progress) + _make(request, controls, progress)
+    request = make_request(folder, options, progress)
+    controls = [lookup("masks.controls", CONTROLS, control) for control in options.controls]
+    for control in controls:
+        if control.needs_rows:
+            open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
+    makers = {NONE: no_neurons, SELECTIVE: most_selective}
+    made = _make(request, makers, progress)
+    made += _make(request, {control.name: control.draw for control in controls}, progress)
     coordinates = {
         "kind": np.array([row.kind for row in made]),
         "attribute": np.array([row.attribute for row in made]),
         "k": np.array([row.k for row in made]),
         "draw": np.array([row.draw for row in made]),
     }
-    written = create_store(
+    store = create_store(
         folder.masks,
         MASKS,
         coordinates,
         chunks={"mask": _MASKS_A_CHUNK},
         sizes={"neuron_byte": made[0].bits.size},
-        attributes={"seed": seed, "draws": draws, "disjoint": disjoint, "neurons": neurons},
+        attributes={
+            "seed": options.seed,
+            "draws": options.draws,
+            "disjoint": options.disjoint,
+            "neurons": len(request.rank),
+            "controls": {control.name: control.words(options.disjoint) for control in controls},
+        },
     )
-    written.write("bits", np.stack([row.bits for row in made]))
-    written.mark_complete()
-    return {kind: sum(row.kind == kind for row in made) for kind in ("none", "selective", *controls)}
+    store.write("bits", np.stack([row.bits for row in made]))
+    store.mark_complete()
+    counts = Counter(row.kind for row in made)
+    return {kind: counts[kind] for kind in (*makers, *(control.name for control in controls))}
+
+
+def make_request(folder: RunFolder, options: MaskOptions, progress: Progress) -> Request:
+    """Read the finished selectivity and resolve the options.
+
+    Raises
+    ------
+    InputError
+        If k, draws or seed cannot be used.
+    StageError
+        If the selectivity is missing or not finished.
+    """
+    store = open_finished(folder.selectivity, SELECTIVITY)
+    numbers = {"draws": options.draws, "seed": options.seed}
+    if problems := [f"{name} = {value}: negative; give 0 or more" for name, value in numbers.items() if value < 0]:
+        raise InputError(problems)
+    k = resolve_k(options.k, store.sizes["neuron"])
+    if options.disjoint:
+        check_disjoint(k, store.sizes["neuron"])
+    return Request(
+        rank=store.read("rank"),
+        has_rank=~np.isnan(store.read("tau")),
+        layer=store.read("layer"),
+        activation_level=lambda: mean_absolute_activation(folder, progress),
+        attributes=[str(attribute) for attribute in store.read("attribute")],
+        k=k,
+        draws=options.draws,
+        disjoint=options.disjoint,
+        seed=options.seed,
+    )
 
 
 class _Row(NamedTuple):
@@ -153,22 +164,21 @@ class _Row(NamedTuple):
     bits: NDArray[np.uint8]
 
 
-def _make(request: Request, kinds: Sequence[str], progress: Progress) -> list[_Row]:
-    """Make all masks of some kinds, or tell of every one of these kinds why it cannot be made."""
+def _make(
+    request: Request, makers: Mapping[str, Callable[[Request], Iterator[Mask]]], progress: Progress
+) -> list[_Row]:
+    """Make all masks of some kinds; if some cannot be made, raise what is wrong with every kind."""
     rows: list[_Row] = []
-    problems: list[str] = []
-    for kind in kinds:
-        try:
-            masks = KINDS[kind](request)
-            progress.start(None, f"{kind} masks")
-            for mask in masks:
-                # Packed at once: a neuron's index takes 64 times the memory of its bit.
-                rows.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
-                progress.advance()
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
+
+    def make(kind: str, maker: Callable[[Request], Iterator[Mask]]) -> None:
+        masks = maker(request)
+        progress.start(None, f"{kind} masks")
+        for mask in masks:
+            # Packed at once: a neuron's index takes 64 times the memory of its bit.
+            rows.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
+            progress.advance()
+
+    collect_problems(partial(make, kind, maker) for kind, maker in makers.items())
     return rows
 
 
@@ -176,12 +186,3 @@ def _pack(mask: Mask, neurons: int) -> NDArray[np.uint8]:
     off = np.zeros(neurons, dtype=np.bool_)
     off[mask.neurons] = True
     return np.packbits(off)
-
-
-def _finished_selectivity(folder: RunFolder) -> Store:
-    if not folder.selectivity.exists():
-        raise StageError(f"{folder.selectivity}: not there; run `emoscale select` first")
-    store = open_store(folder.selectivity, SELECTIVITY)
-    if not store.complete:
-        raise StageError(f"{folder.selectivity}: not finished; run `emoscale select` to its end first")
-    return store

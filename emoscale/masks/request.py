@@ -1,9 +1,9 @@
-"""What masks are made from, and what is made."""
+"""What masks are made from, and what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,7 +29,7 @@ class Request:
     attributes : list of str
         A names.
     k : list of int
-        Numbers of neurons to switch off, ascending.
+        Numbers of neurons to edit, ascending.
     draws : int
         Controls of each kind and k, and of each attribute where they belong to one.
     disjoint : bool
@@ -47,6 +47,11 @@ class Request:
     disjoint: bool
     seed: int
 
+    def of_attribute(self, attribute: str) -> Request:
+        """Return the same for a single attribute."""
+        column = [self.attributes.index(attribute)]
+        return replace(self, rank=self.rank[:, column], has_rank=self.has_rank[:, column], attributes=[attribute])
+
     @cached_property
     def best_first(self) -> NDArray[np.intp]:
         """Neurons by rank within each attribute, of equal ranks the lower index first, those without a rank last."""
@@ -55,7 +60,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Mask:
-    """One mask: the indices of the neurons to switch off, and its coordinates (see `emoscale.schema.MASKS`)."""
+    """One mask: the indices of the neurons to edit, and its coordinates (see `emoscale.schema.MASKS`)."""
 
     neurons: NDArray[np.intp]
     attribute: str = ""

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.checks import check_used
+from emoscale.ablation.edits import EDITS, EditKind
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.rows import ROW_SOURCES, check_rows
+from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
 from emoscale.models.identity import tokenizer_sha256, weights_sha256
 from emoscale.models.loading import LanguageModel, check_split, load_model
 from emoscale.models.outline import ModelOutline, encode_texts, outline_model
-from emoscale.models.prompted import PromptedModel, make_layout
-from emoscale.models.readouts import verbaliser_tokens
+from emoscale.models.prompted import PromptedModel
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
 from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.row_measures import RowMeasure
 from emoscale.selectivity.searchlight import chosen_row_measures
 from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
 from emoscale.stimuli.texts import load_texts, stream_texts
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.multiple_choice import ChoiceQuestions, choice_questions
-from emoscale.tasks.yes_no import WORD_TEMPLATES, WordQuestions, word_questions
+from emoscale.tasks import soft_prompt
+from emoscale.tasks.registry import TASKS
+
+Made = TypeVar("Made")
 
 
 class Context:
@@ -47,6 +51,14 @@ class Context:
     def __init__(self, settings: Settings, ranks: Ranks) -> None:
         self.settings = settings
         self.ranks = ranks
+        self._made: dict[Callable[[Context], Any], Any] = {}
+
+    def once(self, make: Callable[[Context], Made]) -> Made:
+        """Return what a function makes of this context; it is called the first time only."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: Made = self._made[make]
+        return made
 
     @cached_property
     def concepts(self) -> Concepts:
@@ -69,27 +81,6 @@ class Context:
         names = self.concepts.names
         check_labels(self.texts, names)
         return draw_prompt_texts(self.texts, names, self.settings.tuning.seeds, self.settings.stimuli)
-
-    @cached_property
-    def word_questions(self) -> WordQuestions:
-        """What is asked in plain words."""
-        texts, templates = self.texts["text"].tolist(), self.settings.ablation.templates
-        return word_questions(self.outline, texts, self.prompt_texts, templates, self.settings.stimuli.max_tokens)
-
-    @cached_property
-    def answer_words(self) -> list[int]:
-        """Tokens of the two answers to what is asked in plain words."""
-        words = self.settings.ablation.words
-        if not all(word.strip() for word in words):
-            raise InputError(f"ablation.words {words}: one is empty; give two words")
-        return _word_tokens(self.outline, "ablation.words", words)
-
-    @cached_property
-    def choice_questions(self) -> ChoiceQuestions:
-        """Texts to be continued by a concept's name."""
-        s, names, templates = self.settings.stimuli, self.concepts.names, self.settings.ablation.templates
-        check_labels(self.texts, names)
-        return choice_questions(self.outline, self.texts, names, templates, s.max_tokens, s.dev_texts, s.seed)
 
     @cached_property
     def sentences(self) -> pd.DataFrame:
@@ -184,7 +175,7 @@ class Context:
 
     def tuning_checks(self) -> list[Callable[[], object]]:
         """Return the checks of tuning."""
-        return [lambda: self.texts, lambda: self.prompt_texts, self._check_verbaliser, self._check_length]
+        return [lambda: self.texts, lambda: soft_prompt.check(self)]
 
     def extraction_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the extraction."""
@@ -196,16 +187,12 @@ class Context:
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the ablation."""
-        checks: dict[str, list[Callable[[], object]]] = {
-            "prompts": [lambda: self.prompt_texts, self._check_verbaliser, self._check_length],
-            "words": [lambda: self.word_questions, self._check_words],
-            "choice": [lambda: self.choice_questions],
-        }
-        return [self._check_ablation, lambda: self.texts, *checks[self.settings.ablation.task]]
-
-    def _check_words(self) -> None:
-        if self.outline.kind in WORD_TEMPLATES:
-            _ = self.answer_words
+        options = self.settings.ablation
+        return [
+            lambda: check_used(options),
+            lambda: self.texts,
+            lambda: TASKS[options.task].check(self),
+        ]
 
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons
@@ -216,63 +203,22 @@ class Context:
         except InputError as error:
             raise InputError(f"masks.{problem}" for problem in error.problems) from error
 
-    def _check_verbaliser(self) -> None:
-        if self.outline.kind in ("masked-lm", "causal-lm"):
-            verbaliser_tokens(self.outline, self.settings.tuning.verbaliser)
-
-    def _check_length(self) -> None:
-        tuning = self.settings.tuning
-        layout = make_layout(tuning.layout, self.outline)
-        if self.outline.positions is None:
-            return
-        limit = self.outline.positions - (0 if layout.positions_from_zero else self.outline.first_position)
-        longest = max(map(len, self.tokens))
-        needed = layout.tokens + tuning.prompt_length + longest
-        if needed > limit:
-            room = limit - layout.tokens - tuning.prompt_length
-            mend = f"set stimuli.max_tokens to {room} or less" if room > 0 else "set a smaller tuning.prompt_length"
-            raise InputError(
-                f"tuning.prompt_length {tuning.prompt_length} and the longest text ({longest} tokens) need {needed} "
-                f"positions, {self.outline.name} has {limit}; {mend}"
-            )
-
     def _check_rows_are_kept(self) -> None:
         """Refuse what needs every row's activations where only moments are kept."""
-        if self.settings.extraction.keep == "moments":
-            problems = [str(needs_every_row(setting)) for setting in self._settings_that_need_rows()]
-            if problems:
-                raise InputError(problems)
-
-    def _settings_that_need_rows(self) -> Iterator[str]:
-        s = self.settings
-        for measure in chosen_row_measures(s.selectivity):
-            if measure.needs_rows:
-                yield f"selectivity.row_measures {measure.name!r}"
-        for control in s.masks.controls:
-            if control == "activation-matched":
-                yield f"masks.controls {control!r}"
-        if s.ablation.edit == "resample":
-            yield f"ablation.edit {s.ablation.edit!r}"
-
-    def _check_ablation(self) -> None:
-        """Refuse what the task and the edit would not look at."""
-        a, usual = self.settings.ablation, AblationOptions()
-        problems = []
-        if a.templates is not None and a.task == "prompts":
-            problems.append(
-                "ablation.templates: task 'prompts' asks with tuned prompts; leave them out, or set ablation.task to "
-                "words or choice"
-            )
-        if a.words != usual.words and a.task != "words":
-            problems.append(f"ablation.words: task {a.task!r} has no use for them; leave them out, or set it to words")
-        if a.factor != usual.factor and a.edit != "scale":
-            problems.append(f"ablation.factor: edit {a.edit!r} has no use for it; leave it out, or set edit to scale")
+        if self.settings.extraction.keep != "moments":
+            return
+        problems = [
+            problem for setting in self._settings_that_need_rows() for problem in needs_every_row(setting).problems
+        ]
         if problems:
             raise InputError(problems)
 
-
-def _word_tokens(outline: ModelOutline, setting: str, words: Sequence[str]) -> list[int]:
-    try:
-        return verbaliser_tokens(outline, words)
-    except InputError as error:
-        raise InputError(problem.replace("tuning.verbaliser", setting, 1) for problem in error.problems) from error
+    def _settings_that_need_rows(self) -> Iterator[str]:
+        s = self.settings
+        chosen: dict[str, Sequence[RowMeasure | Control | EditKind]] = {
+            "selectivity.row_measures": chosen_row_measures(s.selectivity),
+            "masks.controls": [CONTROLS[name] for name in s.masks.controls],
+            "ablation.edit": [EDITS[s.ablation.edit]],
+        }
+        for setting, entries in chosen.items():
+            yield from (f"{setting} {entry.name!r}" for entry in entries if entry.needs_rows)

@@ -13,11 +13,11 @@ from emoscale.pipeline.stage import Counts, Stage
 from emoscale.run.folder import RunFolder
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.system.progress import Progress
+from emoscale.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from emoscale.masks.options import MaskOptions
     from emoscale.pipeline.context import Context
-    from emoscale.tasks.task import Task
 
 _MODEL = ("model.name", "model.revision", "model.dtype", "model.trust_remote_code")
 """Settings of the model that its outputs depend on; its neurons depend on ``model.site`` too."""
@@ -80,56 +80,24 @@ def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.masks.make_masks import make_masks
 
-    m = context.settings.masks
-    made = make_masks(
-        folder, k=m.k, controls=m.controls, disjoint=m.disjoint, draws=m.draws, seed=m.seed, progress=progress
-    )
-    return {**made, "controls": sum(made[kind] for kind in m.controls)}
+    options = context.settings.masks
+    made = make_masks(folder, options, progress)
+    return {**made, "controls": sum(made[kind] for kind in options.controls)}
 
 
 def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.ablation.ablate import ablate
 
-    a = context.settings.ablation
-    return ablate(
-        folder,
-        context.model,
-        _task(context, folder),
-        edit=a.edit,
-        factor=a.factor,
-        seed=a.seed,
-        masks_per_unit=a.masks_per_unit,
-        tokens_per_pass=a.tokens_per_pass,
-        precision=a.precision,
-        ranks=context.ranks,
-        progress=progress,
-    )
-
-
-def _prompt_task(context: Context, folder: RunFolder) -> Task:
-    from emoscale.models.prompt_files import load_prompts
-    from emoscale.tasks.soft_prompt import PromptTask
-
-    return PromptTask(context.prompted, context.tokens, context.prompt_texts, load_prompts(folder.prompts))
-
-
-def _task(context: Context, folder: RunFolder) -> Task:
-    from emoscale.tasks.multiple_choice import ChoiceTask
-    from emoscale.tasks.yes_no import WordsTask
-
-    task = context.settings.ablation.task
-    if task == "words":
-        return WordsTask(context.model, context.word_questions, context.answer_words)
-    if task == "choice":
-        return ChoiceTask(context.model, context.choice_questions)
-    return _prompt_task(context, folder)
+    options = context.settings.ablation
+    task = TASKS[options.task].make(context, folder)
+    return ablate(folder, context.model, task, options, ranks=context.ranks, progress=progress)
 
 
 def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     import numpy as np
 
     from emoscale.analysis.analyze import analyze
-    from emoscale.pipeline.study import CONTROL_WORDS
+    from emoscale.masks.controls import CONTROLS
     from emoscale.run.stores import open_finished
     from emoscale.schema import SELECTIVITY
 
@@ -138,7 +106,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         folder,
         context.concepts,
         alpha=alpha,
-        exchangeable=[kind for kind, words in CONTROL_WORDS.items() if words.exchangeable],
+        exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
         progress=progress,
     )
     q = open_finished(folder.selectivity, SELECTIVITY).read("q")
@@ -158,43 +126,14 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     return {"figures": len(done["figures"])}
 
 
-def _prompt_facts(context: Context) -> dict[str, str]:
-    s = context.settings
-    if not ROW_SOURCES[s.extraction.rows].uses_prompts and s.ablation.task != "prompts":
-        return {}
-    first = context.prompt_texts[0]
-    return {
-        "Prompts": (
-            f"{len(context.prompt_texts)} ({len(context.concepts.names)} concepts × {len(s.tuning.seeds)} seeds), "
-            f"{s.tuning.prompt_length} vectors each; for the first, {len(first.train)} texts to learn from and "
-            f"{len(first.dev)} held out, half of them showing the concept"
-        )
-    }
-
-
-def _question_facts(context: Context) -> dict[str, str]:
-    from emoscale.tasks.multiple_choice import CHOICE_TEMPLATES
-    from emoscale.tasks.yes_no import WORD_TEMPLATES
-
-    a = context.settings.ablation
-    if a.task == "prompts":
-        return {}
-    if a.task == "words":
-        count, answers = len(context.word_questions.table), f"answered “{a.words[0]}” or “{a.words[1]}”"
-        templates = tuple(a.templates or WORD_TEMPLATES[context.outline.kind])
-    else:
-        count, answers = (
-            len(context.choice_questions.table),
-            f"answered by one of {len(context.concepts.names)} concepts",
-        )
-        templates = tuple(a.templates or CHOICE_TEMPLATES)
-    return {"Questions": f"{count:,}, {answers}: {' · '.join(templates)}"}
-
-
 def _facts(context: Context) -> dict[str, str]:
+    from emoscale.tasks import soft_prompt
+
     s, outline, concepts = context.settings, context.outline, context.concepts
     train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
     source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
+    source_of_rows = ROW_SOURCES[s.extraction.rows]
+    prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
     return {
         "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
         "Weights (SHA-256)": context.weights_sha256,
@@ -202,17 +141,19 @@ def _facts(context: Context) -> dict[str, str]:
         "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
         "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
         "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
-        **_prompt_facts(context),
-        **_question_facts(context),
-        "A concept is represented by": ROW_SOURCES[s.extraction.rows].meaning,
+        **prompts,
+        **TASKS[s.ablation.task].facts(context),
+        "A concept is represented by": source_of_rows.meaning,
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": _controls(s.masks),
     }
 
 
 def _controls(m: MaskOptions) -> str:
+    from emoscale.masks.controls import CONTROLS
+
     of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
-    kinds = [f"{kind} ({of_all if kind == 'uniform' and not m.disjoint else of_each})" for kind in m.controls]
+    kinds = [f"{kind} ({of_each if m.disjoint or CONTROLS[kind].per_attribute else of_all})" for kind in m.controls]
     return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
 
 
@@ -291,11 +232,11 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="ablate",
             help="Let the model do its task with neurons edited.",
-            summary="{questions:,} questions × {masks} masks, {tokens_per_pass:,} tokens a pass",
+            summary="{items:,} items × {masks} masks, {tokens_per_pass:,} tokens a pass",
             run=_ablate,
             outputs=lambda folder: {folder.ablation_table: "right answers for every concept, replicate and mask"},
             working=lambda folder: (folder.ablation,),
-            needs=lambda settings: ("tune", "mask") if settings.ablation.task == "prompts" else ("mask",),
+            needs=lambda settings: ("tune", "mask") if TASKS[settings.ablation.task].uses_prompts else ("mask",),
             depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning.seeds", "ablation"),
             checks=lambda context: context.task_checks(),
             shared=True,

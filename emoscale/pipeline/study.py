@@ -4,70 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from emoscale.ablation.edits import EDITS
 from emoscale.config import Settings
+from emoscale.masks.controls import CONTROLS
 from emoscale.pipeline.stage import Stages
 from emoscale.report.study import ControlWords, EditWords, Study
 from emoscale.run.folder import RunFolder
+from emoscale.tasks.registry import TASKS
 
-CONTROL_WORDS = {
-    "uniform": ControlWords(
-        label="random neurons",
-        neurons="random neurons",
-        adjective="random",
-        drawn="drawn at random, each as likely as any other",
-        exchangeable=True,
-    ),
-    "layer-matched": ControlWords(
-        label="random neurons of the same layers",
-        neurons="random neurons of the same layers",
-        adjective="layer-matched",
-        drawn="drawn at random so that every layer loses as many neurons as to the selective mask",
-    ),
-    "activation-matched": ControlWords(
-        label="random neurons as active",
-        # "as many random neurons as active" would be read as another comparison.
-        neurons="random neurons that are as active",
-        adjective="activation-matched",
-        drawn="drawn at random among neurons about as active as those of the selective mask",
-    ),
-}
 
-EDIT_WORDS = {
-    "zero": EditWords(
-        "were set to zero",
-        "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come from "
-        "that unusual state rather than from the loss of what the neuron stood for.",
-    ),
-    "mean": EditWords(
-        "were held at their mean activation",
-        "Switching a neuron off holds it at its mean. That takes away how it varies, but so many neurons at their "
-        "means at once may be a state that the model never reaches by itself; some of the harm can come from that.",
-    ),
-    "resample": EditWords(
-        "were given the activations that they had for another input",
-        "Switching a neuron off gives it the activation that it had for another input. The neuron takes such values, "
-        "but not with the rest of the model as it is now, and what is true of another input can mislead the model, "
-        "which is more than to miss something.",
-    ),
-    "scale": EditWords(
-        "were multiplied by a constant",
-        "Switching a neuron off only scales it here. What is left of it may still serve, so that the losses say "
-        "nothing of what the model would lose without it altogether.",
-    ),
-}
+def control_words() -> dict[str, ControlWords]:
+    """Return what every control is called."""
+    return {
+        name: ControlWords(
+            label=control.label,
+            neurons=control.neurons,
+            adjective=control.adjective,
+            drawn=control.drawn,
+            exchangeable=control.exchangeable,
+        )
+        for name, control in CONTROLS.items()
+    }
+
+
+def edit_words(name: str) -> EditWords:
+    """Return what an edit does, and what it leaves open."""
+    return EditWords(EDITS[name].done, EDITS[name].limit)
 
 
 def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str]) -> Study:
     """Fill in what a run's report says besides its tables."""
-    learned = settings.ablation.task == "prompts"
+    task = TASKS[settings.ablation.task]
     return Study(
         title=settings.title,
         facts=facts,
-        edit=EDIT_WORDS[settings.ablation.edit],
-        controls=CONTROL_WORDS,
+        edit=edit_words(settings.ablation.edit),
+        controls=control_words(),
         disjoint=settings.masks.disjoint,
-        learned_prompts=learned,
-        replicates="prompts" if learned else "sets of questions",
+        learned_prompts=task.uses_prompts,
+        replicates=task.replicates,
         outputs=outputs,
     )
 

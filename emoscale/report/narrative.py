@@ -15,6 +15,7 @@ from emoscale.report.ablation_text import (
 from emoscale.report.findings import Findings
 from emoscale.report.people_text import people_text
 from emoscale.report.phrasing import count, interval, listing, number
+from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
 
 _TOP = 3
 
@@ -45,9 +46,9 @@ def prompt_text(findings: Findings) -> list[str]:
 
 
 _SCORINGS = {
-    "raw": "log probability",
-    "token": "that for each of its tokens",
-    "character": "that for each of its characters",
+    NONE: "log probability",
+    PER_TOKEN: "that for each of its tokens",
+    PER_CHARACTER: "that for each of its characters",
 }
 
 
@@ -76,7 +77,7 @@ def choice_text(choice: pd.DataFrame) -> list[str]:
     return [
         f"A concept’s name can be scored in more ways than one. The right name comes first (among the first three) "
         f"{listing(shares)}; these are means over concepts with 95% intervals, and guessing gives {number(chance)} "
-        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_SCORINGS['raw']}."
+        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_SCORINGS[NONE]}."
     ]
 
 

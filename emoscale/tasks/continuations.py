@@ -1,19 +1,26 @@
 """How likely a model finds each of several continuations of a text.
 
-What the continuations begin with alike is computed once: all their tokens but the last make a tree, whose root is the
+What several continuations begin with is computed once: all their tokens but the last make a tree, whose root is the
 text's last token; the probabilities of a continuation's tokens are read at its nodes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from emoscale.errors import StageError
 from emoscale.tasks.reading import RowReader
+
+_NATS = 1e-3
+"""Up to that difference two log probabilities count as the same. Rounding moves those of float32 by some 1e-5."""
+_LARGE_LOGIT = 16
+"""Logits are rounded by their size times the precision of the weights: in float16 by 1/64 of a nat at this size, in
+bfloat16 by 1/8."""
 
 
 @dataclass
@@ -27,7 +34,7 @@ class Node:
     tokens : tuple of int
         Their tokens.
     options, following : list of int
-        The continuations that go through here, and the token that each of them goes on with.
+        The continuations that pass through this node, and the next token of each.
     """
 
     path: tuple[int, ...] = ()
@@ -60,6 +67,15 @@ def make_tree(continuations: Sequence[Sequence[int]]) -> list[Node]:
     return list(nodes.values())
 
 
+class _Rows(NamedTuple):
+    """Arguments of `RowReader.logits`."""
+
+    ids: Tensor
+    attention: Tensor
+    positions: Tensor
+    position_ids: Tensor
+
+
 class Continuations:
     """Log probabilities of continuations.
 
@@ -78,17 +94,12 @@ class Continuations:
         inner = {node.path[-2] for node in self._tree if len(node.path) > 1}
         leaves = [node for node in self._tree if node.path and node.path[-1] not in inner]
         self.stems = leaves or self._tree
-        """Nodes that none follows: as many rows of tokens cover the tree."""
+        """Nodes without a next one: as many rows of tokens cover the tree."""
 
     @property
     def nodes(self) -> int:
         """How many tokens the tree adds to a text."""
         return len(self._tree) - 1
-
-    @property
-    def longest(self) -> int:
-        """How many of them follow one another."""
-        return max(len(node.path) for node in self.stems)
 
     def by_stems(self, texts: Sequence[Sequence[int]], take: Tensor) -> Tensor:
         """Compute log probabilities in as many passes as there are stems.
@@ -124,6 +135,9 @@ class Continuations:
 
         Parameters and returns as of `by_stems`.
         """
+        return self._read(self._run(self._with_tree(texts, take)))
+
+    def _with_tree(self, texts: Sequence[Sequence[int]], take: Tensor) -> _Rows:
         added = [node.tokens[-1] for node in self._tree[1:]]
         ids, _ = self.reader.pad([[*text, *added] for text in texts])
         first = torch.tensor([len(text) for text in texts], device=ids.device)[:, None]
@@ -133,16 +147,33 @@ class Continuations:
         depths = torch.tensor([len(node.path) for node in self._tree], device=ids.device)
         numbers = torch.where(node > 0, first - 1 + depths[node], torch.arange(ids.shape[1], device=ids.device))
         seen = self._seen(node)
-        logits = self.reader.logits(
-            ids[take],
-            self._as_mask(seen)[take],
-            at[take],
-            position_ids=(numbers + self.reader.model.outline.first_position)[take],
-        )
-        total = torch.zeros(len(take), self._count, device=take.device)
+        numbers = numbers + self.reader.model.outline.first_position
+        return _Rows(ids[take], self._as_mask(seen)[take], at[take], numbers[take])
+
+    def _run(self, rows: _Rows) -> Tensor:
+        return self.reader.logits(rows.ids, rows.attention, rows.positions, position_ids=rows.position_ids)
+
+    def _read(self, logits: Tensor) -> Tensor:
+        total = torch.zeros(len(logits), self._count, device=logits.device)
         for column, one in enumerate(self._tree):
             self._add(total, one, logits[:, column])
         return total
+
+    @torch.inference_mode()
+    def tree_difference(self, texts: Sequence[Sequence[int]]) -> float:
+        """Return the largest difference, in nats, of what `by_tree` and `by_stems` give for some texts.
+
+        Infinite if the model does not take a mask for each token.
+        """
+        take = torch.arange(len(texts), device=self.reader.model.device)
+        expected, rows = self.by_stems(texts, take), self._with_tree(texts, take)
+        try:
+            logits = self._run(rows)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError):  # of torch, where shapes do not fit; of a check, or of unpacking a shape
+            return math.inf
+        return float((self._read(logits) - expected).abs().max())
 
     def _seen(self, node: Tensor) -> Tensor:
         """Return which token sees which: (rows, tokens) numbers of nodes in, (rows, tokens, tokens) bool out."""
@@ -168,34 +199,26 @@ class Continuations:
         total[:, node.options] += logits[:, node.following] - logits.logsumexp(dim=1, keepdim=True)
 
 
-def quickest(one: Continuations, texts: Sequence[Sequence[int]], alike: float) -> Callable[..., Tensor]:
-    """Return the quicker way that gives the same log probabilities.
+def fastest(continuations: Continuations, texts: Sequence[Sequence[int]]) -> Callable[..., Tensor]:
+    """Return `by_tree` if the model gives the same log probabilities with it, else `by_stems`.
 
-    The model runs to find out, so ask before its neurons are edited.
+    The model runs to find out: call this before its neurons are edited. The longest text is tried, since a model whose
+    tokens see a window of the text ignores the window of a mask that is given to it; and the shortest, for padding.
 
     Parameters
     ----------
-    one : Continuations
+    continuations : Continuations
     texts : sequence of sequence of int
-        To try it on; the longest there is should be among them, for models whose tokens see a window.
-    alike : float
-        Differences up to that share of the largest are rounding.
+        All that will be scored.
 
     Returns
     -------
     callable
-        `by_tree` or `by_stems`.
     """
-    model = one.reader.model
-    is_plain = model.outline.takes_positions and model.module.config._attn_implementation in ("sdpa", "eager")
-    if len(one.stems) == 1 or not is_plain:
-        return one.by_stems
-    take = torch.arange(len(texts), device=model.device)
-    with torch.inference_mode():
-        plain = one.by_stems(texts, take)
-        try:
-            tree = one.by_tree(texts, take)
-        except (RuntimeError, ValueError, TypeError, IndexError, StageError):  # a model that takes no such mask
-            return one.by_stems
-    is_alike = torch.allclose(plain, tree, rtol=alike, atol=alike * float(plain.abs().max()))
-    return one.by_tree if is_alike else one.by_stems
+    model = continuations.reader.model
+    takes_masks = model.outline.takes_positions and model.module.config._attn_implementation in ("sdpa", "eager")
+    if len(continuations.stems) == 1 or not takes_masks:
+        return continuations.by_stems
+    tolerance = max(_NATS, _LARGE_LOGIT * torch.finfo(model.module.dtype).eps)
+    difference = continuations.tree_difference([max(texts, key=len), min(texts, key=len)])
+    return continuations.by_tree if difference <= tolerance else continuations.by_stems

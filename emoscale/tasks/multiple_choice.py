@@ -1,4 +1,4 @@
-"""Which concept does a text show: each concept's name as the text's continuation, the likeliest is the answer."""
+"""Which concept a text shows: each concept's name as the text's continuation; the most likely one is the answer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from torch import Tensor
 from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
-from emoscale.tasks.continuations import Continuations, quickest
+from emoscale.run.folder import RunFolder
+from emoscale.stimuli.options import StimuliOptions
+from emoscale.stimuli.samples import check_labels
+from emoscale.tasks.continuations import Continuations, fastest
+from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
 from emoscale.tasks.reading import RowReader
+from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
 
-CHOICE_TEMPLATES = ("{text}\nThe writer feels",)
-"""What a text is put into when the user says nothing."""
+MULTIPLE_CHOICE_TEMPLATES = ("{text}\nThe writer feels",)
+"""Default templates."""
 
-_ALIKE, _ALIKE_IN_HALF = 1e-3, 2e-2
-"""Log probabilities computed in two ways differ by rounding: some 1e-6 of their size, or 1e-2 in 16 bits."""
 _SHOWN = 30
 """Characters of a sentence in a message."""
 
 
 @dataclass(frozen=True)
-class ChoiceQuestions:
+class MultipleChoiceItems:
     """Texts to be continued by one of several names.
 
     Attributes
@@ -37,7 +40,7 @@ class ChoiceQuestions:
     table : DataFrame
         See `Task`; ``tokens`` are those of the row with all names.
     rows : list of list of int
-        Tokens of each question's text in its template.
+        Tokens of each item's text in its template.
     options : tuple of str
         The names.
     continuations : list of list of int
@@ -50,9 +53,7 @@ class ChoiceQuestions:
     continuations: list[list[int]]
 
 
-def draw_single(
-    texts: pd.DataFrame, concepts: Sequence[str], limit: int | None = None, seed: int = 0
-) -> list[NDArray[np.int64]]:
+def draw_single(texts: pd.DataFrame, concepts: Sequence[str], limit: int | None, seed: int) -> list[NDArray[np.int64]]:
     """Draw held-out texts that show one of the concepts and no other.
 
     Parameters
@@ -81,8 +82,8 @@ def draw_single(
     single = {concept: [row for row in np.flatnonzero(is_single) if concept in shown[row]] for concept in concepts}
     if lacking := [concept for concept, rows in single.items() if not rows]:
         raise InputError(
-            f"ablation.task 'choice': no dev text shows {', '.join(map(repr, lacking))} and no other concept; label "
-            "some, or leave the concept out (concepts.names)"
+            f"ablation.task 'multiple-choice': no dev text shows {', '.join(map(repr, lacking))} and no other concept; "
+            "label some, or remove the concept (concepts.names)"
         )
     drawn = []
     for concept, rows in single.items():
@@ -94,15 +95,13 @@ def draw_single(
     return drawn
 
 
-def choice_questions(
+def multiple_choice_items(
     outline: ModelOutline,
     texts: pd.DataFrame,
     concepts: Sequence[str],
-    templates: Sequence[str] | None = None,
-    max_tokens: int = 256,
-    limit: int | None = None,
-    seed: int = 0,
-) -> ChoiceQuestions:
+    templates: Sequence[str] | None,
+    stimuli: StimuliOptions,
+) -> MultipleChoiceItems:
     """Put held-out texts that show a single concept into templates.
 
     Parameters
@@ -112,17 +111,12 @@ def choice_questions(
     texts : DataFrame
         As `load_texts` gives it.
     concepts : sequence of str
-        What can be answered.
+        The possible answers.
     templates : sequence of str, optional
-        With ``{text}``; a name follows after a space. A template's number is the replicate.
-    max_tokens : int
-        Longer texts are cut.
-    limit, seed
-        See `draw_single`.
-
-    Returns
-    -------
-    ChoiceQuestions
+        With ``{text}``; a name follows after a space. A template's number is the replicate. By default
+        `MULTIPLE_CHOICE_TEMPLATES`.
+    stimuli : StimuliOptions
+        Texts are cut to ``max_tokens``; ``dev_texts`` and ``seed`` are those of `draw_single`.
 
     Raises
     ------
@@ -130,11 +124,11 @@ def choice_questions(
         If the model cannot continue a text, a concept has no texts, a template or name cannot be used, or a row is too
         long.
     """
-    templates = CHOICE_TEMPLATES if templates is None else templates
-    check_choice(outline, templates)
-    drawn = draw_single(texts, concepts, limit, seed)
+    templates = MULTIPLE_CHOICE_TEMPLATES if templates is None else templates
+    check_continues(outline, templates)
+    drawn = draw_single(texts, concepts, stimuli.dev_texts, stimuli.seed)
     row = np.concatenate(drawn)
-    short = cut_texts(outline, texts["text"].iloc[row].tolist(), max_tokens)
+    short = cut_texts(outline, texts["text"].iloc[row].tolist(), stimuli.max_tokens)
     label = np.repeat(np.arange(len(concepts)), [len(rows) for rows in drawn])
     table = pd.concat(
         [
@@ -146,38 +140,39 @@ def choice_questions(
     return ask(outline, [template.format(text=text) for template in templates for text in short], concepts, table)
 
 
-def check_choice(outline: ModelOutline, templates: Sequence[str]) -> None:
+def check_continues(outline: ModelOutline, templates: Sequence[str]) -> None:
     """Raise InputError if a model cannot continue a text, or a template cannot be used."""
     if outline.kind != "causal-lm":
+        others = "soft-prompt" + (" or yes-no" if outline.kind == "masked-lm" else "")
         raise InputError(
-            f"ablation.task 'choice': {outline.name} does not continue a text ({outline.kind}); give a causal language "
-            "model, or set ablation.task to prompts" + (" or words" if outline.kind == "masked-lm" else "")
+            f"ablation.task 'multiple-choice': {outline.name} does not continue a text ({outline.kind}); give a causal "
+            f"language model, or set ablation.task to {others}"
         )
     check_templates(templates, ("text",))
     if spaced := [template for template in templates if template != template.rstrip()]:
         raise InputError(
-            f"ablation.templates {template!r}: ends with a space, and each name brings its own; leave it out"
+            f"ablation.templates {template!r}: ends with a space, but names bring a space of their own; remove it"
             for template in spaced
         )
 
 
 def ask(
     outline: ModelOutline, sentences: Sequence[str], options: Sequence[str], table: pd.DataFrame
-) -> ChoiceQuestions:
+) -> MultipleChoiceItems:
     """Tokenise sentences and the names that may follow them.
 
     Parameters
     ----------
     outline : ModelOutline
     sentences : sequence of str
-        One a question.
+        One an item.
     options : sequence of str
     table : DataFrame
-        Of the questions, without ``tokens``.
+        Of the items, without ``tokens``.
 
     Returns
     -------
-    ChoiceQuestions
+    MultipleChoiceItems
 
     Raises
     ------
@@ -190,7 +185,7 @@ def ask(
     longest = max(map(len, rows))
     check_lengths(outline, longest + max(map(len, continuations)) - 1)
     tokens = np.array([len(row) for row in rows], np.int64) + len(stems)
-    return ChoiceQuestions(table.assign(tokens=tokens), rows, tuple(options), continuations)
+    return MultipleChoiceItems(table.assign(tokens=tokens), rows, tuple(options), continuations)
 
 
 def _continuations(
@@ -198,24 +193,24 @@ def _continuations(
 ) -> list[list[int]]:
     """Tokenise names after a space; they must be the same tokens after every sentence."""
     if empty := [option for option in options if not option.strip()]:
-        raise InputError(f"concept {empty[0]!r}: has no name to be answered; give it one")
-    # After the first sentence every name, after each other one a single name: what merges depends on the border alone.
+        raise InputError(f"concept {empty[0]!r}: is empty, so it cannot be an answer; give it a name")
+    # Every name after the first sentence, a single name after each other one: merging depends on the border alone.
     pairs = [(0, option) for option in range(len(options))]
-    pairs += [(question, question % len(options)) for question in range(1, len(sentences))]
-    whole = tokenise(outline, [f"{sentences[question]} {options[option]}" for question, option in pairs], closed=False)
+    pairs += [(item, item % len(options)) for item in range(1, len(sentences))]
+    complete = tokenise(outline, [f"{sentences[item]} {options[option]}" for item, option in pairs], closed=False)
     found: dict[int, list[int]] = {}
-    for (question, option), ids in zip(pairs, whole, strict=True):
-        row = list(rows[question])
+    for (item, option), ids in zip(pairs, complete, strict=True):
+        row = list(rows[item])
         tokens = ids[len(row) :]
         if ids[: len(row)] != row or not tokens or found.setdefault(option, tokens) != tokens:
             raise InputError(
-                f"{outline.name} reads the end of {sentences[question][-_SHOWN:]!r} and {options[option]!r} as tokens "
+                f"{outline.name} reads the end of {sentences[item][-_SHOWN:]!r} and {options[option]!r} as tokens "
                 "of both; end it with a word (ablation.templates)"
             )
     names = [found[option] for option in range(len(options))]
     unknown = outline.tokenizer.unk_token_id
     if problems := [
-        f"concept {option!r}: unknown to {outline.name}; leave it out (concepts.names)"
+        f"concept {option!r}: unknown to {outline.name}; remove it (concepts.names)"
         for option, tokens in zip(options, names, strict=True)
         if unknown is not None and unknown in tokens
     ]:
@@ -223,40 +218,62 @@ def _continuations(
     return names
 
 
-class ChoiceTask:
+class MultipleChoiceTask:
     """Texts answered with one of several names, scored by the names' log probability after the text.
 
     Parameters
     ----------
     model : LanguageModel
         A causal one.
-    questions : ChoiceQuestions
+    items : MultipleChoiceItems
 
     Notes
     -----
-    A longer name is less likely whatever the text, so the log probability is also divided by the name's tokens or
+    A longer name is less likely after any text, so the log probability is also divided by the name's tokens or
     characters (Brown et al. 2020, section 2.4; Gao et al., Language Model Evaluation Harness, ``acc_norm``).
     """
 
-    def __init__(self, model: LanguageModel, questions: ChoiceQuestions) -> None:
+    def __init__(self, model: LanguageModel, items: MultipleChoiceItems) -> None:
         reader = RowReader(model)
-        names = Continuations(reader, questions.continuations)
+        names = Continuations(reader, items.continuations)
         if names.nodes == 0:
-            _ = reader.narrowed  # found out while no neuron is edited
-        self._rows, self._device = questions.rows, model.device
-        longest, shortest = (pick(self._rows, key=len) for pick in (max, min))
-        alike = _ALIKE if model.module.dtype == torch.float32 else _ALIKE_IN_HALF
-        self._score = quickest(names, [longest, shortest], alike)
-        self.questions = questions.table
-        self.options: Sequence[str] = questions.options
-        self.divisors: Mapping[str, NDArray[np.float64]] = {
-            "raw": np.ones(len(self.options)),
-            "token": np.array([len(tokens) for tokens in questions.continuations], np.float64),
-            "character": np.array([len(name) for name in self.options], np.float64),
+            _ = reader.narrowed  # tried while no neuron is edited
+        self._rows, self._device = items.rows, model.device
+        self._score = fastest(names, self._rows)
+        self.items = items.table
+        self.options: Sequence[str] = items.options
+        self.normalizations: Mapping[str, NDArray[np.float64]] = {
+            NONE: np.ones(len(self.options)),
+            PER_TOKEN: np.array([len(tokens) for tokens in items.continuations], np.float64),
+            PER_CHARACTER: np.array([len(name) for name in self.options], np.float64),
         }
 
-    def scores(self, questions: NDArray[np.int64]) -> Tensor:
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Sum up the log probability of each name's tokens after each text."""
-        distinct, which = np.unique(questions, return_inverse=True)
+        distinct, which = np.unique(items, return_inverse=True)
         take = torch.from_numpy(which).to(self._device)
-        return self._score([self._rows[question] for question in distinct], take)
+        return self._score([self._rows[item] for item in distinct], take)
+
+
+def _items(context: TaskContext) -> MultipleChoiceItems:
+    settings, names = context.settings, context.concepts.names
+    check_labels(context.texts, names)
+    return multiple_choice_items(context.outline, context.texts, names, settings.ablation.templates, settings.stimuli)
+
+
+def check(context: TaskContext) -> None:
+    """Raise InputError if the items cannot be made."""
+    context.once(_items)
+
+
+def facts(context: TaskContext) -> dict[str, str]:
+    """Describe the items in a line of the report."""
+    items = context.once(_items)
+    templates = context.settings.ablation.templates or MULTIPLE_CHOICE_TEMPLATES
+    answers = f"answered by one of {len(items.options)} concepts"
+    return {"Items": f"{len(items.table):,}, {answers}: {' · '.join(templates)}"}
+
+
+def make_task(context: TaskContext, _folder: RunFolder) -> MultipleChoiceTask:
+    """Make the task."""
+    return MultipleChoiceTask(context.model, context.once(_items))

@@ -13,7 +13,8 @@ from torch import Tensor
 from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
-from emoscale.tasks.multiple_choice import ChoiceTask, ask
+from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
+from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 from emoscale.tasks.templates import check_lengths, tokenise
@@ -24,7 +25,7 @@ _MASK = "{mask}"
 def next_word(
     outline: ModelOutline, text: str, words: Sequence[str]
 ) -> tuple[Callable[[LanguageModel], Task], list[str]]:
-    """Make a task of a single question, whose scores are log probabilities.
+    """Make a task of a single item, whose scores are log probabilities.
 
     Parameters
     ----------
@@ -38,34 +39,34 @@ def next_word(
     -------
     make : callable
         Takes the model and gives the task; its options are the words.
-    left_out : list of str
-        Words of several tokens, of which a mask has room for one.
+    skipped : list of str
+        Words of several tokens, where a mask takes a single one.
 
     Raises
     ------
     InputError
         If the model predicts no words, or the text has not one mask where there must be one, is empty or too long.
     """
-    question = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0]})
+    item = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0]})
     if outline.kind == "causal-lm":
         if not text.strip():
-            raise InputError(f"text {text!r}: is empty; give what the model is to continue")
-        asked = ask(outline, [text.rstrip()], words, question)
-        return lambda model: ChoiceTask(model, asked), []
+            raise InputError(f"text {text!r}: is empty; give a text to be continued")
+        asked = ask(outline, [text.rstrip()], words, item)
+        return lambda model: MultipleChoiceTask(model, asked), []
     if outline.kind != "masked-lm":
         raise InputError(f"{outline.name}: predicts no words ({outline.kind}); give a causal or masked language model")
     if text.count(_MASK) != 1:
-        raise InputError(f"text {text!r}: must have {_MASK} once, where {outline.name} is to guess the word")
+        raise InputError(f"text {text!r}: must have {_MASK} once, where {outline.name} predicts the word")
     (row,) = tokenise(outline, [text.replace(_MASK, outline.tokenizer.mask_token)], closed=True)
     masks = [place for place, token in enumerate(row) if token == outline.tokenizer.mask_token_id]
     if len(masks) != 1:
-        raise InputError(f"text {text!r}: has another mask besides {_MASK}; leave it out")
+        raise InputError(f"text {text!r}: has another mask besides {_MASK}; remove it")
     check_lengths(outline, len(row))
     tokens = {word: token for word in words if (token := _single_token(outline, word)) is not None}
     if not tokens:
         raise InputError(f"{outline.name}: none of the words is a single token; give another model")
-    question = question.assign(tokens=len(row))
-    return lambda model: AtMask(model, question, row, masks[0], tokens), [word for word in words if word not in tokens]
+    item = item.assign(tokens=len(row))
+    return lambda model: AtMask(model, item, row, masks[0], tokens), [word for word in words if word not in tokens]
 
 
 def _single_token(outline: ModelOutline, word: str) -> int | None:
@@ -83,7 +84,7 @@ class AtMask:
     ----------
     model : LanguageModel
         A masked one.
-    question : DataFrame
+    item : DataFrame
         One row, see `Task`.
     row : sequence of int
         Tokens of the text.
@@ -94,17 +95,17 @@ class AtMask:
     """
 
     def __init__(
-        self, model: LanguageModel, question: pd.DataFrame, row: Sequence[int], read: int, words: Mapping[str, int]
+        self, model: LanguageModel, item: pd.DataFrame, row: Sequence[int], read: int, words: Mapping[str, int]
     ) -> None:
         self._reader = RowReader(model)
         self._row, self._read, self._tokens = row, read, list(words.values())
-        self.questions = question
+        self.items = item
         self.options: Sequence[str] = list(words)
-        self.divisors: Mapping[str, NDArray[np.float64]] = {"raw": np.ones(len(words))}
+        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(words))}
 
-    def scores(self, questions: NDArray[np.int64]) -> Tensor:
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every word by its log probability among all tokens."""
-        ids, attention = self._reader.pad([self._row] * len(questions))
-        read = torch.full((len(questions), 1), self._read, device=ids.device)
+        ids, attention = self._reader.pad([self._row] * len(items))
+        read = torch.full((len(items), 1), self._read, device=ids.device)
         logits = self._reader.logits(ids, attention, read)[:, 0].float()
         return logits.log_softmax(dim=-1)[:, self._tokens]

@@ -1,4 +1,4 @@
-"""A model that is given rows of tokens, and read at some of their positions."""
+"""Reading a model's logits at some positions of rows of tokens."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from emoscale.errors import StageError
 from emoscale.models.lm_head import reading
 from emoscale.models.loading import LanguageModel
+from emoscale.models.packing import pad_rows
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 
@@ -27,33 +28,22 @@ class RowReader:
 
     def __init__(self, model: LanguageModel) -> None:
         self.model = model
-        tokenizer = model.outline.tokenizer
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         takes_cache = "use_cache" in inspect.signature(model.module.forward).parameters
         self._options: dict[str, Any] = {"use_cache": False} if takes_cache else {}
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Lay rows side by side.
-
-        Returns
-        -------
-        ids, attention : Tensor
-            Shape (rows, tokens), int64, on the model's device; attention is 0 for padding.
-        """
-        lengths = torch.tensor([len(row) for row in rows])
-        width = int(lengths.max())
-        ids = torch.tensor([[*row, *[self._pad] * (width - len(row))] for row in rows])
-        attention = (torch.arange(width)[None] < lengths[:, None]).long()
+        """Return rows padded on the right, see `pad_rows`, on the model's device."""
+        ids, attention = pad_rows(rows, self.model.outline.pad_id)
         return ids.to(self.model.device), attention.to(self.model.device)
 
     @cached_property
     def narrowed(self) -> tuple[str, ...]:
         """The last block's maps that need to be computed only where a row is read, at one position.
 
-        The model runs to find out, so ask before its neurons are edited.
+        The model runs to find out: read this before its neurons are edited.
         """
         names = narrowable(self.model.module, self.model.outline.sites)
-        if self.model.tp_size > 1:  # they would have to agree
+        if self.model.tp_size > 1:  # the processes would have to agree
             return ()
         ids, attention = self.pad([TRIED_TOKENS, TRIED_TOKENS[:1]])
         last = torch.tensor([[len(TRIED_TOKENS) - 1], [0]], device=ids.device)
@@ -84,7 +74,7 @@ class RowReader:
         narrowed : sequence of str
             Of `narrowed`, where one position is read.
         position_ids : Tensor, optional
-            Shape (rows, tokens): the tokens' numbers, if not the model's own.
+            Shape (rows, tokens): the positions, if not the model's own.
 
         Returns
         -------

@@ -10,12 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.models.prompt_files import TunedPrompts
-from emoscale.models.prompted import PromptedModel
+from emoscale.errors import InputError, collect_problems
+from emoscale.models.prompt_files import TunedPrompts, load_prompts
+from emoscale.models.prompted import PromptedModel, make_layout
+from emoscale.models.readouts import READOUTS, Verbaliser, verbaliser_tokens
+from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.tasks.normalization import NONE
+from emoscale.tasks.task import TaskContext
 
 
-class PromptTask:
+class SoftPromptTask:
     """Held-out texts judged with tuned prompts, by a verbaliser's words or a label head.
 
     Parameters
@@ -44,7 +49,7 @@ class PromptTask:
         self._vectors, self._heads = tuned.vectors, tuned.heads
         self._prompt = np.repeat(np.arange(len(prompts)), [len(prompt.dev) for prompt in prompts])
         self._text = np.concatenate([prompt.dev.rows for prompt in prompts])
-        self.questions = pd.DataFrame(
+        self.items = pd.DataFrame(
             {
                 "concept": np.array([prompt.concept for prompt in prompts], object)[self._prompt],
                 "replicate": np.array([str(prompt.seed) for prompt in prompts], object)[self._prompt],
@@ -52,19 +57,69 @@ class PromptTask:
                 "tokens": [model.row_tokens(tokens[text]) for text in self._text],
             }
         )
-        self.divisors: Mapping[str, NDArray[np.float64]] = {"raw": np.ones(len(self.options))}
+        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(self.options))}
 
-    def scores(self, questions: NDArray[np.int64]) -> Tensor:
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""
-        distinct, row = np.unique(questions, return_inverse=True)
+        distinct, row = np.unique(items, return_inverse=True)
         device = self._model.model.device
         rows = torch.from_numpy(row).to(device)
-        batch = self._model.batch([self._tokens[self._text[question]] for question in distinct]).take(rows)
-        used, which = np.unique(self._prompt[questions], return_inverse=True)
+        batch = self._model.batch([self._tokens[self._text[item]] for item in distinct]).take(rows)
+        used, which = np.unique(self._prompt[items], return_inverse=True)
         prompt = torch.from_numpy(which).to(device)
         vectors, heads = self._vectors[used].to(device), self._heads[used].to(device)
         if len(used) == 1:  # no copy of the prompt for every row
             return self._model.scores(
-                batch, vectors.expand(len(questions), -1, -1), heads.expand(len(questions), *heads.shape[1:])
+                batch, vectors.expand(len(items), -1, -1), heads.expand(len(items), *heads.shape[1:])
             )
         return self._model.scores(batch, vectors[prompt], heads[prompt])
+
+
+def check(context: TaskContext) -> None:
+    """Raise InputError unless prompts can be tuned: texts, the verbaliser's words, room for the prompt and the text."""
+    collect_problems(
+        [
+            lambda: context.prompt_texts,
+            lambda: _check_verbaliser(context),
+            lambda: _check_length(context),
+        ]
+    )
+
+
+def _check_verbaliser(context: TaskContext) -> None:
+    if READOUTS.get(context.outline.kind) is Verbaliser:
+        verbaliser_tokens(context.outline, context.settings.tuning.verbaliser)
+
+
+def _check_length(context: TaskContext) -> None:
+    tuning, outline = context.settings.tuning, context.outline
+    layout = make_layout(tuning.layout, outline)
+    if outline.positions is None:
+        return
+    limit = outline.positions - (0 if layout.positions_from_zero else outline.first_position)
+    longest = max(map(len, context.tokens))
+    needed = layout.tokens + tuning.prompt_length + longest
+    if needed > limit:
+        room = limit - layout.tokens - tuning.prompt_length
+        fix = f"set stimuli.max_tokens to {room} or less" if room > 0 else "set a smaller tuning.prompt_length"
+        raise InputError(
+            f"tuning.prompt_length {tuning.prompt_length} and the longest text ({longest} tokens) need {needed} "
+            f"positions, {outline.name} has {limit}; {fix}"
+        )
+
+
+def facts(context: TaskContext) -> dict[str, str]:
+    """Describe the tuned prompts in a line of the report."""
+    tuning, first = context.settings.tuning, context.prompt_texts[0]
+    return {
+        "Prompts": (
+            f"{len(context.prompt_texts)} ({len(context.concepts.names)} concepts × {len(tuning.seeds)} seeds), "
+            f"{tuning.prompt_length} vectors each; for the first, {len(first.train)} texts to learn from and "
+            f"{len(first.dev)} held out, half of them showing the concept"
+        )
+    }
+
+
+def make_task(context: TaskContext, folder: RunFolder) -> SoftPromptTask:
+    """Make the task from the tuned prompts in a run folder."""
+    return SoftPromptTask(context.prompted, context.tokens, context.prompt_texts, load_prompts(folder.prompts))

@@ -1,46 +1,142 @@
-"""What an inference task is: questions with a right answer, and how strongly the model speaks for each answer."""
+"""What an inference task is: items with a right answer, and how strongly the model prefers each answer.
+
+Imported by the command line to know which tasks need prompts, so that libraries are imported for types only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from emoscale.concepts.loading import Concepts
+    from emoscale.models.loading import LanguageModel
+    from emoscale.models.outline import ModelOutline
+    from emoscale.models.prompted import PromptedModel
+    from emoscale.run.folder import RunFolder
+    from emoscale.stimuli.prompt_texts import PromptTexts
+
+Made = TypeVar("Made")
 
 
 class Task(Protocol):
-    """Questions put to a model, whose neurons may be edited meanwhile.
+    """Items that a model answers, whose neurons may be edited meanwhile.
 
     Attributes
     ----------
-    questions : DataFrame
-        One row a question: ``concept`` and ``replicate`` (str), ``label`` (int, the number of the right answer),
-        ``tokens`` (int, length of the row that the model reads). Questions of one concept and replicate stand together.
+    items : DataFrame
+        One row an item: ``concept`` and ``replicate`` (str), ``label`` (int, the number of the right answer),
+        ``tokens`` (int, length of the row that the model reads). Items of one concept and replicate are consecutive.
     options : sequence of str
-        What can be answered.
-    divisors : mapping of str to ndarray, float64, shape (options,)
-        Ways of scoring: the answer is the option whose score, divided by this, is highest. The first one counts as
-        *the* answer.
+        The possible answers.
+    normalizations : mapping of str to ndarray, float64, shape (options,)
+        What each option's score is divided by before the highest one is the answer. The first one decides *the*
+        answer.
     """
 
-    questions: pd.DataFrame
+    items: pd.DataFrame
     options: Sequence[str]
-    divisors: Mapping[str, NDArray[np.float64]]
+    normalizations: Mapping[str, NDArray[np.float64]]
 
-    def scores(self, questions: NDArray[np.int64]) -> Tensor:
-        """Score every option of some questions.
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
+        """Score every option of some items.
 
         Parameters
         ----------
-        questions : ndarray of int64, shape (rows,)
-            Numbers of questions; one may be there several times, to be answered with other neurons edited. Every
-            forward pass made here must have one row for each, in this order.
+        items : ndarray of int64, shape (rows,)
+            Numbers of items; one may occur several times, to be answered with other neurons edited. Every forward pass
+            made here must have one row for each, in this order.
 
         Returns
         -------
         Tensor
             Shape (rows, options), float32, on the model's device.
         """
+
+
+class TaskContext(Protocol):
+    """What a task may ask of the run: its settings, and what they name, loaded on first use."""
+
+    @property
+    def settings(self) -> Any:
+        """All settings, see `emoscale.config.settings.Settings`."""
+
+    @property
+    def outline(self) -> ModelOutline:
+        """The model without its weights."""
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model."""
+
+    @property
+    def prompted(self) -> PromptedModel:
+        """The model, ready for prompts."""
+
+    @property
+    def concepts(self) -> Concepts:
+        """Concepts and their attributes."""
+
+    @property
+    def texts(self) -> pd.DataFrame:
+        """Texts with labels and splits."""
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """Token ids of every text."""
+
+    @property
+    def prompt_texts(self) -> list[PromptTexts]:
+        """Texts of every prompt."""
+
+    def once(self, make: Callable[[Any], Made]) -> Made:
+        """Return what a function makes of this context; it is called the first time only."""
+
+
+def _no_check(context: TaskContext) -> None:
+    """Check nothing."""
+
+
+def _no_facts(context: TaskContext) -> dict[str, str]:
+    """Return nothing."""
+    return {}
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """A task that ``ablation.task`` can name.
+
+    Attributes
+    ----------
+    name, meaning : str
+    make : callable
+        Makes the task, once the model is loaded and the stages before the ablation are done.
+    check : callable
+        Raises `InputError` if the settings, the texts or the model cannot be used; before anything is written.
+    facts : callable
+        Lines of the report: what is asked, by label.
+    uses : tuple of str
+        Options of the ablation that only some tasks read, such as ``templates``; the others are refused.
+    uses_prompts : bool
+        Whether it needs tuned prompts.
+    chooses_concept : bool
+        Whether the options are the concepts.
+    replicates : str
+        What its replicates are called, in the plural.
+    """
+
+    name: str
+    meaning: str
+    make: Callable[[TaskContext, RunFolder], Task]
+    check: Callable[[TaskContext], None] = _no_check
+    facts: Callable[[TaskContext], dict[str, str]] = _no_facts
+    uses: tuple[str, ...] = ()
+    uses_prompts: bool = False
+    chooses_concept: bool = False
+    replicates: str = "sets of items"

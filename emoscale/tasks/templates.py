@@ -16,15 +16,15 @@ def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:
     ----------
     templates : sequence of str
     fields : collection of str
-        Each must be there once, and no other; braces that belong to the sentence are doubled.
+        Each must occur once, and no other; braces that belong to the sentence are doubled.
 
     Raises
     ------
     InputError
-        Names every template that cannot be filled in, and those that are there twice.
+        Names every template that cannot be filled in, and those that are repeated.
     """
     wanted = " and ".join(f"{{{field}}}" for field in fields)
-    problems = [] if templates else [f"ablation.templates: there are none; give at least one, with {wanted} in it"]
+    problems = [] if templates else [f"ablation.templates: empty; give at least one template, with {wanted} in it"]
     for template in dict.fromkeys(templates):
         try:
             parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
@@ -35,24 +35,13 @@ def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:
             found = " and ".join(f"{{{name}}}" for name, *_ in parts) or "no field"
             problems.append(f"ablation.templates {template!r}: has {found}; it must have {wanted}, each once")
         if templates.count(template) > 1:
-            problems.append(f"ablation.templates {template!r}: is there {templates.count(template)} times; keep one")
+            problems.append(f"ablation.templates {template!r}: repeated {templates.count(template)} times; keep one")
     if problems:
         raise InputError(problems)
 
 
 def cut_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[str]:
-    """Cut texts to their first tokens.
-
-    Parameters
-    ----------
-    outline : ModelOutline
-    texts : sequence of str
-    max_tokens : int
-
-    Returns
-    -------
-    list of str
-    """
+    """Cut texts to their first tokens."""
     if not texts:
         return []
     spans = outline.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
@@ -90,9 +79,9 @@ def tokenise(outline: ModelOutline, sentences: Sequence[str], *, closed: bool) -
 def _around(outline: ModelOutline) -> tuple[list[int], list[int]]:
     """Return the special tokens that the tokenizer puts before and after a text."""
     bare = outline.tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = outline.tokenizer("a")["input_ids"]
-    start = next(start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
-    return whole[:start], whole[start + len(bare) :]
+    full = outline.tokenizer("a")["input_ids"]
+    start = next(start for start in range(len(full)) if full[start : start + len(bare)] == bare)
+    return full[:start], full[start + len(bare) :]
 
 
 def check_lengths(outline: ModelOutline, longest: int) -> None:
@@ -107,13 +96,13 @@ def check_lengths(outline: ModelOutline, longest: int) -> None:
     Raises
     ------
     InputError
-        Says by how much the texts are to be shortened.
+        With the number of tokens to remove.
     """
     if outline.positions is None:
         return
     limit = outline.positions - outline.first_position
     if longest > limit:
         raise InputError(
-            f"the longest question is {longest} tokens, {outline.name} has {limit} positions; shorten it by "
+            f"the longest item is {longest} tokens, {outline.name} has {limit} positions; shorten it by "
             f"{longest - limit} (ablation.templates, stimuli.max_tokens)"
         )

@@ -1,8 +1,8 @@
-"""Does a text show the concept, asked in plain words: the task for models without tuned prompts."""
+"""Whether a text shows the concept, asked in plain words: the task for models without tuned prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +11,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, collect_problems
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
+from emoscale.models.readouts import verbaliser_tokens
+from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
+from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
 
-WORD_TEMPLATES = {
+YES_NO_TEMPLATES = {
     "causal-lm": ("Text: {text}\nQuestion: Does the writer feel {concept}? Answer:",),
     "masked-lm": ("{text} Does the writer feel {concept}? {mask}.",),
 }
-"""What is asked when the user says nothing, by kind of model."""
+"""Default templates, by kind of model."""
 
 
 @dataclass(frozen=True)
-class WordQuestions:
-    """Questions as rows of tokens.
+class YesNoItems:
+    """Items as rows of tokens.
 
     Attributes
     ----------
@@ -35,8 +39,8 @@ class WordQuestions:
         See `Task`.
     rows : list of list of int
         Different rows of tokens.
-    row : ndarray of int64, shape (questions,)
-        The row of each question; texts are asked about again by other seeds.
+    row : ndarray of int64, shape (items,)
+        The row of each item; other seeds ask about the same texts again.
     read : ndarray of int64, shape (rows,)
         Where each row is read.
     """
@@ -47,13 +51,13 @@ class WordQuestions:
     read: NDArray[np.int64]
 
 
-def word_questions(
+def yes_no_items(
     outline: ModelOutline,
     texts: Sequence[str],
     prompts: Sequence[PromptTexts],
-    templates: Sequence[str] | None = None,
-    max_tokens: int = 256,
-) -> WordQuestions:
+    templates: Sequence[str] | None,
+    max_tokens: int,
+) -> YesNoItems:
     """Put held-out texts and concepts into templates.
 
     Parameters
@@ -66,26 +70,22 @@ def word_questions(
         are several.
     templates : sequence of str, optional
         With ``{text}`` and ``{concept}``, and for masked models ``{mask}``, which is read; causal models are read at
-        the end.
+        the end. By default `YES_NO_TEMPLATES`.
     max_tokens : int
         Longer texts are cut.
-
-    Returns
-    -------
-    WordQuestions
 
     Raises
     ------
     InputError
-        If the model has no words, a template cannot be used, or a row is too long.
+        If the model predicts no words, a template cannot be used, or a row is too long.
     """
-    if outline.kind not in WORD_TEMPLATES:
+    if outline.kind not in YES_NO_TEMPLATES:
         raise InputError(
-            f"ablation.task 'words': {outline.name} predicts no words ({outline.kind}); give a masked or causal "
-            "language model, or set ablation.task to prompts"
+            f"ablation.task 'yes-no': {outline.name} predicts no words ({outline.kind}); give a masked or causal "
+            "language model, or set ablation.task to soft-prompt"
         )
     is_masked = outline.kind == "masked-lm"
-    templates = WORD_TEMPLATES[outline.kind] if templates is None else templates
+    templates = YES_NO_TEMPLATES[outline.kind] if templates is None else templates
     check_templates(templates, ("text", "concept", *(["mask"] if is_masked else [])))
     used = sorted({int(text) for prompt in prompts for text in prompt.dev.rows})
     short = dict(zip(used, cut_texts(outline, [texts[text] for text in used], max_tokens), strict=True))
@@ -107,7 +107,7 @@ def word_questions(
         of_template = [_mask_comes_first(template) for template, *_ in distinct]
         read = np.array([_mask(ids, outline, first) for ids, first in zip(rows, of_template, strict=True)], np.int64)
     table = pd.concat(tables, ignore_index=True).assign(tokens=lengths[row])
-    return WordQuestions(table, rows, row, read)
+    return YesNoItems(table, rows, row, read)
 
 
 def _mask_comes_first(template: str) -> bool:
@@ -120,30 +120,30 @@ def _mask(ids: list[int], outline: ModelOutline, first: bool) -> int:
     return masks[0 if first else -1]
 
 
-class WordsTask:
+class YesNoTask:
     """Held-out texts judged by the logits of two words, after a question in plain language.
 
     Parameters
     ----------
     model : LanguageModel
         Masked or causal.
-    questions : WordQuestions
+    items : YesNoItems
     words : sequence of int
         Tokens for "does not show the concept" and "shows it".
     """
 
     options: Sequence[str] = ("other", "concept")
 
-    def __init__(self, model: LanguageModel, questions: WordQuestions, words: Sequence[int]) -> None:
+    def __init__(self, model: LanguageModel, items: YesNoItems, words: Sequence[int]) -> None:
         self._reader = RowReader(model)
-        _ = self._reader.narrowed  # found out while no neuron is edited
-        self._asked, self._words = questions, words
-        self.questions = questions.table
-        self.divisors: Mapping[str, NDArray[np.float64]] = {"raw": np.ones(len(self.options))}
+        _ = self._reader.narrowed  # tried while no neuron is edited
+        self._asked, self._words = items, words
+        self.items = items.table
+        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(self.options))}
 
-    def scores(self, questions: NDArray[np.int64]) -> Tensor:
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""
-        distinct, which = np.unique(self._asked.row[questions], return_inverse=True)
+        distinct, which = np.unique(self._asked.row[items], return_inverse=True)
         ids, attention = self._reader.pad([self._asked.rows[row] for row in distinct])
         take = torch.from_numpy(which).to(ids.device)
         read = torch.from_numpy(self._asked.read[distinct]).to(ids.device)[take, None]
@@ -151,3 +151,47 @@ class WordsTask:
             ids[take], attention[take], read, words=self._words, narrowed=self._reader.narrowed
         )
         return logits[:, 0].float()
+
+
+def _items(context: TaskContext) -> YesNoItems:
+    settings = context.settings
+    return yes_no_items(
+        context.outline,
+        context.texts["text"].tolist(),
+        context.prompt_texts,
+        settings.ablation.templates,
+        settings.stimuli.max_tokens,
+    )
+
+
+def _words(context: TaskContext) -> list[int]:
+    """Return the tokens of the two answers."""
+    words = context.settings.ablation.words
+    if not all(word.strip() for word in words):
+        raise InputError(f"ablation.words {words}: one is empty; give two words")
+    try:
+        return verbaliser_tokens(context.outline, words)
+    except InputError as error:
+        problems = (problem.replace("tuning.verbaliser", "ablation.words", 1) for problem in error.problems)
+        raise InputError(problems) from error
+
+
+def check(context: TaskContext) -> None:
+    """Raise InputError if the items cannot be made, or an answer is not one token of the model."""
+    checks: list[Callable[[], object]] = [lambda: context.once(_items)]
+    if context.outline.kind in YES_NO_TEMPLATES:
+        checks.append(lambda: _words(context))
+    collect_problems(checks)
+
+
+def facts(context: TaskContext) -> dict[str, str]:
+    """Describe the items in a line of the report."""
+    asked, count = context.settings.ablation, len(context.once(_items).table)
+    templates = asked.templates or YES_NO_TEMPLATES[context.outline.kind]
+    answers = f"answered “{asked.words[0]}” or “{asked.words[1]}”"
+    return {"Items": f"{count:,}, {answers}: {' · '.join(templates)}"}
+
+
+def make_task(context: TaskContext, _folder: RunFolder) -> YesNoTask:
+    """Make the task."""
+    return YesNoTask(context.model, context.once(_items), _words(context))

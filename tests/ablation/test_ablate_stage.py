@@ -5,11 +5,12 @@ import tiny_models
 import torch
 
 from emoscale.ablation.ablate import ablate, read_masks
-from emoscale.ablation.budget import SMALLEST, find_budget, kept_budget, one_pass
+from emoscale.ablation.budget import find_budget, kept_budget, one_pass
 from emoscale.ablation.edits import DONORS, RowEdit, make_edit
-from emoscale.ablation.forward_options import ForwardOptions
+from emoscale.ablation.forward_options import SMALLEST_PASS, ForwardOptions
 from emoscale.ablation.masked_forward import answer
-from emoscale.errors import InputError, StageError
+from emoscale.ablation.options import AblationOptions
+from emoscale.errors import StageError
 from emoscale.models.masking import Edit
 from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
@@ -20,11 +21,11 @@ from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import Store, create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
 PROMPTS, MASK_COUNT = 3, 5
-KINDS = ["none", "selective", "selective", "uniform", "uniform"]
+KINDS = ["none", "selective", "selective", "random", "random"]
 
 
 def write_masks(path, off, complete=True):
@@ -79,7 +80,7 @@ class Study:
             blank.long(),
             blank.long(),
         )
-        self.task = PromptTask(self.model, self.tokens, self.prompts, self.tuned)
+        self.task = SoftPromptTask(self.model, self.tokens, self.prompts, self.tuned)
 
 
 @pytest.fixture(scope="module")
@@ -87,22 +88,24 @@ def study(tiny_model):
     return Study(tiny_model("bert-encoder"))
 
 
-def run(path, study, masks_per_unit=2, tokens_per_pass=40, ranks=None, progress=None, **options):
+def options(masks_per_unit=2, tokens_per_pass=40, **edit):
+    return AblationOptions(masks_per_unit=masks_per_unit, tokens_per_pass=tokens_per_pass, **edit)
+
+
+def run(path, study, chosen=None, *, ranks=None, progress=None):
     return ablate(
         RunFolder(path),
         study.model.model,
         study.task,
-        masks_per_unit=masks_per_unit,
-        tokens_per_pass=tokens_per_pass,
+        chosen or options(),
         ranks=ranks or one_process(),
         progress=progress or Silent(),
-        **options,
     )
 
 
 def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
     write_masks(tmp_path, off)
-    assert run(tmp_path, study) == {"questions": 12, "masks": 5, "rows": 60, "tokens_per_pass": 40}
+    assert run(tmp_path, study) == {"items": 12, "masks": 5, "rows": 60, "tokens_per_pass": 40}
     table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
     expected = pd.DataFrame([(p, m) for p in range(PROMPTS) for m in range(MASK_COUNT)], columns=["prompt", "mask"])
     assert table["mask"].tolist() == expected["mask"].tolist()
@@ -114,9 +117,9 @@ def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
     assert table["k"].tolist() == PROMPTS * off.sum(axis=1).tolist()
     assert table["draw"].tolist() == PROMPTS * [0, 0, 0, 0, 1]
     for number in range(PROMPTS):
-        questions = np.flatnonzero(study.task._prompt == number)
+        items = np.flatnonzero(study.task._prompt == number)
         way = ForwardOptions(RowEdit(), "exact", 10_000)
-        found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
+        found = answer(study.model.model, study.task, items, off, np.arange(MASK_COUNT), way, lambda rows: None)
         correct = found.correct[0]
         assert table["correct"][expected["prompt"] == number].tolist() == correct.tolist()
     assert table["correct"].nunique() > 2
@@ -130,7 +133,7 @@ def test_units_and_passes_do_not_matter(tmp_path, study, off, masks_per_unit, to
     tables = []
     for name, sizes in {"one": (2, 40), "other": (masks_per_unit, tokens_per_pass)}.items():
         write_masks(tmp_path / name, off)
-        run(tmp_path / name, study, *sizes)
+        run(tmp_path / name, study, options(*sizes))
         tables.append(RunFolder(tmp_path / name).ablation_table.read_bytes())
     assert tables[0] == tables[1]
 
@@ -145,7 +148,7 @@ class Steps(Silent):
         self.advanced += amount
 
 
-def test_units_that_are_there_are_kept(tmp_path, study, off):
+def test_finished_units_are_kept(tmp_path, study, off):
     write_masks(tmp_path, off)
     folder = RunFolder(tmp_path)
     first, second = Steps(), Steps()
@@ -165,7 +168,7 @@ def test_units_that_are_there_are_kept(tmp_path, study, off):
     assert second.done == 60 - second.advanced
 
 
-def test_an_interruption_leaves_whole_parts(tmp_path, study, off):
+def test_an_interruption_leaves_complete_parts(tmp_path, study, off):
     class Interrupt(Silent):
         left = 30
 
@@ -208,9 +211,9 @@ def test_ranks_share_the_units_out(tmp_path, study, off):
 
 
 @pytest.mark.parametrize(("masks_per_unit", "sizes"), [(2, [2, 2, 1]), (4, [3, 2]), (5, [5]), (64, [5]), (1, [1] * 5)])
-def test_units_are_of_like_size(tmp_path, study, off, masks_per_unit, sizes):
+def test_units_are_of_about_equal_size(tmp_path, study, off, masks_per_unit, sizes):
     write_masks(tmp_path, off)
-    run(tmp_path, study, masks_per_unit=masks_per_unit)
+    run(tmp_path, study, options(masks_per_unit))
     parts = sorted(RunFolder(tmp_path).ablation.iterdir())
     assert [len(pd.read_parquet(part)) for part in parts] == PROMPTS * sizes
 
@@ -227,11 +230,11 @@ def test_masks_are_read_as_they_were_written(tmp_path):
     assert table["kind"].tolist() == KINDS[:4]
 
 
-def test_masks_that_are_not_there_or_not_finished(tmp_path, study, off):
-    with pytest.raises(InputError, match="no store is here"):
+def test_masks_that_are_missing_or_not_finished(tmp_path, study, off):
+    with pytest.raises(StageError, match="missing; run `emoscale mask`"):
         run(tmp_path, study)
     write_masks(tmp_path, off, complete=False)
-    with pytest.raises(StageError, match="not finished; run emoscale mask"):
+    with pytest.raises(StageError, match="not finished; run `emoscale mask`"):
         run(tmp_path, study)
     assert not RunFolder(tmp_path).ablation.exists()
 
@@ -243,7 +246,7 @@ def test_equal_masks_are_evaluated_once(tmp_path, study, off):
     write_activations(tmp_path)
     write_masks(tmp_path, doubled)
     steps = Steps()
-    run(tmp_path, study, progress=steps, edit="resample")
+    run(tmp_path, study, options(edit="resample"), progress=steps)
     assert steps.advanced == 12 * 3
     table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
     assert table["mask"].tolist() == PROMPTS * [0, 1, 2, 3, 4]
@@ -273,24 +276,24 @@ def write_activations(path, values=VALUES, complete=True):
 def test_edits_by_name(tmp_path, study, off, edit, factor):
     write_activations(tmp_path)
     write_masks(tmp_path, off)
-    run(tmp_path, study, edit=edit, factor=factor)
+    run(tmp_path, study, options(edit=edit, factor=factor))
     correct = pd.read_parquet(RunFolder(tmp_path).ablation_table)["correct"].to_numpy().reshape(PROMPTS, -1)
     edits = {"zero": Edit(), "mean": Edit("replace", donors=torch.from_numpy(VALUES.mean(axis=0)[None]))}
     way = ForwardOptions(RowEdit(edits.get(edit, Edit("scale", factor))), "exact", 10_000)
     for number in range(PROMPTS):
-        questions = np.flatnonzero(study.task._prompt == number)
-        found = answer(study.model.model, study.task, questions, off, np.arange(MASK_COUNT), way, lambda rows: None)
+        items = np.flatnonzero(study.task._prompt == number)
+        found = answer(study.model.model, study.task, items, off, np.arange(MASK_COUNT), way, lambda rows: None)
         assert correct[number].tolist() == found.correct[0].tolist()
     assert (edit, factor) != ("scale", 1.0) or (correct == correct[:, :1]).all()
 
 
 def test_edits_need_finished_activations(tmp_path, study, off):
     write_masks(tmp_path, off)
-    with pytest.raises(InputError, match="no store is here"):
-        run(tmp_path, study, edit="mean")
+    with pytest.raises(StageError, match="missing; run `emoscale extract`"):
+        run(tmp_path, study, options(edit="mean"))
     write_activations(tmp_path, complete=False)
-    with pytest.raises(StageError, match="not finished; run emoscale extract"):
-        run(tmp_path, study, edit="resample")
+    with pytest.raises(StageError, match="not finished; run `emoscale extract`"):
+        run(tmp_path, study, options(edit="resample"))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 150])
@@ -300,7 +303,7 @@ def test_resampled_rows_are_read_chunk_by_chunk(tmp_path, monkeypatch, rows):
     reads = []
     read = Store.read
     monkeypatch.setattr(Store, "read", lambda self, *names, **box: reads.append(box) or read(self, *names, **box))
-    donors = make_edit(RunFolder(tmp_path), "resample", seed=3).of_neurons.donors.numpy()
+    donors = make_edit(RunFolder(tmp_path), options(edit="resample", seed=3)).of_neurons.donors.numpy()
     numbers = [np.flatnonzero((values == donor).all(axis=1)).item() for donor in donors]
     assert numbers == sorted(np.random.default_rng(3).choice(rows, min(rows, DONORS), replace=False))
     assert len(reads) == len({number // 4 for number in numbers}) * 3
@@ -309,10 +312,10 @@ def test_resampled_rows_are_read_chunk_by_chunk(tmp_path, monkeypatch, rows):
 @pytest.mark.parametrize(
     ("rates", "most", "best"),
     [
-        ([1, 2, 4, 4], 10**6, 4 * SMALLEST),
-        ([1, 1, 4], 10**6, SMALLEST),
-        ([1, 2, 4, 8], 3 * SMALLEST, 2 * SMALLEST),
-        ([1, 2, None], 10**6, SMALLEST),
+        ([1, 2, 4, 4], 10**6, 4 * SMALLEST_PASS),
+        ([1, 1, 4], 10**6, SMALLEST_PASS),
+        ([1, 2, 4, 8], 3 * SMALLEST_PASS, 2 * SMALLEST_PASS),
+        ([1, 2, None], 10**6, SMALLEST_PASS),
     ],
 )
 def test_the_budget_is_doubled_while_that_pays(monkeypatch, rates, most, best):
@@ -321,10 +324,10 @@ def test_the_budget_is_doubled_while_that_pays(monkeypatch, rates, most, best):
     monkeypatch.setattr("emoscale.ablation.budget.time.perf_counter", lambda: clock[0])
 
     def run(tokens):
-        rate = rates[int(np.log2(tokens // SMALLEST))]
+        rate = rates[int(np.log2(tokens // SMALLEST_PASS))]
         if rate is None:
             raise torch.OutOfMemoryError
-        clock[0] += tokens / rate / SMALLEST / 100
+        clock[0] += tokens / rate / SMALLEST_PASS / 100
 
     assert find_budget(run, most, one_process()) == best
 
@@ -339,35 +342,39 @@ class Starved:
 
     def __init__(self, task):
         self.task = task
-        self.questions, self.options, self.divisors = task.questions, task.options, task.divisors
+        self.items, self.options, self.normalizations = task.items, task.options, task.normalizations
 
-    def scores(self, questions):
-        if len(questions) > 2:
+    def scores(self, items):
+        if len(items) > 2:
             raise torch.OutOfMemoryError
-        return self.task.scores(questions)
+        return self.task.scores(items)
 
 
 def test_too_large_passes_say_what_to_do(tmp_path, study, off):
     write_masks(tmp_path, off)
     folder = RunFolder(tmp_path)
-    options = {"masks_per_unit": 2, "ranks": one_process(), "progress": Silent()}
     starved = Starved(study.task)
+
+    def answer_all(tokens_per_pass):
+        chosen = options(tokens_per_pass=tokens_per_pass)
+        return ablate(folder, study.model.model, starved, chosen, ranks=one_process(), progress=Silent())
+
     with pytest.raises(StageError, match=r"9,999 tokens; set ablation.tokens_per_pass to fewer, with --fresh"):
-        ablate(folder, study.model.model, starved, tokens_per_pass=9999, **options)
+        answer_all(9999)
     kept_budget(folder.ablation / "budget.json", lambda: 9999, one_process())
-    with pytest.raises(StageError, match=r"9,999 tokens; put fewer into .*budget\.json and run the stage again"):
-        ablate(folder, study.model.model, starved, **options)
+    with pytest.raises(StageError, match=r"9,999 tokens; put fewer into .*budget\.json and rerun"):
+        answer_all(None)
     (folder.ablation / "budget.json").write_text('{"tokens_per_pass": 1}')
-    assert ablate(folder, study.model.model, starved, **options)["tokens_per_pass"] == 1
+    assert answer_all(None)["tokens_per_pass"] == 1
 
 
-def test_the_budget_is_tried_on_the_longest_and_the_shortest_question(study, off):
+def test_the_budget_is_tried_on_the_longest_and_the_shortest_item(study, off):
     class Watched(Starved):
-        def scores(self, questions):
-            tried.append(self.questions["tokens"].iloc[questions].tolist())
-            return self.task.scores(questions)
+        def scores(self, items):
+            tried.append(self.items["tokens"].iloc[items].tolist())
+            return self.task.scores(items)
 
-    lengths, tried = study.task.questions["tokens"], []
+    lengths, tried = study.task.items["tokens"], []
     one_pass(study.model.model, Watched(study.task), off, ForwardOptions(RowEdit(), "exact"))(60)
     assert tried == [[length] * (60 // length) for length in (lengths.max(), lengths.min())]
     assert lengths.max() > lengths.min()

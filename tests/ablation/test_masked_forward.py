@@ -21,7 +21,7 @@ from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.models.shortcuts import shareable
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 LENGTH, MASKS = 3, 6
 NEURONS = tiny_models.LAYERS * tiny_models.WIDTH
@@ -71,28 +71,28 @@ class Setting:
         blank = torch.zeros(1, dtype=torch.float64)
         sample = Sample(np.arange(len(TEXTS)), self.labels.numpy())
         tuned = TunedPrompts(self.prompt[None], self.head[None], blank, blank, blank, blank.long(), blank.long())
-        self.task = PromptTask(self.model, self.texts, [PromptTexts("joy", 1, sample, sample)], tuned)
+        self.task = SoftPromptTask(self.model, self.texts, [PromptTexts("joy", 1, sample, sample)], tuned)
 
-    def way(self, tokens_per_pass=100, precision="exact", edit="zero", shared=True):
+    def options(self, tokens_per_pass=100, precision="exact", edit="zero", shared=True):
         names = shareable(self.model.model.module, self.model.model.outline.sites) if shared else ()
         return ForwardOptions(RowEdit(EDITS[edit], seed=4), precision, tokens_per_pass, names)
 
-    def questions(self, texts=slice(None)):
+    def items(self, texts=slice(None)):
         return np.arange(len(TEXTS))[texts]
 
-    def count(self, *, texts=slice(None), masks=slice(None), advance=None, **way):
-        questions, numbers = self.questions(texts), np.arange(MASKS)[masks]
-        way = self.way(**way)
+    def count(self, *, texts=slice(None), masks=slice(None), advance=None, **given):
+        items, numbers = self.items(texts), np.arange(MASKS)[masks]
+        options = self.options(**given)
         advance = advance or (lambda rows: None)
-        return answer(self.model.model, self.task, questions, self.off[masks], numbers, way, advance).correct[0]
+        return answer(self.model.model, self.task, items, self.off[masks], numbers, options, advance).correct[0]
 
-    def scores(self, *, texts=slice(None), masks=slice(None), **way):
+    def scores(self, *, texts=slice(None), masks=slice(None), **given):
         """Shape (texts, masks, 2)."""
-        questions, numbers = self.questions(texts), np.arange(MASKS)[masks]
+        items, numbers = self.items(texts), np.arange(MASKS)[masks]
         found = torch.full((len(TEXTS), MASKS, 2), torch.nan)
-        for one in scored(self.model.model, self.task, questions, self.off[masks], numbers, self.way(**way)):
-            found[one.question, numbers[one.mask]] = one.scores
-        return found[questions][:, numbers]
+        for one in scored(self.model.model, self.task, items, self.off[masks], numbers, self.options(**given)):
+            found[one.item, numbers[one.mask]] = one.scores
+        return found[items][:, numbers]
 
 
 def most_different(leads):
@@ -235,9 +235,9 @@ def test_scores_that_overflow_stop_the_stage(setting):
 def test_passes_hold_every_pair_once_within_the_budget(lengths, masks, budget):
     lengths = np.array(lengths, np.int64)
     found, longest = [], 0
-    for question, mask in passes(lengths, masks, budget):
-        found += zip(question.tolist(), mask.tolist(), strict=True)
-        assert len(question) == 1 or len(question) * lengths[question].max() <= budget
-        assert lengths[question].min() >= longest
-        longest = lengths[question].max()
+    for item, mask in passes(lengths, masks, budget):
+        found += zip(item.tolist(), mask.tolist(), strict=True)
+        assert len(item) == 1 or len(item) * lengths[item].max() <= budget
+        assert lengths[item].min() >= longest
+        longest = lengths[item].max()
     assert sorted(found) == [(q, m) for q in range(len(lengths)) for m in range(masks)]

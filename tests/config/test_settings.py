@@ -148,13 +148,13 @@ def test_sizes_in_bytes(load, text, size):
         ("masks: {k: [many]}", "masks.k.0: 'many' cannot be used; input should be a valid number"),
         ("masks: {controls: []}", "masks.controls: [] cannot be used; list should have at least 1 item, not 0"),
         (
-            "masks: {controls: [uniform, uniform]}",
-            "masks.controls: ['uniform', 'uniform'] cannot be used; list each once; repeated: uniform",
+            "masks: {controls: [random, random]}",
+            "masks.controls: ['random', 'random'] cannot be used; list each once; repeated: random",
         ),
         (
             "masks: {controls: [random]}",
             "masks.controls.0: 'random' cannot be used; "
-            "input should be 'uniform', 'layer-matched' or 'activation-matched'",
+            "input should be 'random', 'random-by-layer' or 'random-by-activation'",
         ),
         ("masks: {disjoint: 1}", "masks.disjoint: 1 cannot be used; input should be a valid boolean"),
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),

@@ -11,6 +11,7 @@ import torch
 
 import emoscale.ablation.ablate as ablation
 from emoscale.ablation.ablate import ablate
+from emoscale.ablation.options import AblationOptions
 from emoscale.errors import InputError
 from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
@@ -24,7 +25,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import join, leave
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 LENGTH, TOKENS = 3, 20
 
@@ -76,9 +77,8 @@ def correct_answers(folder, model, ranks):
     ablate(
         RunFolder(folder),
         model,
-        PromptTask(prompted, tokens, prompts, tuned),
-        masks_per_unit=2,
-        tokens_per_pass=150,
+        SoftPromptTask(prompted, tokens, prompts, tuned),
+        AblationOptions(masks_per_unit=2, tokens_per_pass=150),
         ranks=ranks,
         progress=Silent(),
     )

@@ -46,7 +46,7 @@ def save_model(folder, family):
 def write_masks(path, off):
     count = len(off)
     coordinates = {
-        "kind": np.array(["uniform"] * count),
+        "kind": np.array(["random"] * count),
         "attribute": np.array([""] * count),
         "k": off.sum(axis=1),
         "draw": np.arange(count),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from emoscale.masks.activation_level import level_bins, mean_absolute_activation
+from emoscale.masks.activation_level import mean_absolute_activation
+from emoscale.masks.drawing import level_bins
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import create_store
@@ -56,7 +57,7 @@ def test_mean_over_rows_with_a_value(dtype, values, chunks):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_chunks_do_not_show_in_the_last_bit(tmp_path, dtype):
+def test_chunks_do_not_change_the_last_bit(tmp_path, dtype):
     values = np.random.default_rng(0).normal(size=(300, NEURONS)).astype(np.float32)
     levels = []
     for number, chunks in enumerate([(300, 6), (1, 6), (7, 1), (128, 4)]):

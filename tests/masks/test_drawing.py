@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoscale.errors import InputError
-from emoscale.masks.activation_level import level_bins
-from emoscale.masks.controls import BINS, KINDS
-from emoscale.masks.drawing import check_disjoint
+from emoscale.masks.controls import BINS, CONTROLS
+from emoscale.masks.drawing import check_disjoint, level_bins
 from emoscale.masks.request import Request
+from emoscale.masks.selective import most_selective
 
-CONTROLS = ("uniform", "layer-matched", "activation-matched")
 ATTRIBUTES = ("arousal", "valence", "fairness")
 
 
@@ -43,17 +42,17 @@ def requests(draw):
 
 
 def selective(request):
-    return {(len(mask.neurons), mask.attribute): set(mask.neurons) for mask in KINDS["selective"](request)}
+    return {(len(mask.neurons), mask.attribute): set(mask.neurons) for mask in most_selective(request)}
 
 
 def made(kind, request):
-    return {(len(mask.neurons), mask.attribute, mask.draw): mask.neurons for mask in KINDS[kind](request)}
+    return {(len(mask.neurons), mask.attribute, mask.draw): mask.neurons for mask in CONTROLS[kind].draw(request)}
 
 
 def groups(kind, request):
-    if kind == "uniform":
+    if kind == "random":
         return np.zeros(len(request.layer), dtype=int)
-    return request.layer if kind == "layer-matched" else level_bins(request.activation_level(), BINS)
+    return request.layer if kind == "random-by-layer" else level_bins(request.activation_level(), BINS)
 
 
 def can_be_drawn(kind, request):
@@ -66,7 +65,7 @@ def can_be_drawn(kind, request):
     )
 
 
-@given(st.sampled_from(CONTROLS), requests())
+@given(st.sampled_from(list(CONTROLS)), requests())
 @settings(deadline=None)
 def test_controls_balance_what_they_promise(kind, request):
     if not can_be_drawn(kind, request):
@@ -74,7 +73,7 @@ def test_controls_balance_what_they_promise(kind, request):
             made(kind, request)
         return
     masks, chosen, group = made(kind, request), selective(request), groups(kind, request)
-    of_attributes = [""] if kind == "uniform" and not request.disjoint else request.attributes
+    of_attributes = [""] if kind == "random" and not request.disjoint else request.attributes
     assert list(masks) == [(k, a, draw) for k in request.k for a in of_attributes for draw in range(request.draws)]
     for (k, attribute, _), neurons in masks.items():
         assert len(set(neurons)) == k
@@ -85,7 +84,7 @@ def test_controls_balance_what_they_promise(kind, request):
             assert chosen[k, attribute].isdisjoint(neurons)
 
 
-@given(st.sampled_from(CONTROLS), requests(), st.data())
+@given(st.sampled_from(list(CONTROLS)), requests(), st.data())
 @settings(deadline=None)
 def test_a_control_depends_on_nothing_but_its_own_coordinates(kind, request, data):
     if not can_be_drawn(kind, request):
@@ -120,13 +119,13 @@ def test_every_coordinate_gives_another_draw(kind, disjoint):
         seed=0,
     )
     masks = [*made(kind, request).values(), *made(kind, dataclasses.replace(request, seed=1)).values()]
-    assert len({frozenset(neurons) for neurons in masks}) == len(masks) == (36 if disjoint or kind != "uniform" else 12)
+    assert len({frozenset(neurons) for neurons in masks}) == len(masks) == (36 if disjoint or kind != "random" else 12)
 
 
 def test_the_generator_of_a_matched_control():
     """Written out once, so that later versions draw the same."""
     request = one_attribute(layer=[0, 0, 0, 0, 1, 1, 1, 1], k=[3], draws=2)
-    for (_, _, draw), neurons in made("layer-matched", request).items():
+    for (_, _, draw), neurons in made("random-by-layer", request).items():
         rng = np.random.default_rng([5, crc32(b"layer-matched"), crc32(b"arousal"), 3, draw])
         assert list(neurons) == list(rng.choice([0, 1, 2, 3], size=3, replace=False))
 
@@ -139,7 +138,7 @@ def test_neurons_without_a_rank_may_be_drawn():
 
 def test_a_group_is_drawn_from_evenly():
     request = one_attribute(layer=[0] * 4 + [1] * 4, k=[2], draws=600)
-    drawn = Counter(np.concatenate(list(made("layer-matched", request).values())).tolist())
+    drawn = Counter(np.concatenate(list(made("random-by-layer", request).values())).tolist())
     assert set(drawn) == {0, 1, 2, 3}
     # 600 x 2 / 4 = 300 each, with a standard deviation of sqrt(600 / 4) = 12.
     assert max(abs(count - 300) for count in drawn.values()) < 60
@@ -148,12 +147,12 @@ def test_a_group_is_drawn_from_evenly():
 def test_too_few_left_names_the_group_that_lacks_most():
     request = one_attribute(layer=[3, 3, 3, 5, 5, 5, 5, 5], k=[2, 5], disjoint=True)
     with pytest.raises(InputError) as caught:
-        made("layer-matched", request)
+        made("random-by-layer", request)
     # The five best are all of layer 3 and two of layer 5.
     assert caught.value.problems == [
-        "layer-matched controls of 'arousal', k = 2: layer 3 has 1 of 3 neurons left outside the selective mask, "
+        "random-by-layer controls of 'arousal', k = 2: layer 3 has 1 of 3 neurons left outside the selective mask, "
         "2 are needed; give a smaller k, or set masks.disjoint to false",
-        "layer-matched controls of 'arousal', k = 5: layer 3 has 0 of 3 neurons left outside the selective mask, "
+        "random-by-layer controls of 'arousal', k = 5: layer 3 has 0 of 3 neurons left outside the selective mask, "
         "3 are needed; give a smaller k, or set masks.disjoint to false",
     ]
 

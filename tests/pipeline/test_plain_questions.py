@@ -6,6 +6,8 @@ import pytest
 from tiny_run import CONCEPTS, MASKS, manifest, states
 
 from emoscale.pipeline.stages import STAGES
+from emoscale.tasks.registry import TASKS
+from emoscale.tasks.task import TaskKind
 
 WITHOUT_TUNING = [stage for stage in STAGES if stage != "tune"]
 
@@ -15,7 +17,7 @@ def plain(world, tiny_folder):
     """Give a world without prompts, with a causal model."""
     world.settings["model"]["name"] = str(tiny_folder("gpt2"))
     world.settings["extraction"]["rows"] = "templates"
-    world.settings["ablation"]["task"] = "choice"
+    world.settings["ablation"]["task"] = "multiple-choice"
     world.write()
     return world
 
@@ -27,20 +29,20 @@ def test_which_concept_a_text_shows(cli, plain):
     assert (answer.code, answer.err) == (0, "")
     assert list(states(plain.out)) == WITHOUT_TUNING
     assert not (plain.out / "prompts").exists()
-    assert manifest(plain.out)["stages"]["ablate"]["counts"]["questions"] == 2 * 2 * len(CONCEPTS)
+    assert manifest(plain.out)["stages"]["ablate"]["counts"]["items"] == 2 * 2 * len(CONCEPTS)
     table = pd.read_parquet(plain.out / "ablation.parquet")
     assert len(table) == 2 * MASKS * len(CONCEPTS)
     assert table["replicate"].unique().tolist() == ["0", "1"]
     assert (table["options"] == len(CONCEPTS)).all()
     assert (table["total"] == 2).all()
-    for scoring in ("", "_token", "_character"):
+    for scoring in ("", "_per_token", "_per_character"):
         assert (table[f"correct{scoring}"] <= table[f"top3{scoring}"]).all()
     assert (np.stack(table["chosen"]).sum(axis=1) == 2).all()
-    scorings = ["raw", "token", "character"]
+    scorings = ["none", "per-token", "per-character"]
     choice = pd.read_csv(plain.out / "tables" / "choice.csv")
     assert choice["scoring"].unique().tolist() == scorings
     unmasked = table[table["kind"] == "none"]
-    accuracy = choice[(choice["kind"] == "none") & (choice["scoring"] == "raw")]["accuracy"]
+    accuracy = choice[(choice["kind"] == "none") & (choice["scoring"] == "none")]["accuracy"]
     assert accuracy.tolist() == [(unmasked["correct"] / unmasked["total"]).mean()]
     confusion = pd.read_csv(plain.out / "tables" / "confusion.csv")
     assert set(confusion["answer"]) == set(CONCEPTS)
@@ -59,9 +61,32 @@ def test_which_concept_stage_by_stage(cli, plain):
     pd.testing.assert_frame_equal(table, pd.read_parquet(whole / "ablation.parquet"))
 
 
+def test_a_task_of_ones_own(cli, plain, monkeypatch):
+    """One entry: the settings accept it, its checks are made, it is answered, and the report describes it."""
+    checked = []
+
+    own = TaskKind(
+        "own",
+        "which concept a text shows",
+        make=TASKS["multiple-choice"].make,
+        check=lambda context: checked.append(context.outline.kind),
+        facts=lambda context: {"Asked": f"of {len(context.concepts.names)} concepts"},
+    )
+    monkeypatch.setitem(TASKS, "own", own)
+    plain.write(ablation={"task": "own"})
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert (answer.code, answer.err) == (0, "")
+    assert checked == ["causal-lm"]
+    assert manifest(plain.out)["stages"]["ablate"]["counts"]["items"] == 2 * len(CONCEPTS)
+    assert f"of {len(CONCEPTS)} concepts" in (plain.out / "report.html").read_text(encoding="utf-8")
+    plain.write(ablation={"task": "own", "templates": ["{text} felt"]})
+    (problem,) = cli("run", plain.config, "--out", plain.out).problems
+    assert problem.startswith("ablation.templates: task 'own' does not use it")
+
+
 @pytest.mark.parametrize("name", ["llama", "bert"])
 def test_two_words(cli, plain, tiny_folder, name):
-    plain.write(model={"name": str(tiny_folder(name))}, ablation={"task": "words", "words": ["negative", "positive"]})
+    plain.write(model={"name": str(tiny_folder(name))}, ablation={"task": "yes-no", "words": ["negative", "positive"]})
     answer = cli("run", plain.config, "--out", plain.out)
     assert (answer.code, answer.err) == (0, "")
     assert list(states(plain.out)) == WITHOUT_TUNING
@@ -83,7 +108,7 @@ def test_prompts_are_tuned_for_the_extraction_alone(cli, plain):
     assert cli("tune", plain.config, "--out", plain.out).code == 0
 
 
-def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_folder):
+def test_what_cannot_be_asked_is_reported_before_anything_runs(cli, plain, tiny_folder):
     def problems(**sections):
         plain.write(**sections)
         answer = cli("run", plain.config, "--out", plain.out)
@@ -95,15 +120,15 @@ def test_what_cannot_be_asked_is_told_before_anything_runs(cli, plain, tiny_fold
         "masks.k = 1000: the model has 48 neurons; give that many or fewer",
         "ablation.templates 'she felt': has no field; it must have {text}, each once",
     ]
-    assert problems(ablation={"task": "words", "words": ["negative", "surprise"]}) == [
+    assert problems(ablation={"task": "yes-no", "words": ["negative", "surprise"]}) == [
         "ablation.words 'surprise': 9 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"
     ]
-    assert problems(ablation={"task": "words", "words": ["negative", " "]}) == [
+    assert problems(ablation={"task": "yes-no", "words": ["negative", " "]}) == [
         "ablation.words ['negative', ' ']: one is empty; give two words"
     ]
-    (told,) = problems(model={"name": str(tiny_folder("bert"))})
-    assert "does not continue a text (masked-lm)" in told
-    (told,) = problems(model={"name": str(tiny_folder("bert-encoder"))}, ablation={"task": "words"})
-    assert "predicts no words (encoder)" in told
-    (told,) = problems(ablation={"templates": ["{text}" + " loud" * 70]})
-    assert "64 positions" in told
+    (problem,) = problems(model={"name": str(tiny_folder("bert"))})
+    assert "does not continue a text (masked-lm)" in problem
+    (problem,) = problems(model={"name": str(tiny_folder("bert-encoder"))}, ablation={"task": "yes-no"})
+    assert "predicts no words (encoder)" in problem
+    (problem,) = problems(ablation={"templates": ["{text}" + " loud" * 70]})
+    assert "64 positions" in problem

@@ -185,7 +185,7 @@ def _choose(folder: RunFolder, concepts: list[str], rng: np.random.Generator) ->
     table.assign(
         options=len(concepts),
         top3=table["correct"] + wrong // 2,
-        correct_token=table["correct"] // 2,
-        top3_token=table["correct"],
+        correct_per_token=table["correct"] // 2,
+        top3_per_token=table["correct"],
         chosen=chosen,
     ).to_parquet(folder.ablation_table)

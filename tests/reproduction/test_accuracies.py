@@ -24,7 +24,7 @@ def test_every_accuracy_has_its_place(root):
     assert len(table) == len(CONCEPTS) * len(SEEDS) * (1 + 2 * len(ATTRIBUTES) * len(KS))
     assert table["mask"].nunique() == 1 + 2 * len(ATTRIBUTES) * len(KS)
     at = table.set_index(["concept", "replicate", "kind", "attribute", "k"])["accuracy"]
-    for folder, kind, word in ((released.SELECTIVE, "selective", "top"), (released.RANDOM, "uniform", "random")):
+    for folder, kind, word in ((released.SELECTIVE, "selective", "top"), (released.RANDOM, "random", "random")):
         content = json.loads((root / folder / "joy-42.json").read_text())
         assert at["joy", "42", kind, "novelty", 9] == content[f"non-novelty_{word}9"]
         assert at["joy", "42", kind, "arousal", 4] == content[f"arousal_{word}4"]

@@ -59,7 +59,7 @@ def test_tables_have_their_columns(done):
     for name, expected in columns.items():
         assert set(expected) <= set(done.table(name)), name
     assert set(done.table("drop_by_attribute")["k"]) == set(KS)
-    assert set(done.table("drop_by_attribute")["control"]) == {"uniform"}
+    assert set(done.table("drop_by_attribute")["control"]) == {"random"}
 
 
 def test_drop_is_that_of_the_masks_of_one_attribute(root, done):

@@ -41,9 +41,9 @@ def log_probabilities(module, ids):
 
 def engine_scores(model, task, off, tokens_per_pass):
     """Scores (questions, masks, options) as the ablation engine asks for them."""
-    count = len(task.questions)
+    count = len(task.items)
     result = torch.full((count, len(off), len(task.options)), torch.nan)
     way = ForwardOptions(RowEdit(), "exact", tokens_per_pass)
     for one in scored(model, task, np.arange(count), off, np.arange(len(off)), way):
-        result[one.question, one.mask] = one.scores
+        result[one.item, one.mask] = one.scores
     return result

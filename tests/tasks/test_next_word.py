@@ -13,10 +13,10 @@ WORDS = ["joy", "surprise", "anger", "remorseful"]
 
 
 @pytest.mark.parametrize("name", tiny_models.MASKED)
-def test_a_mask_has_room_for_words_of_one_token(tiny_model, name):
+def test_a_mask_takes_words_of_one_token(tiny_model, name):
     model = tiny_model(name)
-    make, left_out = next_word(model.outline, "she felt {mask} at home", WORDS)
-    assert left_out == ["surprise", "remorseful"]
+    make, skipped = next_word(model.outline, "she felt {mask} at home", WORDS)
+    assert skipped == ["surprise", "remorseful"]
     task = make(model)
     assert list(task.options) == ["joy", "anger"]
     off, tokenizer = some_masks(model), model.outline.tokenizer
@@ -30,10 +30,10 @@ def test_a_mask_has_room_for_words_of_one_token(tiny_model, name):
 
 
 @pytest.mark.parametrize("name", tiny_models.CAUSAL)
-def test_a_causal_model_goes_on_with_any_word(tiny_model, name):
+def test_a_causal_model_continues_with_any_word(tiny_model, name):
     model = tiny_model(name)
-    make, left_out = next_word(model.outline, "she felt ", WORDS)
-    assert left_out == []
+    make, skipped = next_word(model.outline, "she felt ", WORDS)
+    assert skipped == []
     task = make(model)
     assert list(task.options) == WORDS
     ids = model.outline.tokenizer("she felt joy")["input_ids"]

@@ -1,4 +1,4 @@
-"""A task of one's own: a class of some lines, and the engine asks it."""
+"""A task of one's own is a class of some lines."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from emoscale.tasks.task import Task
 
 
 class Surprise:
-    """Is a text's last word the likelier one of two: texts beside the same with another end."""
+    """Whether a text's last word is the more likely one of two."""
 
     options = ("as it is", "otherwise")
 
@@ -24,21 +24,21 @@ class Surprise:
         self._reader = RowReader(model)
         self._rows = [tokenizer(text)["input_ids"] for text, *_ in pairs]
         self._ends = torch.tensor([[tokenizer(f" {end}")["input_ids"][-1] for end in ends] for _, *ends in pairs])
-        self.questions = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0}, index=range(len(pairs)))
-        self.questions["tokens"] = [len(row) for row in self._rows]
-        self.divisors = {"raw": np.ones(2)}
+        self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0}, index=range(len(pairs)))
+        self.items["tokens"] = [len(row) for row in self._rows]
+        self.normalizations = {"none": np.ones(2)}
 
-    def scores(self, questions):
-        ids, attention = self._reader.pad([self._rows[question] for question in questions])
+    def scores(self, items):
+        ids, attention = self._reader.pad([self._rows[item] for item in items])
         last = attention.sum(dim=1, keepdim=True) - 1
-        return self._reader.logits(ids, attention, last)[:, 0].float().gather(1, self._ends[questions])
+        return self._reader.logits(ids, attention, last)[:, 0].float().gather(1, self._ends[items])
 
 
 PAIRS = [("She won the", "game", "dog"), ("my friend was", "happy", "home"), ("He lost a", "dog", "voice")]
 
 
 @pytest.mark.parametrize("name", tiny_models.CAUSAL)
-def test_the_engine_asks_it_under_masks(tiny_model, name):
+def test_it_is_answered_under_masks(tiny_model, name):
     model = tiny_model(name)
     task: Task = Surprise(model, PAIRS)
     off = some_masks(model, 5)

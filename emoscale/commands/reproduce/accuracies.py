@@ -25,7 +25,7 @@ ALIASES = {
 }
 """Names of attributes in the accuracy files, where they differ from those of the attribute tables."""
 
-CONTROL = "uniform"
+CONTROL = "random"
 """Kind of the released random masks."""
 
 _KEY = re.compile(r"(?P<attribute>.+)_(?:top|random)(?P<k>\d+)")

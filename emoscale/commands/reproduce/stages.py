@@ -26,7 +26,7 @@ from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
 from emoscale.pipeline.stage import Stage
 from emoscale.pipeline.stages import STAGES
-from emoscale.pipeline.study import CONTROL_WORDS, EDIT_WORDS, outputs_of
+from emoscale.pipeline.study import control_words, edit_words, outputs_of
 from emoscale.report.study import Study
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
@@ -188,8 +188,8 @@ def _report(context: ReproductionContext, folder: RunFolder, progress: Progress)
     study = Study(
         title=TITLE,
         facts=facts,
-        edit=EDIT_WORDS["zero"],
-        controls={CONTROL: CONTROL_WORDS[CONTROL]},
+        edit=edit_words("zero"),
+        controls={CONTROL: control_words()[CONTROL]},
         disjoint=False,
         learned_prompts=True,
         replicates="prompts",

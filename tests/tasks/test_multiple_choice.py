@@ -1,6 +1,7 @@
 """The likeliest of several names, against one text and one name at a time."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import answer
 from emoscale.errors import InputError
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.tasks.continuations import Continuations
-from emoscale.tasks.multiple_choice import ChoiceTask, choice_questions, draw_single
+from emoscale.tasks.multiple_choice import MultipleChoiceTask, draw_single, multiple_choice_items
 
 NAMES = ("joy", "sad alone", "surprise", "sad", "sad angry", "sad alone home", "remorseful")
+STIMULI = StimuliOptions()
 TEMPLATES = ("{text}\nThe writer feels", "She said: {text} He felt")
 
 
@@ -34,8 +37,8 @@ def model(request, tiny_model):
 
 
 @pytest.fixture(scope="module")
-def questions(model):
-    return choice_questions(model.outline, labelled(), NAMES, TEMPLATES)
+def items(model):
+    return multiple_choice_items(model.outline, labelled(), NAMES, TEMPLATES, STIMULI)
 
 
 def ways(task):
@@ -47,7 +50,7 @@ def ways(task):
 
 
 def plain_scores(model, off):
-    """(questions, masks, names): every sentence and name encoded whole, one row a pass, all logits."""
+    """(items, masks, names): every sentence and name encoded whole, one row a pass, all logits."""
     tokenizer, texts = model.outline.tokenizer, labelled()
     sentences = [
         template.format(text=text)
@@ -73,50 +76,55 @@ def expected(model):
     return plain_scores(model, some_masks(model))
 
 
-def test_names_are_one_token_and_several(questions):
-    lengths = [len(tokens) for tokens in questions.continuations]
+def test_names_are_one_token_and_several(items):
+    lengths = [len(tokens) for tokens in items.continuations]
     assert lengths[0] == 1
     assert max(lengths) > 2
-    table = questions.table
+    table = items.table
     assert table["label"].tolist() == [n for _ in TEMPLATES for n in range(len(NAMES)) for _ in range(2)]
     assert table["replicate"].tolist() == ["0"] * 14 + ["1"] * 14
     assert [NAMES[label] for label in table["label"]] == table["concept"].tolist()
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 150, 10**6])
-def test_scores_are_those_of_one_text_and_one_name_at_a_time(model, questions, expected, tokens_per_pass):
+def test_scores_are_those_of_one_text_and_one_name_at_a_time(model, items, expected, tokens_per_pass):
     off = some_masks(model)
-    for task in ways(ChoiceTask(model, questions)):
+    for task in ways(MultipleChoiceTask(model, items)):
         found = engine_scores(model, task, off, tokens_per_pass)
         assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert (expected[:, 1:] - expected[:, :1]).abs().max() > 0.1  # masks make a difference
 
 
-def test_the_quick_way_is_taken(model, questions):
-    task = ChoiceTask(model, questions)
-    assert task._score.__name__ == "by_tree"
-    assert task.questions["tokens"].tolist() == [len(row) + task._score.__self__.nodes for row in questions.rows]
+def test_several_tokens_a_name_need_one_pass_over_their_tree(model, items):
+    task = MultipleChoiceTask(model, items)
+    widths = []
+    hook = model.module.register_forward_hook(lambda *_: widths.append(1))
+    task.scores(np.arange(2))
+    hook.remove()
+    assert len(widths) == 1
+    nodes = {tuple(tokens[:end]) for tokens in items.continuations for end in range(1, len(tokens))}
+    assert task.items["tokens"].tolist() == [len(row) + len(nodes) for row in items.rows]
 
 
-def test_answers_are_counted_by_every_scoring(model, questions, expected):
+def test_answers_are_counted_under_every_normalization(model, items, expected):
     off = some_masks(model)
-    task = ChoiceTask(model, questions)
-    assert list(task.divisors) == ["raw", "token", "character"]
+    task = MultipleChoiceTask(model, items)
+    assert list(task.normalizations) == ["none", "per-token", "per-character"]
     found = answer(
         model,
         task,
-        np.arange(len(task.questions)),
+        np.arange(len(task.items)),
         off,
         np.arange(len(off)),
         ForwardOptions(RowEdit(), "exact"),
         lambda _: None,
     )
     lengths = {
-        "raw": [1] * len(NAMES),
-        "token": [len(tokens) for tokens in questions.continuations],
-        "character": [3, 9, 8, 3, 9, 14, 10],
+        "none": [1] * len(NAMES),
+        "per-token": [len(tokens) for tokens in items.continuations],
+        "per-character": [3, 9, 8, 3, 9, 14, 10],
     }
-    labels = questions.table["label"].to_numpy()
+    labels = items.table["label"].to_numpy()
     for row, divisor in enumerate(lengths.values()):
         scaled = expected.numpy() / np.array(divisor)
         assert found.correct[row].tolist() == (scaled.argmax(axis=2) == labels[:, None]).sum(axis=0).tolist()
@@ -128,54 +136,46 @@ def test_answers_are_counted_by_every_scoring(model, questions, expected):
 
 def test_names_of_one_token_need_one_pass(model):
     names = ("joy", "anger", "fear")
-    questions = choice_questions(model.outline, labelled(names), names)
-    task = ChoiceTask(model, questions)
+    items = multiple_choice_items(model.outline, labelled(names), names, None, STIMULI)
+    task = MultipleChoiceTask(model, items)
     passes = []
     hook = model.module.register_forward_hook(lambda *_: passes.append(1))
-    found = task.scores(np.arange(len(task.questions)))
+    found = task.scores(np.arange(len(task.items)))
     hook.remove()
     assert len(passes) == 1
-    for row, scores in zip(questions.rows, found, strict=True):
+    for row, scores in zip(items.rows, found, strict=True):
         last = log_probabilities(model.module, row)[-1]
         tokens = [model.outline.tokenizer.encode(f" {name}", add_special_tokens=False)[0] for name in names]
         assert torch.allclose(scores, last[tokens], atol=1e-4)
 
 
-def test_a_model_that_takes_no_tree_is_asked_name_by_name(model, questions, expected, monkeypatch):
+def test_a_model_that_takes_no_tree_is_asked_name_by_name(model, items, expected, monkeypatch):
     def refused(*_):
         raise ValueError("no such mask")
 
-    monkeypatch.setattr(Continuations, "by_tree", refused)
-    task = ChoiceTask(model, questions)
-    assert task._score.__name__ == "by_stems"
-    found = engine_scores(model, task, some_masks(model), 500)
+    monkeypatch.setattr(Continuations, "_run", refused)
+    found = engine_scores(model, MultipleChoiceTask(model, items), some_masks(model), 500)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_tree_that_answers_otherwise_is_not_taken(model, questions, monkeypatch):
-    by_stems = Continuations.by_stems
-    monkeypatch.setattr(Continuations, "by_tree", lambda self, *given: by_stems(self, *given) * 1.01)
-    assert ChoiceTask(model, questions)._score.__name__ == "by_stems"
 
 
 def test_the_opening_token_is_there_once(model):
     tokenizer = model.outline.tokenizer
-    plain = choice_questions(model.outline, labelled(), NAMES, ["{text} she felt"])
+    plain = multiple_choice_items(model.outline, labelled(), NAMES, ["{text} she felt"], STIMULI)
     assert plain.rows[0] == tokenizer(f"{tokenizer.decode(plain.rows[0], skip_special_tokens=True)}")["input_ids"]
     opening = tokenizer.bos_token if tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else ""
-    spelled = choice_questions(model.outline, labelled(), NAMES, [f"{opening}{{text}} she felt"])
+    spelled = multiple_choice_items(model.outline, labelled(), NAMES, [f"{opening}{{text}} she felt"], STIMULI)
     assert spelled.rows == plain.rows
 
 
 def test_texts_are_cut(model):
-    short = choice_questions(model.outline, labelled(), NAMES, ["{text} she felt"], max_tokens=2)
+    short = multiple_choice_items(model.outline, labelled(), NAMES, ["{text} she felt"], replace(STIMULI, max_tokens=2))
     assert len({len(row) for row in short.rows}) <= 2
     assert max(map(len, short.rows)) <= 2 + len(model.outline.tokenizer(" she felt")["input_ids"])
 
 
 def test_single_texts_are_drawn_with_a_seed():
     texts = pd.concat([labelled()] * 5, ignore_index=True)
-    whole = draw_single(texts, NAMES)
+    whole = draw_single(texts, NAMES, None, 0)
     assert [len(rows) for rows in whole] == [10] * len(NAMES)
     few, again, other = (draw_single(texts, NAMES, 3, seed) for seed in (0, 0, 1))
     for concept, rows in enumerate(few):
@@ -185,7 +185,7 @@ def test_single_texts_are_drawn_with_a_seed():
     assert all(map(np.array_equal, few, again))
     assert not all(map(np.array_equal, few, other))
     # What is drawn of one concept does not depend on the others, as long as its texts stay single.
-    assert np.array_equal(draw_single(texts, NAMES[2:], 3)[0], few[2])
+    assert np.array_equal(draw_single(texts, NAMES[2:], 3, 0)[0], few[2])
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_single_texts_are_drawn_with_a_seed():
         (NAMES, ["she felt"], "has no field; it must have {text}"),
         (NAMES, ["{text} {concept}"], "has {text} and {concept}"),
         (NAMES, ["{text} she felt "], "ends with a space"),
-        (NAMES, [], "there are none"),
-        (NAMES, ["{text} a", "{text} a"], "is there 2 times"),
+        (NAMES, [], "give at least one template"),
+        (NAMES, ["{text} a", "{text} a"], "repeated 2 times"),
         (NAMES, ["{text} {"], "double a brace"),
         (("joy", " "), ["{text} felt"], "no dev text shows ' '"),
         (("joy", "pride"), ["{text} felt"], "no dev text shows 'pride'"),
@@ -204,14 +204,14 @@ def test_single_texts_are_drawn_with_a_seed():
 )
 def test_what_cannot_be_asked(tiny_outline, names, templates, part):
     with pytest.raises(InputError) as caught:
-        choice_questions(tiny_outline("gpt2"), labelled(), names, templates)
+        multiple_choice_items(tiny_outline("gpt2"), labelled(), names, templates, STIMULI)
     assert part in str(caught.value)
 
 
 def test_a_name_without_letters(tiny_outline):
     texts = labelled(("joy", " "))
-    with pytest.raises(InputError, match="has no name"):
-        choice_questions(tiny_outline("gpt2"), texts, ("joy", " "))
+    with pytest.raises(InputError, match="is empty"):
+        multiple_choice_items(tiny_outline("gpt2"), texts, ("joy", " "), None, STIMULI)
 
 
 def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
@@ -232,10 +232,10 @@ def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
 
     merging = dataclasses.replace(outline, tokenizer=Merging())
     with pytest.raises(InputError, match=r"felt' and 'joy' as tokens of both; end it with a word"):
-        choice_questions(merging, labelled(), NAMES, ["{text} she felt"])
+        multiple_choice_items(merging, labelled(), NAMES, ["{text} she felt"], STIMULI)
 
 
 @pytest.mark.parametrize("name", ["bert", "bert-encoder"])
 def test_a_model_that_continues_no_text(tiny_outline, name):
     with pytest.raises(InputError, match="does not continue a text"):
-        choice_questions(tiny_outline(name), labelled(), NAMES)
+        multiple_choice_items(tiny_outline(name), labelled(), NAMES, None, STIMULI)

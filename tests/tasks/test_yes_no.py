@@ -9,7 +9,7 @@ from plain_models import engine_scores, some_masks, zeroed
 from emoscale.errors import InputError
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.tasks.yes_no import WordsTask, word_questions
+from emoscale.tasks.yes_no import YesNoTask, yes_no_items
 
 TEXTS = [*tiny_models.TEXTS, "she felt [MASK] <mask> alone"]
 CONCEPTS = ("joy", "surprise")
@@ -37,14 +37,14 @@ def name(request):
     return request.param
 
 
-def make_task(model, template, words=("negative", "positive"), **options):
-    questions = word_questions(model.outline, TEXTS, PROMPTS, [template], **options)
-    return WordsTask(model, questions, verbaliser_tokens(model.outline, words))
+def make_task(model, template, words=("negative", "positive")):
+    items = yes_no_items(model.outline, TEXTS, PROMPTS, [template], 256)
+    return YesNoTask(model, items, verbaliser_tokens(model.outline, words))
 
 
 @torch.no_grad()
 def plain_scores(model, template, off):
-    """(questions, masks, 2): every question by itself, all logits."""
+    """(items, masks, 2): every question by itself, all logits."""
     tokenizer = model.outline.tokenizer
     words = verbaliser_tokens(model.outline, ["negative", "positive"])
     asked = [(prompt.concept, TEXTS[row]) for prompt in PROMPTS for row in prompt.dev.rows]
@@ -73,32 +73,32 @@ def test_scores_are_those_of_one_text_at_a_time(tiny_model, name, tokens_per_pas
 def test_questions_are_those_of_the_prompts(tiny_model, name):
     model = tiny_model(name)
     task = make_task(model, TEMPLATES[name])
-    table = task.questions
+    table = task.items
     assert table["concept"].tolist() == ["joy"] * 4 + ["surprise"] * 4 + ["joy"] * 2 + ["surprise"] * 2
     assert table["replicate"].tolist() == ["1"] * 8 + ["3"] * 4
     assert table["label"].tolist() == [0, 1] * 6
     assert list(task.options) == ["other", "concept"]
-    assert list(task.divisors) == ["raw"]
+    assert list(task.normalizations) == ["none"]
 
 
 def test_a_text_asked_about_twice_is_one_row(tiny_outline):
-    questions = word_questions(tiny_outline("gpt2"), TEXTS, PROMPTS)
-    assert len(questions.rows) == 2 * 5
-    assert len(questions.table) == 12
-    assert (questions.table["tokens"] == [len(questions.rows[row]) for row in questions.row]).all()
+    items = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, None, 256)
+    assert len(items.rows) == 2 * 5
+    assert len(items.table) == 12
+    assert (items.table["tokens"] == [len(items.rows[row]) for row in items.row]).all()
 
 
 def test_several_templates_are_replicates(tiny_outline):
     templates = ["{text} {concept}", "{concept}: {text}"]
-    table = word_questions(tiny_outline("gpt2"), TEXTS, PROMPTS, templates).table
+    table = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, templates, 256).table
     assert table["replicate"].unique().tolist() == ["1-0", "3-0", "1-1", "3-1"]
     groups = table.groupby(["concept", "replicate"], sort=False).ngroup()
-    assert groups.is_monotonic_increasing  # questions of a concept and replicate stand together
+    assert groups.is_monotonic_increasing  # items of a concept and replicate are consecutive
 
 
 def test_texts_are_cut(tiny_outline):
     outline = tiny_outline("gpt2")
-    cut = word_questions(outline, TEXTS, PROMPTS, ["{concept} {text}"], max_tokens=2)
+    cut = yes_no_items(outline, TEXTS, PROMPTS, ["{concept} {text}"], 2)
     for prompt, row in zip(np.repeat([0, 1, 2, 3], [4, 4, 2, 2]), cut.row, strict=True):
         text = outline.tokenizer.decode(cut.rows[row]).removeprefix(PROMPTS[prompt].concept + " ")
         assert len(outline.tokenizer(text)["input_ids"]) <= 3
@@ -117,5 +117,5 @@ def test_texts_are_cut(tiny_outline):
 )
 def test_what_cannot_be_asked(tiny_outline, name, templates, part):
     with pytest.raises(InputError) as caught:
-        word_questions(tiny_outline(name), TEXTS, PROMPTS, templates)
+        yes_no_items(tiny_outline(name), TEXTS, PROMPTS, templates, 256)
     assert part in str(caught.value)
