@@ -98,7 +98,7 @@ def test_accelerate_launch_starts_one_process_on_cpus(environment):
     environment(
         ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no", MASTER_ADDR="127.0.0.1", MASTER_PORT="29500"
     )
-    with pytest.raises(InputError, match="one process instead of several.*torchrun"):
+    with pytest.raises(InputError, match=r"one process instead of several.*torchrun"):
         ranks.join("cpu")
     environment(ACCELERATE_USE_CPU="True", ACCELERATE_MIXED_PRECISION="no")
     assert ranks.join("cpu").world == 1
