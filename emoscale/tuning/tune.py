@@ -34,14 +34,12 @@ def tune(
 
     Parameters
     ----------
-    folder : RunFolder
-    model : PromptedModel
+    folder, model
     tokens : sequence of sequence of int
         Token ids of every text.
     prompts : sequence of PromptTexts
     options : TuningOptions
     ranks : Ranks
-        They share the groups.
     progress : Progress
         Counts texts.
 

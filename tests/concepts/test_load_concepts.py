@@ -125,11 +125,11 @@ def test_people_weigh_the_attributes_as_published():
 
 
 def test_names_pick_and_order():
-    whole, few = load(), load(names=["joy", "anger", "grief"])
+    every, few = load(), load(names=["joy", "anger", "grief"])
     index = [EMOTIONS.index(name) for name in few.names]
-    np.testing.assert_array_equal(few.scores, whole.scores[index])
+    np.testing.assert_array_equal(few.scores, every.scores[index])
     square = np.zeros((27, 27))
-    square[np.triu_indices(27, 1)] = whole.dissimilarity
+    square[np.triu_indices(27, 1)] = every.dissimilarity
     square += square.T
     np.testing.assert_array_equal(few.dissimilarity, [square[index[a], index[b]] for a, b in ((0, 1), (0, 2), (1, 2))])
 
