@@ -59,7 +59,7 @@ from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.stimuli.texts import load_texts
 from emoscale.system.files import write_text
 from emoscale.system.ranks import cores, has_fast_bfloat16, one_process
-from emoscale.tasks.soft_prompt import PromptTask
+from emoscale.tasks.soft_prompt import SoftPromptTask
 
 WORDS = ["negative", "positive"]
 SHARE_OFF = 0.1
@@ -75,7 +75,7 @@ class Work:
     Attributes
     ----------
     model : PromptedModel
-    task : PromptTask
+    task : SoftPromptTask
     texts : list of list of int
         Token ids.
     prompt, head : Tensor
@@ -84,7 +84,7 @@ class Work:
     """
 
     model: PromptedModel
-    task: PromptTask
+    task: SoftPromptTask
     texts: list[list[int]]
     prompt: Tensor
     head: Tensor
@@ -135,7 +135,7 @@ def prepare(name: str, folder: Path, options: Any) -> Work:
     blank = torch.zeros(1, dtype=torch.float64)
     sample = Sample(np.arange(texts), np.arange(texts) % 2)
     tuned = TunedPrompts(prompt[None], head[None], blank, blank, blank, blank.long(), blank.long())
-    task = PromptTask(model, tokens, [PromptTexts("joy", 1, sample, sample)], tuned)
+    task = SoftPromptTask(model, tokens, [PromptTexts("joy", 1, sample, sample)], tuned)
     return Work(model, task, tokens, prompt, head, off)
 
 
@@ -153,24 +153,26 @@ def save_roberta(folder: Path) -> None:
 def compare(work: Work, options: Any) -> dict[str, Any]:
     """Measure every method."""
     device = work.model.model.device
-    way = ForwardOptions(RowEdit(), "exact")
-    way = ForwardOptions(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, way))
+    forward = ForwardOptions(RowEdit(), "exact")
+    forward = ForwardOptions(RowEdit(), "exact", 1024, shared_maps(work.model.model, work.task, work.off, forward))
     rows = len(work.texts) * len(work.off)
-    tokens = int(work.task.questions["tokens"].sum()) * len(work.off)
-    probe = one_pass(work.model.model, work.task, work.off, way)
-    way = ForwardOptions(way.edit, "exact", find_budget(probe, tokens, one_process(str(device))), way.shared)
+    tokens = int(work.task.items["tokens"].sum()) * len(work.off)
+    probe = one_pass(work.model.model, work.task, work.off, forward)
+    forward = ForwardOptions(
+        forward.edit, "exact", find_budget(probe, tokens, one_process(str(device))), forward.shared
+    )
     matmul = matmul_flops(device)
-    turns = [(seconds_of(device, bare(work, way)), timed(device, work, way)) for _ in range(options.repeats)]
+    turns = [(seconds_of(device, bare(work, forward)), timed(device, work, forward)) for _ in range(options.repeats)]
     ours_s = statistics.median(ours for _, (ours, _) in turns)
     bare_s = statistics.median(bare for bare, _ in turns)
     ratios = [ours / bare for bare, (ours, _) in turns]
-    flop = sum(forward_flop(work.model.model, *shape) for shape in shapes(work, way))
+    flop = sum(forward_flop(work.model.model, *shape) for shape in shapes(work, forward))
     numbers: dict[str, Any] = {
         "rows": rows,
         "masks": len(work.off),
         "tokens": tokens,
-        "tokens_per_pass": way.tokens_per_pass,
-        "padding": 1 - tokens / sum(r * t for r, t in shapes(work, way)),
+        "tokens_per_pass": forward.tokens_per_pass,
+        "padding": 1 - tokens / sum(r * t for r, t in shapes(work, forward)),
         "overhead": statistics.median(ratios),
         "overhead_lowest": min(ratios),
         "overhead_highest": max(ratios),
@@ -183,7 +185,7 @@ def compare(work: Work, options: Any) -> dict[str, Any]:
     }
     scores = turns[-1][1][1]
     if has_fast_bfloat16(device):
-        coarse = ForwardOptions(way.edit, "bfloat16", way.tokens_per_pass, way.shared)
+        coarse = ForwardOptions(forward.edit, "bfloat16", forward.tokens_per_pass, forward.shared)
         took, near = min((timed(device, work, coarse) for _ in range(2)), key=lambda pair: pair[0])
         same = float((near.argmax(-1) == scores.argmax(-1)).float().mean())
         numbers |= {"wall_s_ours_bf16": took, "rows_per_s_bf16": rows / took, "same_labels_bf16": same}
@@ -218,27 +220,27 @@ def beside(rival: str, work: Work, scores: Tensor, numbers: dict[str, Any]) -> d
     }
 
 
-def timed(device: torch.device, work: Work, way: ForwardOptions) -> tuple[float, Tensor]:
+def timed(device: torch.device, work: Work, forward: ForwardOptions) -> tuple[float, Tensor]:
     """Score all texts under all masks; return the wall time and the scores (masks, texts, 2)."""
     found = torch.empty(len(work.off), len(work.texts), 2)
 
     def run() -> None:
         numbers = np.arange(len(work.off))
-        done = list(scored(work.model.model, work.task, np.arange(len(work.texts)), work.off, numbers, way))
+        done = list(scored(work.model.model, work.task, np.arange(len(work.texts)), work.off, numbers, forward))
         for one in done:  # results are fetched after all passes
-            found[one.mask, one.question] = one.scores.cpu()
+            found[one.mask, one.item] = one.scores.cpu()
 
     return seconds_of(device, run), found
 
 
-def bare(work: Work, way: ForwardOptions) -> Callable[[], None]:
+def bare(work: Work, forward: ForwardOptions) -> Callable[[], None]:
     """Return the forward passes alone."""
     body = work.model.model.module.base_model
     hidden = work.prompt.shape[1]
 
     @torch.inference_mode()
     def run() -> None:
-        for rows, tokens in shapes(work, way):
+        for rows, tokens in shapes(work, forward):
             vectors = torch.zeros(rows, tokens, hidden, device=work.model.model.device)
             body(
                 inputs_embeds=vectors, attention_mask=torch.ones(rows, tokens, dtype=torch.long, device=vectors.device)
@@ -247,12 +249,11 @@ def bare(work: Work, way: ForwardOptions) -> Callable[[], None]:
     return run
 
 
-def shapes(work: Work, way: ForwardOptions) -> list[tuple[int, int]]:
+def shapes(work: Work, forward: ForwardOptions) -> list[tuple[int, int]]:
     """Return rows and tokens of each of our passes."""
-    lengths = work.task.questions["tokens"].to_numpy()
+    lengths = work.task.items["tokens"].to_numpy()
     return [
-        (len(question), int(lengths[question].max()))
-        for question, _ in passes(lengths, len(work.off), way.tokens_per_pass)
+        (len(item), int(lengths[item].max())) for item, _ in passes(lengths, len(work.off), forward.tokens_per_pass)
     ]
 
 

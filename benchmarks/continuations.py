@@ -14,6 +14,7 @@ difference of their log probabilities, in nats.
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +69,7 @@ def smollm() -> LlamaForCausalLM:
 
 
 def compare(module: Any, texts: list[list[int]], names: list[list[int]], options: Any) -> dict[str, Any]:
-    """Time both ways in turns."""
+    """Time both in turns."""
     sites = find_sites(module)
     outline = SimpleNamespace(name="SmolLM2", pad_id=0, sites=sites, first_position=0, takes_positions=True)
     model: Any = SimpleNamespace(module=module, outline=outline, device=module.device, tp_size=1)
@@ -80,25 +81,25 @@ def compare(module: Any, texts: list[list[int]], names: list[list[int]], options
     scores: dict[str, Tensor] = {}
 
     @torch.inference_mode()
-    def run(way: str) -> None:
+    def run(method: str) -> None:
         with masking(module, sites, off) as masked:
             masked.expect(mask)
-            scores[way] = getattr(scoring, way)(texts, take).cpu()
+            scores[method] = getattr(scoring, method)(texts, take).cpu()
 
-    ways = ("by_stems", "by_tree")
-    for way in ways:
-        run(way)
-    turns = {way: [] for way in ways}  # type: dict[str, list[float]]
+    methods = ("by_stems", "by_tree")
+    for method in methods:
+        run(method)
+    turns: dict[str, list[float]] = {method: [] for method in methods}
     for _ in range(options.repeats):
-        for way in ways:
-            turns[way].append(seconds(lambda way=way: run(way)))  # type: ignore[misc]
-    medians = {way: statistics.median(took) for way, took in turns.items()}
+        for method in methods:
+            turns[method].append(seconds(partial(run, method)))
+    medians = {method: statistics.median(took) for method, took in turns.items()}
     return {
         "rows": len(take),
         "names": len(names),
         "stems": len(scoring.stems),
         "tree_tokens": scoring.nodes,
-        **{f"wall_s_{way}": took for way, took in medians.items()},
+        **{f"wall_s_{method}": took for method, took in medians.items()},
         "speedup": medians["by_stems"] / medians["by_tree"],
         "difference": float((scores["by_stems"] - scores["by_tree"]).abs().max()),
     }

@@ -175,7 +175,7 @@ class TextRows:
     def inputs(self) -> Iterator[InputBatch]:
         """Yield all texts.
 
-        The concept of a text with several labels is all of them, joined by ``|``, so that it counts for none; that of a
+        The concept of a text with several labels is all of them, joined by ``|``, and matches none of them; that of a
         text without labels is empty.
         """
         tokenizer = self.model.outline.tokenizer

@@ -29,8 +29,8 @@ class ExtractionOptions:
     keep: Literal["activations", "moments"] = "activations"
     """Every row's activations, or only count, mean and spread by concept and replicate, however many rows there are."""
     reduction_shards: Count = 16
-    """Moments are summed in so many shards of the rows, which the ranks share; each takes as much disk as the result
-    until all are merged."""
+    """Shards of the rows in which moments are summed, shared by the ranks; each takes as much disk as the result until
+    all are merged."""
     dtype: Annotated[str, OneOf("emoscale.store.types:STORED_TYPES")] = "float32"
     """Type of the activations in the store; moments are float64."""
     non_finite: Literal["stop", "keep"] = "stop"

@@ -13,7 +13,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Pooling:
-    """One way to make rows of an input's tokens.
+    """How rows are made of an input's tokens.
 
     Attributes
     ----------

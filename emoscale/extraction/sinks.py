@@ -185,12 +185,12 @@ def chunk_width(options: ExtractionOptions, widths: Sequence[int], tp_size: int)
 
 
 def count_blocks(options: ExtractionOptions, rows: int) -> int:
-    """Return into how many blocks so many rows are cut."""
+    """Return the number of blocks that rows are cut into."""
     return -(-rows // options.block_rows)
 
 
 def count_shards(options: ExtractionOptions, rows: int) -> int:
-    """Return in how many shards the moments of so many rows are summed."""
+    """Return the number of shards in which the moments of rows are summed."""
     return min(options.reduction_shards, count_blocks(options, rows))
 
 

@@ -184,7 +184,7 @@ class Store:
         return find_damage(self.path / name, chunks_in(box, self._array(name).chunks))
 
     def write(self, name: str, values: NDArray[Any], **starts: int) -> None:
-        """Write a box of whole chunks, on disk before this returns.
+        """Write a box of complete chunks, on disk before this returns.
 
         Parameters
         ----------
@@ -211,7 +211,9 @@ class Store:
             start = starts.get(dim, 0)
             stop = start + extent
             if start < 0 or start % size or (stop % size and stop != length) or stop > length:
-                raise ValueError(f"{name}: {dim} {start}:{stop} does not fill whole chunks of {size} (length {length})")
+                raise ValueError(
+                    f"{name}: {dim} {start}:{stop} does not fill complete chunks of {size} (length {length})"
+                )
             box.append(slice(start, stop))
         write_chunks(array, tuple(box), self._type(name).encode(values), self.path / name)
 
@@ -243,7 +245,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
     ----------
     path : Path
     schema : StoreSchema, optional
-        What the store must contain; the schema that it records if left out.
+        What the store must contain; by default the schema that it records.
     mode : {"r", "r+"}
 
     Returns

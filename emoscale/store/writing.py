@@ -16,7 +16,7 @@ _PYTHON_PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
 
 def write_chunks(array: zarr.Array[Any], box: tuple[slice, ...], values: NDArray[Any], array_path: Path) -> None:
-    """Write whole chunks, and return when they are on the disk.
+    """Write complete chunks, and return when they are on the disk.
 
     Parameters
     ----------

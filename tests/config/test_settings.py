@@ -152,9 +152,9 @@ def test_sizes_in_bytes(load, text, size):
             "masks.controls: ['random', 'random'] cannot be used; list each once; repeated: random",
         ),
         (
-            "masks: {controls: [random]}",
-            "masks.controls.0: 'random' cannot be used; "
-            "input should be 'random', 'random-by-layer' or 'random-by-activation'",
+            "masks: {controls: [randm]}",
+            "masks.controls.0: 'randm' cannot be used; unknown (nearest: 'random'); "
+            "use one of random, random-by-layer, random-by-activation",
         ),
         ("masks: {disjoint: 1}", "masks.disjoint: 1 cannot be used; input should be a valid boolean"),
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),

@@ -132,7 +132,7 @@ def test_half_precision_store(tmp_path, gpt2_rows):
 
 
 class StopAfter(Silent):
-    """Progress that interrupts after so many blocks."""
+    """Progress that interrupts after a number of blocks."""
 
     def __init__(self, blocks):
         self.left = blocks
@@ -159,7 +159,7 @@ class Counting(PromptRows):
 
 
 def interrupted(path, rows, blocks):
-    """Stop when so many blocks of two rows are written; blocks that are queued then may be written, too."""
+    """Stop when that many blocks of two rows are written; blocks that are queued then may be written, too."""
     with pytest.raises(KeyboardInterrupt):
         run(path, rows, StopAfter(blocks), block_rows=2)
     folder = RunFolder(path)

@@ -34,7 +34,7 @@ def test_no_more_blocks_are_held_than_there_are_buffers():
 
 
 def test_after_a_failure_no_block_is_written():
-    """A sum that lacks a block must not be taken for whole."""
+    """A sum that lacks a block must not be taken for complete."""
     seen = []
 
     def write(block, values):

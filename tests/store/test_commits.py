@@ -24,7 +24,7 @@ def test_a_block_twice_is_one_block(tmp_path):
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5), st.data())
 @settings(max_examples=40, deadline=None)
 def test_a_torn_last_line_does_not_count(tmp_path_factory, blocks, data):
-    """A file cut anywhere holds the blocks whose lines are whole, and a later writer's lines stay apart."""
+    """A file cut anywhere contains the blocks whose lines are complete, and a later writer's lines stay apart."""
     folder = tmp_path_factory.mktemp("torn")
     log = CommitLog(folder)
     ends = []
@@ -34,9 +34,9 @@ def test_a_torn_last_line_does_not_count(tmp_path_factory, blocks, data):
         ends.append(file.stat().st_size)
     cut = data.draw(st.integers(0, ends[-1]))
     file.write_bytes(file.read_bytes()[:cut])
-    whole = {block for block, end in zip(blocks, ends, strict=True) if end <= cut}
-    assert log.done().keys() == whole
+    complete = {block for block, end in zip(blocks, ends, strict=True) if end <= cut}
+    assert log.done().keys() == complete
     log.add(10**7)
-    # Of a line that lacks nothing but its line feed the block is whole, too.
-    assert {10**7} | whole <= log.done().keys() <= {10**7} | set(blocks)
-    assert len(log.done().keys() - whole) <= 2
+    # A line that lacks only its line feed is complete, too.
+    assert {10**7} | complete <= log.done().keys() <= {10**7} | set(blocks)
+    assert len(log.done().keys() - complete) <= 2

@@ -45,7 +45,7 @@ def test_means_are_the_plain_ones_for_any_chunks(tmp_path_factory, values, of):
 
 def test_an_infinite_activation_makes_its_neurons_mean_infinite(tmp_path):
     values = np.array([[1, np.inf], [3, 5]], np.float32)
-    told = []
-    mean = mean_activations(store_of(tmp_path / "a", values, (1, 1)), advance=told.append)
+    advanced = []
+    mean = mean_activations(store_of(tmp_path / "a", values, (1, 1)), advance=advanced.append)
     assert mean.tolist() == [2, np.inf]
-    assert told == [1, 1]
+    assert advanced == [1, 1]

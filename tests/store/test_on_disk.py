@@ -1,4 +1,4 @@
-"""What is written is on the disk before it is said to be, and what killed processes left is not in the way."""
+"""Data is on the disk before it is reported as written, and leftovers of killed processes do no harm."""
 
 import resource
 
@@ -51,7 +51,7 @@ def test_a_new_store_is_on_disk(path, make, synced):
     assert missing(synced, [path.parent, path, *path.rglob("*")]) == []
 
 
-@pytest.mark.parametrize("value", [1.0, np.nan])  # NaN is the fill value, which takes another way
+@pytest.mark.parametrize("value", [1.0, np.nan])  # NaN is the fill value, which another pipeline writes
 def test_chunks_and_their_names_are_on_disk_before_they_are_committed(path, make, synced, value):
     store, log = make(), CommitLog(path.with_suffix(".commits"))
     synced.clear()
@@ -76,21 +76,21 @@ def test_torn_chunks_are_written_over(path, make, chunk):
     store = make()
     store.write("x", VALUES)
     file = path / "x" / "c" / chunk
-    whole = file.read_bytes()
-    file.write_bytes(whole[:7])
+    content = file.read_bytes()
+    file.write_bytes(content[:7])
     assert list(store.damage("x")) == [tuple(map(int, chunk.split("/")))]
     store.write("x", VALUES)
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == content
     assert store.verify() == []
 
 
 def test_a_damaged_text_coordinate_is_written_over(path, make):
     store = make()
     file = path / "word" / "c" / "0"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1])
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
     store.write("word", COORDINATES["word"])
-    assert file.read_bytes() == whole
+    assert file.read_bytes() == content
     assert store.read("word").tolist() == ["é"] * 7
 
 
@@ -106,7 +106,7 @@ def test_what_killed_processes_left_goes(path, make):
     assert open_store(path, SCHEMA).complete
 
 
-def test_a_disk_that_takes_no_more_is_told_as_such(path):
+def test_a_full_disk_is_reported(path):
     wide = {"number": np.arange(2), "word": np.full(7000, "")}
     store = create_store(path, SCHEMA, wide, {})
     values = np.random.default_rng(0).random((2, 7000))

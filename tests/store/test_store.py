@@ -100,7 +100,7 @@ def test_round_trip(path, schema):
     assert store.verify() == []
 
 
-def test_a_store_is_not_complete_before_it_is_said(path, schema):
+def test_a_store_is_not_complete_before_it_is_marked(path, schema):
     store = filled(path, schema)
     assert not store.complete
     assert not open_store(path, schema).complete
@@ -136,7 +136,7 @@ def test_chunks_longer_than_the_array(path):
 
 
 @pytest.mark.parametrize("starts", [{"observation": 4, "neuron": 5}, {"observation": 8}, {}])
-def test_whole_chunks_are_written_where_they_belong(path, starts):
+def test_complete_chunks_are_written_where_they_belong(path, starts):
     store = make(path, ACTIVATIONS)
     row, column = starts.get("observation", 0), starts.get("neuron", 0)
     rows = slice(row, min(row + 4, OBSERVATIONS))
@@ -160,7 +160,7 @@ def test_whole_chunks_are_written_where_they_belong(path, starts):
         ((4,), {}),
     ],
 )
-def test_anything_but_whole_chunks_is_refused_and_nothing_is_written(store, shape, starts):
+def test_anything_but_complete_chunks_is_refused_and_nothing_is_written(store, shape, starts):
     with pytest.raises(ValueError):
         store.write("activations", np.zeros(shape), **starts)
     assert np.array_equal(store.read("activations"), ACTIVATION_VALUES)
@@ -189,7 +189,7 @@ def test_a_part_that_is_read_equals_the_slice(tmp_path_factory, chunks, rows, co
 def test_chunk_files_are_read_as_zarr_reads_them(path, dtype, monkeypatch):
     store = filled(path, ACTIVATIONS, {"observation": 4, "neuron": 6}, dtypes={"activations": dtype})
     by_zarr = zarr.open_group(str(path), mode="r")
-    monkeypatch.setattr(zarr.Array, "__getitem__", None)  # not even asked
+    monkeypatch.setattr(zarr.Array, "__getitem__", None)  # not even called
     for name in ("activations", "item", "layer"):
         values = store.read(name)
         monkeypatch.undo()
@@ -198,7 +198,7 @@ def test_chunk_files_are_read_as_zarr_reads_them(path, dtype, monkeypatch):
         monkeypatch.setattr(zarr.Array, "__getitem__", None)
 
 
-def test_reading_by_a_name_that_is_no_dimension(store):
+def test_reading_by_a_name_that_is_not_a_dimension(store):
     with pytest.raises(ValueError, match="neurons"):
         store.read("activations", neurons=slice(3))
     with pytest.raises(ValueError, match="step"):
@@ -226,8 +226,8 @@ def test_a_flipped_bit_is_an_error_that_names_the_file(path, store, chunk, byte)
     for ranges in ({}, within):
         with pytest.raises(StoreError) as caught:
             store.read("activations", **ranges)
-        mend = "run the stage that wrote it again with --fresh"
-        assert caught.value.problems == [f"{file}: chunk is damaged (checksum); {mend}"]
+        fix = "run the stage that wrote it again with --fresh"
+        assert caught.value.problems == [f"{file}: chunk is damaged (checksum); {fix}"]
     assert store.verify() == caught.value.problems
     elsewhere = {"observation": slice(4, 8), "neuron": slice(0, 5)}
     assert np.array_equal(store.read("activations", **elsewhere), ACTIVATION_VALUES[4:8, 0:5])
