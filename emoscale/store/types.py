@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,11 @@ class StoredType:
 def _plain(name: str) -> StoredType:
     dtype = np.dtype(name)
     fill = math.nan if dtype.kind == "f" else 0
-    return StoredType(name, lambda values: values.astype(dtype, copy=False), _same, dtype, dtype, dtype.itemsize, fill)
+    return StoredType(name, partial(_as_type, dtype=dtype), _same, dtype, dtype, dtype.itemsize, fill)
+
+
+def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return values.astype(dtype, copy=False)
 
 
 def _same(values: NDArray[Any]) -> NDArray[Any]:
@@ -70,9 +75,7 @@ def _same(values: NDArray[Any]) -> NDArray[Any]:
 
 
 _OBJECT = np.dtype(object)
-TEXT = StoredType(
-    "str", lambda values: values.astype(object, copy=False), _same, _OBJECT, _OBJECT, itemsize=16, fill=""
-)
+TEXT = StoredType("str", partial(_as_type, dtype=_OBJECT), _same, _OBJECT, _OBJECT, itemsize=16, fill="")
 """Text of any length; 16 bytes is about what the name of a concept takes."""
 
 STORED_TYPES: dict[str, StoredType] = {

@@ -75,7 +75,7 @@ def test_every_damaged_or_missing_chunk_is_named(cli, copied):
     answer = cli("inspect", copied, "--verify")
     assert answer.code == 1
     assert answer.problems == [
-        f"{damaged}: chunk is damaged (checksum); emoscale extract CONFIG --repair writes it anew",
+        f"{damaged}: chunk is damaged (checksum); emoscale extract CONFIG --repair writes it again",
         f"{missing}: chunk is missing; {mend}",
     ]
     assert cli("inspect", copied).code == 0
@@ -156,7 +156,7 @@ def test_a_store_of_another_format(cli, copied, kind):
         answer = cli("inspect", path)
         assert answer.code == 2
         assert answer.problems == [
-            f"{file.parent}: store format {FORMAT + 1}, this version reads {FORMAT}; make it anew with --fresh"
+            f"{file.parent}: store format {FORMAT + 1}, this version reads {FORMAT}; write it again with --fresh"
         ]
 
 

@@ -43,7 +43,7 @@ def test_every_published_figure(done):
 
 
 def test_report_says_what_the_appraisal_scores_rest_on(done):
-    assert "left out 1 event(s)" in done.report.read_text(encoding="utf-8")
+    assert "excluded 1 event(s)" in done.report.read_text(encoding="utf-8")
 
 
 def test_human_comparison(done):
