@@ -90,7 +90,7 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
     """
     context = Context(_without_weights(settings), join(settings.machine.device, settings.machine.threads))
     amount = ROW_SOURCES[settings.extraction.rows].count(context)
-    notes = ["tune, select and the stages after it are not estimated"]
+    notes = ["tune, select and the stages after it are not estimated", *context.outline.notes]
     throughput = None
     if measure_seconds > 0:
         if reason := why_not_measured(context, settings.model.name):

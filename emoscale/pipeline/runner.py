@@ -124,6 +124,8 @@ def _run(
         check_same_model(folder, context.outline.name, context.weights_sha256, context.tokenizer_sha256)
     ranks.wait()
     if ranks.is_main:
+        for note in context.outline.notes:
+            say(console, note)
         _announce(agenda, folder, expected, console)
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()

@@ -127,23 +127,33 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _facts(context: Context) -> dict[str, str]:
+    from emoscale.models.sites.registry import SITES
+    from emoscale.selectivity.measures import MEASURES
+    from emoscale.selectivity.row_measures import ROW_MEASURES
+    from emoscale.stimuli.sources import SOURCES
     from emoscale.tasks import soft_prompt
 
     s, outline, concepts = context.settings, context.outline, context.concepts
     train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
-    source = s.stimuli.source if s.stimuli.path is None else f"{s.stimuli.source} ({s.stimuli.path})"
+    named = s.stimuli.path is not None
+    source = f"{s.stimuli.source} ({s.stimuli.path})" if named else SOURCES[s.stimuli.source].meaning
+    unit = SITES[s.model.site].meaning if s.model.site in SITES else s.model.site
+    measure, row_measures = MEASURES[s.selectivity.measure], [ROW_MEASURES[m] for m in s.selectivity.row_measures]
     source_of_rows = ROW_SOURCES[s.extraction.rows]
     prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
     return {
         "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
         "Weights (SHA-256)": context.weights_sha256,
-        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers",
+        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers ({unit})",
         "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
         "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
         "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
         **prompts,
         **TASKS[s.ablation.task].facts(context),
         "A concept is represented by": source_of_rows.meaning,
+        "Activations": f"stored as {s.extraction.dtype}" if s.extraction.keep == "activations" else "moments only",
+        "Selectivity": f"{measure.symbol}: {measure.meaning}",
+        **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": _controls(s.masks),
     }
