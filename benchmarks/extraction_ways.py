@@ -29,7 +29,7 @@ from emoscale.extraction.extract import extract
 from emoscale.extraction.inputs import InputBatch
 from emoscale.extraction.options import ExtractionOptions
 from emoscale.extraction.pooling import POOLINGS
-from emoscale.extraction.sinks import Job as ExtractionJob
+from emoscale.extraction.work import Job as ExtractionJob
 from emoscale.models.forward import run_body
 from emoscale.models.loading import LanguageModel, load_model
 from emoscale.models.options import ModelOptions

@@ -16,6 +16,7 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.ablation.options import AblationOptions
 from emoscale.commands.reproduce.options import ReproductionOptions
+from emoscale.concepts.options import ScoreOptions
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
 from emoscale.pipeline import runner
@@ -133,11 +134,12 @@ def reproduce(
 def scores(
     ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
     out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
-    scale: Annotated[tuple[float, float], typer.Option(help="Lowest and highest possible answer.")] = (1, 9),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = 0,
+    scale: Annotated[
+        tuple[float, float], typer.Option(help="Lowest and highest possible answer.")
+    ] = ScoreOptions.scale,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = ScoreOptions.seed,
 ) -> None:
     """Turn people's ratings into attribute scores of concepts, with their reliability."""
-    from emoscale.concepts.options import ScoreOptions
     from emoscale.concepts.score_files import score_files
 
     result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
@@ -196,7 +198,7 @@ def plan(
 
 
 @app.command(epilog=_example("steer gpt2 --attribute valence --k 2000 --text 'I opened the letter and felt'"))
-def steer(
+def steer(  # nine parameters: each is an option of the command line
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal or masked language model: folder or name.")],
     text: Annotated[str, typer.Option(help="What the model continues; for masked models, with {mask}.")],
     attribute: Annotated[str, typer.Option(help="Whose neurons are edited, e.g. valence.")],

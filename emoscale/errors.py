@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 
 
 class EmoscaleError(Exception):
-    """Base of every error that is told in a line instead of a traceback.
+    """Base of every error that is reported in a line instead of a traceback.
 
     Parameters
     ----------
     problems : str or iterable of str
-        One line each: the thing, where it is, and the mend.
+        One line each: the thing, where it is, and the fix.
     """
 
     exit_code = 1
@@ -37,7 +37,7 @@ class StoreError(EmoscaleError):
 
 
 class PreemptedError(BaseException):
-    """The process was told to end (SIGTERM); the run can be continued.
+    """The process was asked to end (SIGTERM); the run can be continued.
 
     Like `KeyboardInterrupt` no `Exception`, so that no library takes it for a failure of its own and goes on.
     """

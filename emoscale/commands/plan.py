@@ -21,7 +21,8 @@ from emoscale.extraction.inputs import Amount
 from emoscale.extraction.pooling import POOLINGS
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.extraction.sequences import CHUNK_TOKENS
-from emoscale.extraction.sinks import chunk_width, count_shards, host_bytes
+from emoscale.extraction.sinks import host_bytes
+from emoscale.extraction.work import chunk_width, count_shards
 from emoscale.models.outline import ModelOutline
 from emoscale.pipeline.context import Context
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS, StoreSchema

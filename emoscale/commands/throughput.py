@@ -15,7 +15,7 @@ from emoscale.errors import InputError
 from emoscale.extraction.extract import extract
 from emoscale.extraction.inputs import Amount
 from emoscale.extraction.rows import ROW_SOURCES
-from emoscale.extraction.sinks import Job
+from emoscale.extraction.work import Job
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
 from emoscale.system.progress import Silent

@@ -1,4 +1,4 @@
-"""YAML in, settings out, every mistake named with its mend."""
+"""YAML in, settings out, every mistake named with its fix."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: not YAML ({error.problem}); mend the line") from error
+        raise InputError(f"{path}, line {line}: not YAML ({error.problem}); fix the line") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); give a YAML file") from error
     if not isinstance(given, dict):
@@ -121,8 +121,8 @@ def _explain(problem: Any) -> str:
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _keys(problem["loc"][:-1])
         near = get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{place}: no such key; {mend}"
+        fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{place}: no such key; {fix}"
     if kind == "missing":
         return f"{place}: missing; add it"
     if kind == "dataclass_type":

@@ -9,7 +9,8 @@ from emoscale.extraction.batches import BatchRunner
 from emoscale.extraction.inputs import Rows
 from emoscale.extraction.options import ExtractionOptions
 from emoscale.extraction.sequences import open_sequences, write_sequences
-from emoscale.extraction.sinks import ActivationSink, FiniteCheck, Job, MomentSink, Sink, Work, chunk_width
+from emoscale.extraction.sinks import ActivationSink, MomentSink, Sink
+from emoscale.extraction.work import FiniteCheck, Job, Work, chunk_width
 from emoscale.extraction.writing import writing
 from emoscale.models.capture import capturing
 from emoscale.models.sites.site import neuron_coordinates

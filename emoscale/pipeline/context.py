@@ -106,7 +106,7 @@ class Context:
         if wanted and found != wanted.lower():
             raise InputError(
                 f"model.sha256: the weights in {self.outline.folder} hash to {found}, not {wanted}; "
-                "fetch them anew, or correct model.sha256 if you trust them"
+                "download them again, or correct model.sha256 if you trust them"
             )
         return found
 

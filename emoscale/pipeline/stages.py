@@ -48,7 +48,7 @@ def repair_activations(context: Context, folder: RunFolder, progress: Progress) 
 
 def _extract(context: Context, folder: RunFolder, progress: Progress, repair: bool = False) -> Counts:
     from emoscale.extraction.extract import extract
-    from emoscale.extraction.sinks import Job
+    from emoscale.extraction.work import Job
 
     options, source = context.settings.extraction, ROW_SOURCES[context.settings.extraction.rows]
     origin = {

@@ -130,7 +130,7 @@ def _release(file: Path) -> None:
 
 
 def _remove_if_left(file: Path, folder: Path) -> None:
-    """Remove a lock whose process is gone; raise if it is not, or if that cannot be told."""
+    """Remove a lock whose process is gone; raise if it is not, or if nobody can say."""
     try:
         stream = file.open(encoding="ascii", errors="replace")
     except FileNotFoundError:
@@ -145,17 +145,17 @@ def _remove_if_left(file: Path, folder: Path) -> None:
                 return
         except FileNotFoundError:
             return
-        mend = "wait until it ends, or choose another --out"
+        advice = "wait until it ends, or choose another --out"
         if holder is None:
             raise InputError(
                 f"{folder}: in use, but {file} does not say by what; if nothing works there, delete that file"
             )
-        told = f"{folder}: in use by process {holder.pid} on {holder.host} since {holder.since}"
+        in_use = f"{folder}: in use by process {holder.pid} on {holder.host} since {holder.since}"
         own = _this_process()
         if (holder.host, holder.namespace) != (own.host, own.namespace):
-            raise InputError(f"{told}; {mend}; if that process is gone, delete {file}")
+            raise InputError(f"{in_use}; {advice}; if that process is gone, delete {file}")
         if not holder.is_gone():
-            raise InputError(f"{told}; {mend}")
+            raise InputError(f"{in_use}; {advice}")
         file.unlink(missing_ok=True)
 
 

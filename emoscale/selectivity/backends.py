@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from emoscale.errors import InputError, suggest
+from emoscale.errors import InputError
+from emoscale.system.option_types import lookup
 from emoscale_kernels import numba_backend
 
 BACKENDS = {
@@ -16,19 +17,6 @@ BACKENDS = {
     "cuda": "a GPU",
 }
 """What may compute, by the setting `machine.backend`."""
-
-
-def check_backend(setting: str) -> None:
-    """Refuse a setting that does not exist, wherever it is used.
-
-    Raises
-    ------
-    InputError
-    """
-    if setting not in BACKENDS:
-        raise InputError(
-            f"machine.backend {setting!r}{suggest(setting, BACKENDS)}: unknown; use one of {', '.join(BACKENDS)}"
-        )
 
 
 @cache
@@ -50,7 +38,7 @@ def choose_backend(setting: str) -> str:
     InputError
         If there is no such setting, or no GPU here where one is asked for.
     """
-    check_backend(setting)
+    lookup("machine.backend", BACKENDS, setting)
     if setting == "cpu":
         return "cpu"
     # Imported here: PyTorch takes seconds, which a process that uses the processor need not pay.

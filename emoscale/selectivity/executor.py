@@ -18,9 +18,10 @@ from dask.delayed import Delayed, delayed
 from dask.system import CPU_COUNT
 
 from emoscale.errors import InputError, StageError
-from emoscale.selectivity.backends import check_backend, choose_backend
+from emoscale.selectivity.backends import BACKENDS, choose_backend
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.store import Store
+from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
 
@@ -112,7 +113,7 @@ class Executor:
             If no scheduler answers, SLURM or dask-jobqueue is missing, or a GPU is asked for that this machine lacks.
             A cluster's workers check that themselves.
         """
-        check_backend(self.backend)
+        lookup("machine.backend", BACKENDS, self.backend)
         if self.scheduler:
             from emoscale.selectivity.cluster import running_cluster
 

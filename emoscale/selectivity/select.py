@@ -68,7 +68,7 @@ def select(
     dict
         ``neurons``; ``tests``, those with a finite value (M in Li, Su et al. 2024); if there are some, ``absent``, the
         neurons without activations in some concept and replicate, as of an expert never routed to, and so without a
-        value; ``constant``, the others without one; ``significant``, the tests with q < alpha.
+        value; ``constant``, the others without one.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def select(
     if ranked:
         rows |= _joined(compute_neurons(store, Ranking(job.design, job.scores, ranked), executor, progress))
     arrays = _arrays(blocks, lookup("selectivity.inference", INFERENCES, options.inference))
-    counts = _counts(arrays, np.concatenate([block.absent for block in blocks]), options.alpha)
+    counts = _counts(arrays, np.concatenate([block.absent for block in blocks]))
     _write(folder, store, concepts, options, (job, arrays, rows, counts))
     return counts
 
@@ -116,13 +116,12 @@ def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, Float
     }
 
 
-def _counts(arrays: dict[str, Floats], absent: NDArray[np.bool_], alpha: float) -> dict[str, int | float]:
+def _counts(arrays: dict[str, Floats], absent: NDArray[np.bool_]) -> dict[str, int | float]:
     return {
         "neurons": len(absent),
         "tests": int(np.count_nonzero(~np.isnan(arrays["p"]))),
         **({"absent": int(np.count_nonzero(absent))} if absent.any() else {}),
         "constant": int(np.count_nonzero(np.isnan(arrays["tau"]).all(axis=1) & ~absent)),
-        "significant": int(np.count_nonzero(arrays["q"] < alpha)),
     }
 
 
@@ -141,7 +140,6 @@ def _write(
         "measure_symbol": measure.symbol,
         "measure_meaning": measure.meaning,
         "inference": inference.name,
-        "alpha": options.alpha,
         "replicates": job.design.replicates,
         **{name: getattr(options, name) for name in inference.settings},
         **{name: counts[name] for name in ("tests", "absent", "constant") if name in counts},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from emoscale.system.option_types import OPTIONS, Bytes, Count
+from emoscale.system.option_types import OPTIONS, Bytes, Count, OneOf
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MachineOptions:
     processes (tensor parallelism). Each process holds a complete model when left out."""
     writers: Count = 2
     """Threads of each process that write activations to disk while the next are computed."""
-    backend: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Annotated[str, OneOf("emoscale.selectivity.backends:BACKENDS")] = "auto"
     """What compares RDMs under permutation; ``auto`` is a GPU where there is one."""
     memory_limit: Bytes | None = None
     """Memory for activations while selectivity is computed, e.g. ``4 GB``, in each process; a quarter of the free

@@ -48,7 +48,7 @@ def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
 
 
-def _pack_comparisons(
+def _pack_comparisons(  # eight parameters: Numba hands an intrinsic its typing context and each argument by name
     _typing: Any, keys: Any, row: Any, first: Any, second: Any, lift: Any, words: Any, word: Any
 ) -> tuple[Any, Any]:
     """Pack a square of comparisons between the keys of one row.
@@ -88,7 +88,7 @@ pack_comparisons: Any = intrinsic(_pack_comparisons)
 def _count_discordant(neurons: int, patterns: int) -> Any:
     """Make the intrinsic that counts for a tile of neurons and patterns."""
 
-    def tile(
+    def tile(  # nine parameters: see `_pack_comparisons`
         _typing: Any, signs: Any, pattern_signs: Any, masks: Any, k: Any, a: Any, start: Any, stop: Any, out: Any
     ) -> tuple[Any, Any]:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

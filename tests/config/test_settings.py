@@ -222,7 +222,7 @@ def test_yaml_without_sections(problems, text):
 
 
 def test_malformed_yaml_names_the_line(load, tmp_path):
-    with pytest.raises(InputError, match=r"study\.yaml, line 3: not YAML .*; mend the line$"):
+    with pytest.raises(InputError, match=r"study\.yaml, line 3: not YAML .*; fix the line$"):
         load("model: {name: m}\ntuning: [3\nmasks: 3\n")
     with pytest.raises(InputError, match=r"line 2: not YAML .*\\t"):
         load("model:\n\tname: m\n")

@@ -7,7 +7,7 @@ from typing import Any
 from emoscale.extraction.extract import extract
 from emoscale.extraction.inputs import Rows
 from emoscale.extraction.options import ExtractionOptions
-from emoscale.extraction.sinks import Job
+from emoscale.extraction.work import Job
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import Store, open_store

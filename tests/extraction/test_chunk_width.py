@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscale.extraction.options import ExtractionOptions
-from emoscale.extraction.sinks import chunk_width
+from emoscale.extraction.work import chunk_width
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 8), st.integers(1, 64))

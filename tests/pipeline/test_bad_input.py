@@ -79,7 +79,7 @@ def model(world, tiny_folder):
 def test_wrong_checksum(refused, model, finished):
     (told,) = refused(model={"name": str(model), "sha256": "0" * 64})
     assert told.startswith(f"model.sha256: the weights in {model} hash to ")
-    assert told.endswith(f", not {'0' * 64}; fetch them anew, or correct model.sha256 if you trust them")
+    assert told.endswith(f", not {'0' * 64}; download them again, or correct model.sha256 if you trust them")
 
 
 def test_weights_that_are_cut_short(refused, model):

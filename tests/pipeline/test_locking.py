@@ -112,7 +112,7 @@ def test_a_killed_process_that_nobody_has_waited_for(tmp_path, hold):
     while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     with locked(tmp_path):
-        pass
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
 
 
 def test_another_process_with_the_number_of_the_killed_one(tmp_path, hold):
