@@ -18,6 +18,7 @@ NEEDED = [*RATINGS, SCORES, DISTANCES, ORDER]
 
 pytestmark = [
     pytest.mark.published,
+    pytest.mark.slow,
     pytest.mark.skipif(not os.environ.get("EMOSCALE_PUBLISHED"), reason="EMOSCALE_PUBLISHED names no released files"),
 ]
 

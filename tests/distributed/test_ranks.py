@@ -23,6 +23,8 @@ from emoscale.run.folder import RunFolder
 from emoscale.system import ranks
 from emoscale.system.ranks import Ranks, one_process, precision
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS = ["joy", "fear", "anger", "sadness"]
 
 

@@ -22,6 +22,8 @@ from emoscale.store import create_store, open_store
 from emoscale.system import ranks
 from emoscale.system.ranks import Ranks, one_process
 
+pytestmark = pytest.mark.slow
+
 PARTS = 2
 FAMILIES = {
     "llama": (LlamaForCausalLM, LlamaConfig, {"num_key_value_heads": 2}),

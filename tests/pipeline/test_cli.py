@@ -51,6 +51,7 @@ def emoscale(*arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_whole_run(world, finished):
     done = emoscale("run", finished.config, "--out", world.out)
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,8 @@ from emoscale.run import lock
 from emoscale.system import files
 from emoscale.system.files import naming, replacing
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small_disk(tmp_path):

@@ -15,6 +15,8 @@ from emoscale.cli import main
 from emoscale.run.folder import RunFolder
 from emoscale.store import CommitLog
 
+pytestmark = pytest.mark.slow
+
 # Children come from a server that has the libraries imported and no threads yet, so that a run starts at once.
 _CHILDREN = multiprocessing.get_context("forkserver")
 _CHILDREN.set_forkserver_preload(

@@ -15,6 +15,8 @@ from tiny_run import STAGES, contents, states
 from emoscale.cli import main
 from emoscale.run.lock import LOCK
 
+pytestmark = pytest.mark.slow
+
 # Children come from a server that has the libraries imported and no threads yet, so that a run starts at once.
 _CHILDREN = multiprocessing.get_context("forkserver")
 _CHILDREN.set_forkserver_preload(

@@ -88,6 +88,7 @@ def test_a_change_redoes_what_depends_on_it(cli, copied, change, stages):
     assert "all stages are done" in again.out
 
 
+@pytest.mark.slow
 def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
     change = ("--set", "masks.k=[6]", "--set", "selectivity.permutations=9")
     assert cli("run", copied.config, "--out", copied.out, *change).code == 0
@@ -214,6 +215,7 @@ def test_killed_while_varied(cli, copied, world, module, name, call, is_replaced
     assert "all stages are done" in cli(*arguments).out
 
 
+@pytest.mark.slow
 def test_an_abandoned_variation_leaves_nothing(cli, copied):
     before = contents(copied.out, *RESULTS)
     assert killed(("run", copied.config, "--out", copied.out, *VARIED), "emoscale.pipeline.runner", "do_stage", 2)

@@ -14,6 +14,7 @@ from emoscale.run.folder import RunFolder
 PUBLISHED = os.environ.get("EMOSCALE_PUBLISHED")
 pytestmark = [
     pytest.mark.published,
+    pytest.mark.slow,
     pytest.mark.skipif(not PUBLISHED, reason="EMOSCALE_PUBLISHED does not name the released files"),
 ]
 

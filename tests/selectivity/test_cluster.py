@@ -25,6 +25,8 @@ from emoscale.selectivity.measures import MEASURES
 from emoscale.store import create_store
 from emoscale.system.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 JOBS = ROOT / "configs" / "cluster" / "jobqueue.yaml"
 CONCEPTS, ATTRIBUTES, REPLICATES, NEURONS, CHUNK = ["joy", "anger", "fear", "grief"], ["arousal", "valence"], 2, 48, 3
