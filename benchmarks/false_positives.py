@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.common import arguments, tell
-from emoscale.selectivity.inference import concept_orders
 from emoscale.selectivity.kendall import permuted
+from emoscale.selectivity.permutation import concept_orders
 from emoscale_kernels import attribute_patterns, decimal_distances
 
 LEVELS = (0.05, 0.01, 0.001)

@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.common import arguments, median_seconds, tell
-from emoscale.selectivity.inference import concept_orders
 from emoscale.selectivity.kendall import permuted, tau
+from emoscale.selectivity.permutation import concept_orders
 from emoscale_kernels import attribute_patterns, decimal_distances
 from emoscale_kernels.kendall import BITS_BELOW_CONCEPTS
 

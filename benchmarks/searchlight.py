@@ -23,8 +23,8 @@ import torch
 from scipy.stats import kendalltau
 
 from benchmarks.common import arguments, clock_ghz, median_seconds, tell, vector_bits
-from emoscale.selectivity.inference import concept_orders
 from emoscale.selectivity.kendall import permuted, tau
+from emoscale.selectivity.permutation import concept_orders
 from emoscale_kernels import attribute_patterns, decimal_distances, mean_pair_distances
 
 NEURONS, ATTRIBUTES, CONCEPTS, REPLICATES = 36_864, 14, 27, 12

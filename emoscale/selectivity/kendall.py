@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from emoscale.selectivity.backends import kernel
-from emoscale.selectivity.inference import Results, permutation_p
+from emoscale.selectivity.permutation import Results, permutation_p
 from emoscale_kernels import NullCounts, Patterns, kendall_block, mean_pair_distances, pack_rdms, tau_b
 
 Floats = NDArray[np.float64]

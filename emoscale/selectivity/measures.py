@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.selectivity import kendall
-from emoscale.selectivity.inference import Results
+from emoscale.selectivity.permutation import Results
 from emoscale_kernels import attribute_patterns
 
 Floats = NDArray[np.float64]

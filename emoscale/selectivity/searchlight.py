@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.concepts.loading import Concepts
-from emoscale.selectivity.inference import INFERENCES, Results
+from emoscale.selectivity.inference import INFERENCES
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.permutation import Results
 from emoscale.selectivity.reading import Design, box_rows, design_of, moments_bytes, read_moments, read_rows
 from emoscale.selectivity.row_measures import ROW_MEASURES, RowMeasure, mean_or_nan
 from emoscale.store import Store

@@ -16,9 +16,10 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction
 from emoscale.schema import MOMENTS, NEURON_COORDINATES, row_measures_schema, selectivity_schema
 from emoscale.selectivity.executor import Executor, chunk_neurons, compute_neurons
-from emoscale.selectivity.inference import INFERENCES, Inference, Results, family_p
+from emoscale.selectivity.inference import INFERENCES, Inference
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.permutation import Results, family_p
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
 from emoscale.statistics import average_ranks

@@ -12,7 +12,7 @@ from test_cluster import ATTRIBUTES, CONCEPTS, SCORES, folder  # noqa: F401
 
 from emoscale.errors import InputError
 from emoscale.selectivity import backends, kendall
-from emoscale.selectivity.inference import concept_orders
+from emoscale.selectivity.permutation import concept_orders
 from emoscale.store import open_store
 from emoscale_kernels import (
     attribute_patterns,

@@ -10,9 +10,10 @@ from selecting import select
 from test_cluster import ATTRIBUTES, CONCEPTS, NEURONS, SCORES, folder  # noqa: F401
 
 from emoscale.errors import InputError
-from emoscale.selectivity.inference import INFERENCES, Inference, Results
+from emoscale.selectivity.inference import INFERENCES, Inference
 from emoscale.selectivity.measures import MEASURES, Measure
 from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.permutation import Results
 from emoscale.selectivity.row_measures import ROW_MEASURES, RowMeasure
 from emoscale.store import open_store
 

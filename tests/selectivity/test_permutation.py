@@ -7,7 +7,7 @@ from slow_twins import mean_pair_distances
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
 from emoscale.selectivity import kendall
-from emoscale.selectivity.inference import concept_orders, family_p, permutation_p
+from emoscale.selectivity.permutation import concept_orders, family_p, permutation_p
 from emoscale.store import create_store, open_store
 from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances, numba_backend
 
