@@ -1,4 +1,4 @@
-"""A model that chose among all concepts: how often it was right under each scoring, and what it confused."""
+"""A model that chose among all concepts: how often it was right under each normalization, and what it confused."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per kind, k, attribute ("" is the mean over all the kind's masks) and scoring, with ``accuracy`` and
-        ``top3`` (the right answer is among the three highest), each with the two-sided 95 % t interval over concepts
-        (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
+        One row per kind, k, attribute ("" is the mean over all masks of a kind) and normalization, with ``accuracy``
+        and ``top3`` (the right answer is among the three highest), each with its two-sided 95 % t interval over
+        concepts (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
     """
     tables = []
-    for number, scoring in enumerate(normalizations_of(map(str, answers), "correct")):
+    for number, normalization in enumerate(normalizations_of(map(str, answers), "correct")):
         shares = answers[["concept", "kind", "k", "attribute"]].assign(
-            accuracy=answers[column("correct", scoring)] / answers["total"],
-            top3=answers[column("top3", scoring)] / answers["total"],
+            accuracy=answers[column("correct", normalization)] / answers["total"],
+            top3=answers[column("top3", normalization)] / answers["total"],
         )
-        tables.append(_over_concepts(shares).assign(scoring=scoring, number=number))
+        tables.append(_over_concepts(shares).assign(normalization=normalization, number=number))
     table = pd.concat(tables, ignore_index=True).sort_values(["place", "number"], kind="stable", ignore_index=True)
     table["chance"] = 1 / int(answers["options"].iloc[0])
     rates = [name + end for name in ("accuracy", "top3") for end in ("", "_low", "_high")]
@@ -45,7 +45,7 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
         "top3_low": "top3_ci_low",
         "top3_high": "top3_ci_high",
     }
-    return table[["kind", "k", "attribute", "scoring", *rates, "chance"]].rename(columns=named)
+    return table[["kind", "k", "attribute", "normalization", *rates, "chance"]].rename(columns=named)
 
 
 def _over_concepts(shares: pd.DataFrame) -> pd.DataFrame:

@@ -168,7 +168,7 @@ def _overlap(inputs: AnalysisInputs) -> pd.DataFrame:
     return overlap(inputs.selectivity.read("rank"), inputs.concepts.attributes, inputs.ks)
 
 
-@table("choice", "Accuracy and top-3 accuracy under each kind and size of mask and each scoring", CHOICES)
+@table("choice", "Accuracy and top-3 accuracy under each kind and size of mask and each normalization", CHOICES)
 def _choice(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return choice_table(inputs.accuracies) if "top3" in inputs.accuracies else None
 

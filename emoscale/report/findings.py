@@ -25,7 +25,7 @@ _NAMES = (
     "score",
     "random",
     "answer",
-    "scoring",
+    "normalization",
 )
 """Columns that hold text, whatever it looks like."""
 

@@ -45,7 +45,7 @@ def prompt_text(findings: Findings) -> list[str]:
     return sentences
 
 
-_SCORINGS = {
+_NORMALIZED = {
     NONE: "log probability",
     PER_TOKEN: "that for each of its tokens",
     PER_CHARACTER: "that for each of its characters",
@@ -70,14 +70,14 @@ def choice_text(choice: pd.DataFrame) -> list[str]:
         return []
     shares = [
         f"in {number(row['accuracy'])} {interval(row['ci_low'], row['ci_high'])} ({number(row['top3'])}) by "
-        f"{_SCORINGS.get(str(row['scoring']), row['scoring'])}"
+        f"{_NORMALIZED.get(str(row['normalization']), row['normalization'])}"
         for row in rows
     ]
     chance = float(rows[0]["chance"])
     return [
         f"A concept’s name can be scored in more ways than one. The right name comes first (among the first three) "
         f"{listing(shares)}; these are means over concepts with 95% intervals, and guessing gives {number(chance)} "
-        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_SCORINGS[NONE]}."
+        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_NORMALIZED[NONE]}."
     ]
 
 

@@ -42,8 +42,8 @@ def test_rows_follow_the_masks():
     found = list(dict.fromkeys(table[["kind", "k", "attribute"]].itertuples(index=False, name=None)))
     assert [row[:2] for row in found] == [row[:2] for row in expected]
     assert set(found) == set(expected)
-    assert table["scoring"].value_counts().to_dict() == {"none": len(expected), "per-token": len(expected)}
-    assert not table.duplicated(["kind", "k", "attribute", "scoring"]).any()
+    assert table["normalization"].value_counts().to_dict() == {"none": len(expected), "per-token": len(expected)}
+    assert not table.duplicated(["kind", "k", "attribute", "normalization"]).any()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -53,7 +53,7 @@ def test_means_and_intervals_are_over_concepts(seed):
         own = answers[(answers["kind"] == row["kind"]) & (answers["k"] == row["k"])]
         if row["attribute"]:
             own = own[own["attribute"] == row["attribute"]]
-        end = "" if row["scoring"] == "none" else "_per_token"
+        end = "" if row["normalization"] == "none" else "_per_token"
         for name, column, ends in (
             ("accuracy", "correct", ("ci_low", "ci_high")),
             ("top3", "top3", ("top3_ci_low", "top3_ci_high")),
@@ -96,5 +96,7 @@ def test_confusion_is_the_mean_share_of_each_answer():
     sums = table.groupby(["kind", "k", "concept"])["share"].sum()
     assert sums.to_numpy() == pytest.approx(np.ones(len(sums)))
     right = table[table["concept"] == table["answer"]].groupby(["kind", "k"])["share"].mean()
-    accuracy = choice_table(answers).query("scoring == 'none' and attribute == ''").set_index(["kind", "k"])["accuracy"]
+    accuracy = (
+        choice_table(answers).query("normalization == 'none' and attribute == ''").set_index(["kind", "k"])["accuracy"]
+    )
     assert right.sort_index().to_numpy() == pytest.approx(accuracy.sort_index().to_numpy())

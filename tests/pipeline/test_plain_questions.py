@@ -35,14 +35,14 @@ def test_which_concept_a_text_shows(cli, plain):
     assert table["replicate"].unique().tolist() == ["0", "1"]
     assert (table["options"] == len(CONCEPTS)).all()
     assert (table["total"] == 2).all()
-    for scoring in ("", "_per_token", "_per_character"):
-        assert (table[f"correct{scoring}"] <= table[f"top3{scoring}"]).all()
+    for end in ("", "_per_token", "_per_character"):
+        assert (table[f"correct{end}"] <= table[f"top3{end}"]).all()
     assert (np.stack(table["chosen"]).sum(axis=1) == 2).all()
-    scorings = ["none", "per-token", "per-character"]
+    names = ["none", "per-token", "per-character"]
     choice = pd.read_csv(plain.out / "tables" / "choice.csv")
-    assert choice["scoring"].unique().tolist() == scorings
+    assert choice["normalization"].unique().tolist() == names
     unmasked = table[table["kind"] == "none"]
-    accuracy = choice[(choice["kind"] == "none") & (choice["scoring"] == "none")]["accuracy"]
+    accuracy = choice[(choice["kind"] == "none") & (choice["normalization"] == "none")]["accuracy"]
     assert accuracy.tolist() == [(unmasked["correct"] / unmasked["total"]).mean()]
     confusion = pd.read_csv(plain.out / "tables" / "confusion.csv")
     assert set(confusion["answer"]) == set(CONCEPTS)
