@@ -13,6 +13,8 @@ from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
 from emoscale.system.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS, ATTRIBUTES = ["joy", "fear", "anger", "grief"], ["valence", "arousal", "control"]
 SCORES = np.random.default_rng(5).random((4, 3))
 DISSIMILARITY = np.random.default_rng(6).random(6)

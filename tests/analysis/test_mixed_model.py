@@ -8,6 +8,8 @@ from statsmodels.regression.mixed_linear_model import MixedLM
 
 from emoscale.analysis.mixed_model import mixed_model
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS = [f"c{i:02}" for i in range(27)]
 ATTRIBUTES = [f"a{i:02}" for i in range(14)]
 TAU = np.random.default_rng(9).uniform(0, 0.6, 14)

@@ -13,6 +13,8 @@ from emoscale.store import open_store
 from emoscale.system.progress import Silent
 from emoscale_kernels import empty_moments, update_moments
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS = ["joy", "fear", "anger"]
 WORDS = ["she", "felt", "alone", "at", "home", "news", "gift", "dark", "loud", "friend", "won", "lost"]
 

@@ -24,6 +24,8 @@ from emoscale_kernels import (
 from emoscale_kernels.kendall_bits import order_keys, pack_keys, valid_comparisons, words_of
 from emoscale_kernels.kendall_sort import ranks_and_ties
 
+pytestmark = pytest.mark.slow
+
 tied = st.integers(0, 3).map(float)
 untied = st.floats(0, 1e3)
 # Equal once they are multiplied and rounded to 32 bits; of either sign; too small for a scale.

@@ -15,6 +15,8 @@ from emoscale.schema import ACTIVATIONS
 from emoscale.store import create_store
 from emoscale.system.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 ROWS, NEURONS = 7, 6
 
 

@@ -9,6 +9,8 @@ from tiny_run import ATTRIBUTES, CONCEPTS, NEURONS, STAGES, contents, write_text
 from emoscale.config import load_settings
 from emoscale.pipeline import stages
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def refused(cli, world):

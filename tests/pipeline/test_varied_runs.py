@@ -18,6 +18,8 @@ from emoscale.pipeline.runner import Request
 from emoscale.run.folder import RunFolder
 from emoscale.system import files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def refused(cli):
@@ -88,7 +90,6 @@ def test_a_change_redoes_what_depends_on_it(cli, copied, change, stages):
     assert "all stages are done" in again.out
 
 
-@pytest.mark.slow
 def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
     change = ("--set", "masks.k=[6]", "--set", "selectivity.permutations=9")
     assert cli("run", copied.config, "--out", copied.out, *change).code == 0
@@ -188,7 +189,6 @@ def killed(arguments, module, name, call):
 VARIED = ("--set", "masks.k=[6]", "--set", "masks.draws=1")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "call", "is_replaced"),
     [
@@ -215,7 +215,6 @@ def test_killed_while_varied(cli, copied, world, module, name, call, is_replaced
     assert "all stages are done" in cli(*arguments).out
 
 
-@pytest.mark.slow
 def test_an_abandoned_variation_leaves_nothing(cli, copied):
     before = contents(copied.out, *RESULTS)
     assert killed(("run", copied.config, "--out", copied.out, *VARIED), "emoscale.pipeline.runner", "do_stage", 2)
@@ -260,7 +259,6 @@ def test_from_what_is_not_a_run(cli, world):
     assert not world.out.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "call"), [("link", 1), ("link", 4), ("do_stage", 1), ("do_stage", 3)])
 def test_from_with_kills(cli, world, finished, name, call):
     arguments = ("run", finished.config, "--out", world.out, "--from", finished.out, *VARIED)

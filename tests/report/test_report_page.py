@@ -9,6 +9,8 @@ from synthetic_run import make_run
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -10,6 +10,8 @@ from synthetic_run import analyze_run, make_run
 from emoscale.concepts.loading import Concepts
 from emoscale.report.figures import FIGURES
 
+pytestmark = pytest.mark.slow
+
 
 def test_names_and_title_are_escaped(tmp_path):
     hostile = ["<script>alert(1)</script>", 'a"b & $x_{1}$', "NA"]

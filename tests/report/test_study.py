@@ -14,6 +14,8 @@ from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
 from emoscale.system.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 
 def test_how_neurons_were_edited_is_said_in_the_words_of_the_edit(tmp_path):
     folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)

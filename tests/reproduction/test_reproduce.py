@@ -17,6 +17,8 @@ from emoscale.commands.reproduce.stages import ReproductionOptions
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 
 def run(path, out, **options):
     reproduce(path, out, Console(quiet=True), ReproductionOptions(**{"permutations": 7, "threads": 1, **options}))
