@@ -35,6 +35,8 @@ from emoscale.store.types import STORED_TYPES
 from emoscale.tasks.registry import TASKS
 from emoscale_kernels import torch_backend
 
+pytestmark = pytest.mark.slow
+
 REGISTRIES = (
     CONTROLS,
     EDITS,

@@ -12,6 +12,8 @@ from scipy import stats
 from emoscale.analysis.specificity import specificity, specificity_summary
 from emoscale.concepts.loading import Concepts
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS = [f"c{i}" for i in range(9)]
 ATTRIBUTES = ["valence", "control", "arousal"]
 

@@ -21,6 +21,8 @@ from emoscale.run.folder import RunFolder
 from emoscale.schema import MOMENTS
 from emoscale.store import open_store
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = [5, 3, 9, 6, 1]
 CASES = [(family, "ffn") for family in tiny_families.ALL if family not in tiny_families.ENCODER_DECODERS]
 CASES += [(family, stack) for family in tiny_families.ENCODER_DECODERS for stack in ("encoder", "decoder")]

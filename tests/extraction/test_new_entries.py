@@ -25,6 +25,8 @@ from emoscale.store import create_store, open_store
 from emoscale.store.types import STORED_TYPES, StoredType, stored_type
 from emoscale.system.progress import Silent
 
+pytestmark = pytest.mark.slow
+
 STEP, ABSENT = np.float32(1 / 16), -128
 CONCEPTS = Concepts(["joy", "fear", "grief", "awe"], ["valence"], np.array([[0.9], [0.1], [0.2], [0.7]]), None)
 TEXTS = pd.DataFrame(

@@ -13,6 +13,8 @@ from emoscale.config import load_settings
 from emoscale.pipeline import stages
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_stage_comes_after_those_it_needs(finished):
     settings = load_settings(finished.config)

@@ -9,6 +9,8 @@ from emoscale.pipeline.stages import STAGES
 from emoscale.tasks.registry import TASKS
 from emoscale.tasks.task import TaskKind
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_TUNING = [stage for stage in STAGES if stage != "tune"]
 
 

@@ -23,6 +23,8 @@ from emoscale_kernels import (
     torch_backend,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def where(request, monkeypatch):

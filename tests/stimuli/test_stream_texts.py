@@ -16,6 +16,8 @@ from text_files import BAD_FILES, load, stream, table_in
 
 from emoscale.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 SUFFIXES = [".csv", ".tsv", ".parquet", ".jsonl"]
 SPLIT_OF = {"train": "train", "dev": "dev", "Validation ": "dev", "test": "dev"}
 

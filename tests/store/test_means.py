@@ -9,6 +9,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from emoscale.schema import ACTIVATIONS
 from emoscale.store import create_store, mean_activations
 
+pytestmark = pytest.mark.slow
+
 
 def store_of(path, values, chunks):
     rows, neurons = values.shape
