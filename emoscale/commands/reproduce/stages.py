@@ -121,7 +121,7 @@ def _scores(context: ReproductionContext, folder: RunFolder, progress: Progress)
 def _select(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     people, given = context.people, context.options
     counts: dict[str, Any] = {"permutations": given.permutations}
-    options = SelectivityOptions(permutations=given.permutations, seed=given.seed, alpha=_ALPHA)
+    options = SelectivityOptions(permutations=given.permutations, seed=given.seed)
     counts |= select(
         folder,
         Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
