@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from tokenizers.models import WordPiece
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from emoscale.run.folder import RunFolder
-from emoscale.store import CommitLog
+from emoscale.schema import SCORES
+from emoscale.store import CommitLog, open_store
 
 CONCEPTS = 27
 TEMPLATES, BLOCK_ROWS, CHUNK_NEURONS = 64, 16, 256
@@ -59,13 +61,17 @@ def _committed_blocks(folder: RunFolder) -> int:
     return len(CommitLog(folder.commits(folder.activations) / "tp-0").done())
 
 
-def _saved_units(folder: RunFolder) -> int:
-    return len(list(folder.ablation.glob("part-*")))
+def _committed_units(folder: RunFolder) -> int:
+    """Count them; a finished ablation has no commit log any more."""
+    if folder.manifest()["stages"].get("ablate", {}).get("state") == "done":
+        store = open_store(folder.scores, SCORES)
+        return math.prod(
+            -(-store.sizes[dim] // size) for dim, size in zip(_CHUNKED, store.chunks("scores"), strict=False)
+        )
+    return len(CommitLog(folder.commits(folder.scores)).done())
 
 
-def _ablation_files(folder: RunFolder) -> tuple[Path, ...]:
-    """List them without the budget of a pass, which is found by timing and may differ between two undisturbed runs."""
-    return (*(file for file in folder.ablation.iterdir() if file.name != "budget.json"), folder.ablation_table)
+_CHUNKED = ("item", "mask")
 
 
 STAGES = {
@@ -84,10 +90,10 @@ STAGES = {
         settings={
             "selectivity": {"inference": "asymptotic"},
             "masks": {"k": [200], "controls": ["random", "random-by-layer"], "draws": 1},
-            "ablation": {"masks_per_unit": 8},
+            "ablation": {"items_per_unit": 8, "masks_per_unit": 8, "tokens_per_pass": 1024},
         },
-        results=_ablation_files,
-        finished=_saved_units,
+        results=lambda folder: (folder.scores, folder.commits(folder.scores)),
+        finished=_committed_units,
         pieces="units",
         seconds="ablation_s",
     ),

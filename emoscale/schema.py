@@ -230,3 +230,37 @@ MASKS = StoreSchema(
     ),
     written_by="mask",
 )
+
+SCORES = StoreSchema(
+    "scores",
+    data=(
+        Array(
+            "scores",
+            ("item", "mask", "option"),
+            "float32",
+            "Score of the option, given the item, with the mask's neurons edited: its log probability or its logit",
+            "nats",
+        ),
+        Array(
+            "token_ids",
+            ("token",),
+            "int32",
+            "Token ids that the model was given before the answer, one item after the other; -1 in place of a prompt's "
+            "vector",
+        ),
+        Array("option_token_ids", ("option_token",), "int32", "Token ids of the options, one after the other"),
+    ),
+    coordinates=(
+        Array("concept", ("item",), "str", "Concept that the item asks about, or that its text shows"),
+        Array("replicate", ("item",), "str", "Seed of the prompt, or number of the template"),
+        Array("text", ("item",), "int32", "Number of the item's text among all texts; -1 without one"),
+        Array("right", ("item",), "int32", "Number of the right option"),
+        Array("length", ("item",), "int32", "Number of the item's token ids", "tokens"),
+        *MASKS.coordinates,
+        Array("option", ("option",), "str", "The possible answer"),
+        Array(
+            "option_tokens", ("option",), "int32", "Number of the option's token ids; 0 for a trained head", "tokens"
+        ),
+    ),
+    written_by="ablate",
+)

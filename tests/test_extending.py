@@ -212,7 +212,7 @@ EDITS["mine"] = replace(EDITS["zero"], name="mine", done="were edited in my own 
         "ablation.edit=mine",
     )
     assert "were edited in my own manner" in report
-    assert folder.ablation_table.exists()
+    assert folder.scores.exists()
 
 
 def test_a_type_of_stored_values(extended):

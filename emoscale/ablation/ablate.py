@@ -1,7 +1,9 @@
-"""Answering a task with neurons edited: work units of one concept's items and some masks, each saved when done."""
+"""Scoring a task's options with neurons edited: units of some items and some masks, each committed when done."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +16,25 @@ from numpy.typing import NDArray
 from emoscale.ablation.budget import find_budget, kept_budget, one_pass, shared_maps
 from emoscale.ablation.edits import make_edit
 from emoscale.ablation.forward_options import ForwardOptions
-from emoscale.ablation.masked_forward import Answers, answer
+from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import AblationOptions
-from emoscale.errors import StageError
+from emoscale.errors import InputError, StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import MASKS
-from emoscale.system.files import replacing
+from emoscale.schema import MASKS, SCORES
+from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.normalization import column
 from emoscale.tasks.task import Task
 
-_LABELS = 2
-"""Of two answers the second best is the other."""
+_TOKENS_A_CHUNK = 2**20
 
 
 @dataclass(frozen=True)
 class _Unit:
+    """A chunk of the scores: some consecutive items under some consecutive masks."""
+
     number: int
     items: NDArray[np.int64]
     masks: NDArray[np.int64]
@@ -48,10 +50,11 @@ def ablate(
     task: Task,
     options: AblationOptions,
     *,
+    origin: Mapping[str, Any] | None = None,
     ranks: Ranks,
     progress: Progress,
 ) -> dict[str, int]:
-    """Count correct answers to every item under every mask. Finished units are kept.
+    """Score every option of every item under every mask, and write ``scores.zarr``. Finished units are kept.
 
     Parameters
     ----------
@@ -60,8 +63,10 @@ def ablate(
     model : LanguageModel
     task : Task
     options : AblationOptions
-        A unit is one concept and replicate and up to ``masks_per_unit`` masks. Masks that are equal are evaluated once.
-        If ``tokens_per_pass`` is not given, it is measured and kept with the run.
+        A unit is up to ``items_per_unit`` items and ``masks_per_unit`` masks. If ``tokens_per_pass`` is not given, it
+        is measured and kept until the stage is done.
+    origin : mapping, optional
+        Where the scores come from, as plain JSON values; scores of another origin are replaced.
     ranks : Ranks
         They share the units; the parts of one model do all of them together.
     progress : Progress
@@ -75,30 +80,51 @@ def ablate(
     Raises
     ------
     StageError
-        If the masks are not finished, or passes need more memory than the device has.
+        If the masks are not finished, a score is not a finite number, or passes need more memory than the device has.
     """
     table, masks = read_masks(folder)
-    evaluated = _first_equal(masks.bits)
-    units = _units(task, np.unique(evaluated), options.masks_per_unit)
+    units = make_units(len(task.items), len(table), options)
     forward = _forward_options(folder, model, task, units, masks, options, ranks)
+    if ranks.is_main:
+        _create(folder, task, table, units, dict(origin or {}))
+    ranks.wait()
+    store, log = open_store(folder.scores, SCORES, mode="r+"), CommitLog(folder.commits(folder.scores), ranks.rank)
+    done = {unit.number for unit in units} if store.complete else set(log.done())
+    ranks.wait()  # all have looked before one does more
     own = ranks.own(units)
     # A part that saw another folder would leave the others waiting for it in a unit that it skips.
-    todo = ranks.agree([unit for unit in own if not _unit_file(folder, unit.number).exists()])
+    todo = ranks.agree([unit for unit in own if unit.number not in done])
     total = sum(unit.rows for unit in own)
     progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
     for unit in todo:
         try:
-            answers = answer(model, task, unit.items, masks.off(unit.masks), unit.masks, forward, progress.advance)
+            scores = score(model, task, unit.items, masks.off(unit.masks), unit.masks, forward, progress.advance)
         except torch.OutOfMemoryError as error:
             raise _too_large(folder, forward.tokens_per_pass, options.tokens_per_pass is not None) from error
         if ranks.saves:
-            _save(folder, unit, task, answers)
+            store.write("scores", scores, item=int(unit.items[0]), mask=int(unit.masks[0]))
+            log.add(unit.number)
     ranks.wait()
     if ranks.is_main:
-        _write_table(folder, units, table.assign(evaluated=evaluated))
+        if not store.complete:
+            store.mark_complete()
+        shutil.rmtree(folder.commits(folder.scores), ignore_errors=True)
     ranks.wait()
     count = len(task.items)
     return {"items": count, "masks": len(table), "rows": count * len(table), "tokens_per_pass": forward.tokens_per_pass}
+
+
+def make_units(items: int, masks: int, options: AblationOptions) -> list[_Unit]:
+    """Cut items and masks into units; all but the last of each are equal in size, the last not much smaller."""
+    item_starts, mask_starts = _cuts(items, options.items_per_unit), _cuts(masks, options.masks_per_unit)
+    pairs = [(some, those) for some in item_starts for those in mask_starts]
+    return [_Unit(number, some, those) for number, (some, those) in enumerate(pairs)]
+
+
+def _cuts(count: int, most: int) -> list[NDArray[np.int64]]:
+    # As large as the fewest pieces allow: with a small last one, and as many pieces as ranks, one rank would idle.
+    size = -(-count // -(-count // most))
+    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _forward_options(
@@ -112,14 +138,61 @@ def _forward_options(
 ) -> ForwardOptions:
     """Make the edit, and find out how the model is run best."""
     forward = ForwardOptions(make_edit(folder, options), options.precision)
-    ends = np.unique(np.concatenate([unit.masks for unit in units]))[[0, -1]]
-    forward = replace(forward, shared=shared_maps(model, task, masks.off(ends), forward))
+    forward = replace(forward, shared=shared_maps(model, task, masks.off(np.array([0, len(masks.bits) - 1])), forward))
     tokens = options.tokens_per_pass
     if tokens is None:
         run = one_pass(model, task, masks.off(units[0].masks), forward)
         most = max(int(task.items["tokens"].iloc[unit.items].sum()) * len(unit.masks) for unit in units)
-        tokens = kept_budget(folder.ablation / "budget.json", lambda: find_budget(run, most, ranks), ranks)
+        tokens = kept_budget(_budget_file(folder), lambda: find_budget(run, most, ranks), ranks)
     return replace(forward, tokens_per_pass=tokens)
+
+
+def _budget_file(folder: RunFolder) -> Path:
+    return folder.commits(folder.scores) / "budget.json"
+
+
+def _create(folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Unit], origin: dict[str, Any]) -> None:
+    """Create the store, unless there is one of the same origin."""
+    if _is_same(folder, origin, (len(task.items), len(masks), len(task.options)), units[0]):
+        return
+    for file in folder.commits(folder.scores).glob("rank-*"):  # of what is replaced; the budget stays
+        file.unlink()
+    ids = np.concatenate([np.asarray(row, np.int32) for row in task.rows])
+    option_ids = np.concatenate([np.asarray(row, np.int32) for row in task.option_ids])
+    items = task.items
+    coordinates = {
+        **{name: items[name].to_numpy() for name in ("concept", "replicate", "text")},
+        "right": items["label"].to_numpy(),
+        "length": np.array([len(row) for row in task.rows], np.int32),
+        **{name: masks[name].to_numpy() for name in ("kind", "attribute", "k", "draw")},
+        "option": np.array(list(task.options), object),
+        "option_tokens": np.array([len(row) for row in task.option_ids], np.int32),
+    }
+    chunks = {
+        "item": len(units[0].items),
+        "mask": len(units[0].masks),
+        "token": _TOKENS_A_CHUNK,
+    }
+    sizes = {"token": len(ids), "option_token": len(option_ids)}
+    store = create_store(folder.scores, SCORES, coordinates, chunks, sizes=sizes, attributes=origin)
+    for name, values in (("token_ids", ids), ("option_token_ids", option_ids)):
+        if len(values):
+            store.write(name, values)
+
+
+def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, int], unit: _Unit) -> bool:
+    try:
+        store = open_store(folder.scores, SCORES)
+    except InputError:
+        return False
+    same_shape = tuple(store.sizes[name] for name in ("item", "mask", "option")) == shape
+    same_chunks = store.chunks("scores")[:2] == (len(unit.items), len(unit.masks))
+    return same_shape and same_chunks and store.attributes["origin"] == origin and not _lacks_ids(store)
+
+
+def _lacks_ids(store: Store) -> bool:
+    """Return whether a process was killed between creating the store and writing its token ids."""
+    return bool(store.damage("token_ids") or store.damage("option_token_ids"))
 
 
 @dataclass(frozen=True)
@@ -161,66 +234,10 @@ def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, PackedMasks]:
     return table, PackedMasks(store.read("bits"), store.attributes["origin"]["neurons"])
 
 
-def _first_equal(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return, for each mask, the number of the first that is equal to it."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(bits)], np.int64)
-
-
-def _units(task: Task, masks: NDArray[np.int64], masks_per_unit: int) -> list[_Unit]:
-    groups = task.items.groupby(["concept", "replicate"], sort=False).indices.values()
-    # Of about equal size: with a small last one, and as many a group as ranks, one rank would get all small ones.
-    shares = np.array_split(masks, -(-len(masks) // masks_per_unit))
-    pairs = [(np.sort(group), share) for group in groups for share in shares]
-    return [_Unit(number, items, some) for number, (items, some) in enumerate(pairs)]
-
-
 def _too_large(folder: RunFolder, tokens: int, is_given: bool) -> StageError:
     fix = (
-        "set ablation.tokens_per_pass to fewer, with --fresh"
+        "set ablation.tokens_per_pass to fewer"
         if is_given
-        else f"put fewer into {folder.ablation / 'budget.json'} and rerun the same command; finished units are kept"
+        else f"put fewer into {_budget_file(folder)} and rerun the same command; finished units are kept"
     )
     return StageError(f"the device has not enough memory for passes of {tokens:,} tokens; {fix}")
-
-
-def _unit_file(folder: RunFolder, unit: int) -> Path:
-    return folder.ablation / f"part-{unit:06d}.parquet"
-
-
-def _save(folder: RunFolder, unit: _Unit, task: Task, answers: Answers) -> None:
-    asked = task.items.iloc[unit.items[0]]
-    columns: dict[str, Any] = {"correct": answers.correct[0], "total": len(unit.items)}
-    options = len(task.options)
-    if options > _LABELS:
-        columns["top3"] = answers.top3[0]
-        for number, name in enumerate(list(task.normalizations)[1:], start=1):
-            columns[column("correct", name)] = answers.correct[number]
-            columns[column("top3", name)] = answers.top3[number]
-        columns["chosen"] = list(answers.chosen)
-    table = pd.DataFrame({"concept": asked["concept"], "replicate": asked["replicate"], "mask": unit.masks})
-    with replacing(_unit_file(folder, unit.number)) as unfinished:
-        table.assign(**columns, options=options).to_parquet(unfinished, index=False)
-
-
-def _write_table(folder: RunFolder, units: list[_Unit], masks: pd.DataFrame) -> None:
-    """Write a line for each concept, replicate and mask.
-
-    It has the mask's coordinates, ``correct``, ``total`` and ``options``, the number of possible answers. Where there
-    are more than two: ``top3``, both under other normalizations (``correct_per_token``, ``top3_per_token``, ...), and
-    ``chosen``, how often each option was the answer.
-    """
-    for left in folder.ablation.glob(".*"):  # by a process that was killed while it wrote
-        left.unlink()
-    answered = pd.concat([pd.read_parquet(_unit_file(folder, unit.number)) for unit in units], ignore_index=True)
-    with replacing(folder.ablation_table) as unfinished:
-        _for_every_mask(answered, masks).to_parquet(unfinished, index=False)
-
-
-def _for_every_mask(answered: pd.DataFrame, masks: pd.DataFrame) -> pd.DataFrame:
-    """Give equal masks, of which one was evaluated, the same answers."""
-    names = ["concept", "replicate"]
-    groups = answered[names].drop_duplicates()
-    pairs = groups.merge(masks, how="cross")
-    answers = answered.rename(columns={"mask": "evaluated"})
-    return pairs.merge(answers, on=[*names, "evaluated"], how="left", validate="many_to_one").drop(columns="evaluated")

@@ -19,26 +19,8 @@ from emoscale.models.shortcuts import sharing
 from emoscale.system.ranks import precision
 from emoscale.tasks.task import Task
 
-_TOP = 3
 
-
-class Answers(NamedTuple):
-    """How the model answered, mask by mask.
-
-    Attributes
-    ----------
-    correct, top3 : ndarray of int64, shape (normalizations, masks)
-        Items whose right answer had the highest score, and one of the three highest.
-    chosen : ndarray of int64, shape (masks, options)
-        How often each option had the highest score, under the first normalization.
-    """
-
-    correct: NDArray[np.int64]
-    top3: NDArray[np.int64]
-    chosen: NDArray[np.int64]
-
-
-def answer(
+def score(
     model: LanguageModel,
     task: Task,
     items: NDArray[np.int64],
@@ -46,15 +28,15 @@ def answer(
     numbers: NDArray[np.int64],
     options: ForwardOptions,
     advance: Callable[[int], None],
-) -> Answers:
-    """Let a model answer items under each mask.
+) -> NDArray[np.float32]:
+    """Score every option of some items under each mask.
 
     Parameters
     ----------
     model : LanguageModel
     task : Task
     items : ndarray of int64, shape (items,)
-        Numbers of the task's items.
+        Numbers of the task's items, ascending.
     off : ndarray of bool, shape (masks, neurons)
         What each mask edits.
     numbers : ndarray of int64, shape (masks,)
@@ -63,17 +45,28 @@ def answer(
     advance : callable
         Called with the number of rows (item, mask) of each pass.
 
+    Returns
+    -------
+    ndarray of float32, shape (items, masks, options)
+
     Raises
     ------
     StageError
         If a score is not a finite number.
     """
-    labels = task.items["label"].to_numpy()
-    tally = _Tally(task, len(off), model.device)
+    # On the device: copying them pass by pass would wait for every pass.
+    scores = torch.empty(len(items), len(off), len(task.options), device=model.device)
     for one in scored(model, task, items, off, numbers, options):
-        tally.add(one.scores, labels[one.item], one.mask)
+        item, mask = (torch.from_numpy(rows).to(model.device) for rows in (np.searchsorted(items, one.item), one.mask))
+        scores[item, mask] = one.scores.float()
         advance(len(one.item))
-    return tally.answers()
+    values: NDArray[np.float32] = scores.cpu().numpy()
+    if not np.isfinite(values).all():
+        raise StageError(
+            "a score is not a finite number: the model overflowed; set ablation.precision to exact, or model.dtype to "
+            "float32 or bfloat16"
+        )
+    return values
 
 
 class Scored(NamedTuple):
@@ -93,7 +86,7 @@ def scored(
     numbers: NDArray[np.int64],
     options: ForwardOptions,
 ) -> Iterator[Scored]:
-    """Score items under each mask, pass by pass; parameters as of `answer`."""
+    """Score items under each mask, pass by pass; parameters as of `score`."""
     lengths = task.items["tokens"].to_numpy()[items]
     sites, edit = model.outline.sites, options.edit.of_neurons
     with (
@@ -132,37 +125,3 @@ def passes(
     """
     for rows in pack(np.repeat(lengths, masks), tokens_per_pass):
         yield rows // masks, rows % masks
-
-
-class _Tally:
-    """Counts on the device; nothing is copied, which would wait for it, until all passes are made."""
-
-    def __init__(self, task: Task, masks: int, device: torch.device) -> None:
-        divisors = np.stack([np.asarray(divisor) for divisor in task.normalizations.values()])
-        self._divisors = torch.from_numpy(divisors).to(device, torch.float32)[:, None]
-        count = len(self._divisors), masks
-        self._correct, self._top = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))
-        self._chosen = torch.zeros(masks, len(task.options), dtype=torch.int64, device=device)
-        self._is_finite = torch.ones((), dtype=torch.bool, device=device)
-
-    def add(self, scores: Tensor, label: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
-        """Count the answers of one pass: scores (rows, options), right answers and masks (rows,)."""
-        device = scores.device
-        right, masks = torch.from_numpy(label).to(device), torch.from_numpy(mask).to(device)
-        scaled = scores / self._divisors
-        answers = scaled.argmax(dim=2)
-        of_right = scaled.gather(2, right.expand(len(scaled), -1)[:, :, None])
-        above = (scaled > of_right).sum(dim=2)
-        self._correct.index_add_(1, masks, (answers == right).long())
-        self._top.index_add_(1, masks, (above < _TOP).long())
-        self._chosen.index_put_((masks, answers[0]), torch.ones_like(masks), accumulate=True)
-        self._is_finite &= scores.isfinite().all()
-
-    def answers(self) -> Answers:
-        """Copy the counts from the device."""
-        if not self._is_finite:
-            raise StageError(
-                "a score is not a finite number: the model overflowed; set ablation.precision to exact, or model.dtype "
-                "to float32 or bfloat16"
-            )
-        return Answers(*(count.cpu().numpy() for count in (self._correct, self._top, self._chosen)))

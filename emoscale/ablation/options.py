@@ -33,8 +33,10 @@ class AblationOptions:
     """Of ``edit: scale``."""
     seed: Seed = 0
     """Of ``edit: resample``."""
+    items_per_unit: Count = 16
+    """Items in one unit of work, which is computed and saved as a whole."""
     masks_per_unit: Count = 64
-    """Masks in one unit of work, with one concept and replicate."""
+    """Masks in one unit of work."""
     tokens_per_pass: Count | None = None
     """Tokens of one forward pass; measured by default."""
     precision: Precision = "exact"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from emoscale.statistics import mean_tests
-from emoscale.tasks.normalization import column, normalizations_of
+from emoscale.statistics import Floats, mean_tests
 
 
-def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
+def choice_table(answers: pd.DataFrame, normalized: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Average accuracy and top-3 accuracy over concepts, for each kind and size of mask.
 
     Parameters
     ----------
     answers : DataFrame
-        The ablation table, in order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``,
-        ``total``, ``options``; ``correct`` and ``top3``, and both under other normalizations (see
-        `emoscale.tasks.normalization`); ``chosen`` (counts, as many as concepts).
+        In order of the masks: ``concept``, ``replicate``, ``kind``, ``attribute``, ``k``, ``draw``, ``options``.
+    normalized : mapping of str to DataFrame
+        ``accuracy`` and ``top3`` under each normalization, rows as of `answers`.
 
     Returns
     -------
@@ -30,10 +27,9 @@ def choice_table(answers: pd.DataFrame) -> pd.DataFrame:
         concepts (NaN where a single one or no spread), and ``chance``, the accuracy of guessing.
     """
     tables = []
-    for number, normalization in enumerate(normalizations_of(map(str, answers), "correct")):
+    for number, (normalization, values) in enumerate(normalized.items()):
         shares = answers[["concept", "kind", "k", "attribute"]].assign(
-            accuracy=answers[column("correct", normalization)] / answers["total"],
-            top3=answers[column("top3", normalization)] / answers["total"],
+            accuracy=values["accuracy"].to_numpy(), top3=values["top3"].to_numpy()
         )
         tables.append(_over_concepts(shares).assign(normalization=normalization, number=number))
     table = pd.concat(tables, ignore_index=True).sort_values(["place", "number"], kind="stable", ignore_index=True)
@@ -65,15 +61,17 @@ def _over_concepts(shares: pd.DataFrame) -> pd.DataFrame:
     return table.assign(place=_places(shares, table))
 
 
-def confusion_table(answers: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFrame:
-    """Count how often each concept was answered where another was right, by the scores without normalization.
+def confusion_table(answers: pd.DataFrame, answered: Floats, concepts: Sequence[str]) -> pd.DataFrame:
+    """Measure how often each concept was answered where another was right.
 
     Parameters
     ----------
     answers : DataFrame
         As for `choice_table`.
+    answered : ndarray, float64, shape (rows, C)
+        Share of the items to which each concept was the answer, rows as of `answers`.
     concepts : sequence of str
-        In the order of ``chosen``.
+        In the order of `answered`.
 
     Returns
     -------
@@ -81,9 +79,8 @@ def confusion_table(answers: pd.DataFrame, concepts: Sequence[str]) -> pd.DataFr
         ``kind``, ``k``, ``concept``, ``answer`` and ``share`` of the concept's questions, a mean over attributes,
         draws and replicates. Shares of one concept sum to 1.
     """
-    counts: NDArray[np.float64] = np.stack(answers["chosen"].tolist()).astype(np.float64)
     names = ["kind", "k", "concept"]
-    shares = pd.DataFrame(counts / answers["total"].to_numpy()[:, None], columns=list(concepts))
+    shares = pd.DataFrame(answered, columns=list(concepts))
     means = shares.groupby([answers[name].to_numpy() for name in names], sort=False).mean()
     table = means.rename_axis(index=names).reset_index().melt(names, var_name="answer", value_name="share")
     order = {concept: place for place, concept in enumerate(concepts)}

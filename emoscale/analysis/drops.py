@@ -1,8 +1,10 @@
-"""What switching neurons off did to accuracy: selective against control masks (Li, Su et al. 2024, manipulation).
+"""What switching neurons off did: selective against control masks (Li, Su et al. 2024, manipulation).
 
-Accuracies come as one table with the columns ``concept``, ``replicate``, ``kind`` (none, selective, or a kind of
-control), ``attribute`` (of selective masks; of controls only where each was made for one attribute; otherwise ""),
-``k``, ``draw``, ``accuracy`` (0..1) and, optionally, ``options`` (number of possible answers; by default 2).
+Answers come as one table with the columns ``concept``, ``replicate``, ``kind`` (none, selective, or a kind of control),
+``attribute`` (of selective masks; of controls only where each was made for one attribute; otherwise ""), ``k``,
+``draw``, ``value`` (the outcome that effects are measured in, higher is better), ``accuracy`` (0..1), ``options``
+(number of possible answers) and, where every item's scores are known, ``log_odds`` and ``kl`` (divergence from the
+answers without a mask).
 """
 
 from __future__ import annotations
@@ -13,37 +15,39 @@ import diptest
 import numpy as np
 import pandas as pd
 
+from emoscale.analysis.outcomes import NO_MASK
 from emoscale.statistics import Floats, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
 SIZE = ["control", "k"]
 """What one comparison is made of: a kind of control and a size of masks."""
 
-_NO_CONTROL = ("none", "selective")
-_OPTIONS = 2
+SELECTIVE = "selective"
 _FEWEST_FOR_DIP = 4
 """Hartigan's dip is not defined below."""
 
 
-def paired_accuracies(accuracies: pd.DataFrame) -> pd.DataFrame:
-    """Pair the accuracy after each selective mask with that after the control masks of the same size, kind by kind.
+def paired_answers(answers: pd.DataFrame) -> pd.DataFrame:
+    """Pair the outcome after each selective mask with that after the control masks of the same size, kind by kind.
 
     Parameters
     ----------
-    accuracies : DataFrame
+    answers : DataFrame
         See the module's head.
 
     Returns
     -------
     DataFrame
-        One row per (control, k, attribute, concept, replicate) with ``selective_accuracy``, ``control_accuracy`` (mean
-        over the draws: those made for the attribute if controls of that kind carry attributes, else all of that k) and
-        ``d`` = selective - control. ``control`` is categorical, in the order of first appearance in `accuracies`, and
-        the rows follow it.
+        One row per (control, k, attribute, concept, replicate) with ``selective`` and ``control_value`` (mean over the
+        draws: those made for the attribute if controls of that kind carry attributes, else all of that k), ``d`` =
+        selective - control_value, ``accuracy_d`` likewise of the accuracies, and where it is known ``kl_selective``
+        and ``kl_control``. ``control`` is categorical, in the order of first appearance in `answers`, and the rows
+        follow it.
     """
-    selective = accuracies[accuracies["kind"] == "selective"]
-    each = selective.groupby(["k", "attribute", *PROMPT], observed=True)["accuracy"].mean().rename("selective_accuracy")
-    controls = _controls(accuracies)
+    values = [name for name in ("value", "accuracy", "kl") if name in answers]
+    selective = answers[answers["kind"] == SELECTIVE]
+    each = selective.groupby(["k", "attribute", *PROMPT], observed=True)[values].mean().add_suffix("_selective")
+    controls = _controls(answers)
     kinds = list(controls["control"].cat.categories)
     pairs = []
     for control in kinds:
@@ -51,19 +55,27 @@ def paired_accuracies(accuracies: pd.DataFrame) -> pd.DataFrame:
         shared = ["k", *PROMPT]
         if (masks["attribute"] != "").any():
             shared.append("attribute")
-        means = masks.groupby(shared, observed=True)["accuracy"].mean().rename("control_accuracy")
+        means = masks.groupby(shared, observed=True)[values].mean().add_suffix("_control")
         pairs.append(each.reset_index().merge(means.reset_index(), on=shared, how="inner").assign(control=control))
-    columns = [*SIZE, "attribute", *PROMPT, "selective_accuracy", "control_accuracy"]
-    table = pd.concat(pairs, ignore_index=True)[columns] if pairs else pd.DataFrame(columns=columns)
-    return table.assign(
+    empty = pd.DataFrame(columns=[*SIZE, "attribute", *PROMPT, *(f"{v}_{m}" for v in values for m in _MASKS)])
+    table = pd.concat(pairs, ignore_index=True) if pairs else empty
+    table = table.assign(
         control=pd.Categorical(table["control"], kinds, ordered=True),
-        d=table["selective_accuracy"] - table["control_accuracy"],
-    )
+        d=table["value_selective"] - table["value_control"],
+        accuracy_d=table["accuracy_selective"] - table["accuracy_control"],
+    ).rename(columns={"value_selective": "selective", "value_control": "control_value"})
+    known = [name for name in ("kl_selective", "kl_control") if name in table]
+    return table[[*SIZE, "attribute", *PROMPT, "selective", "control_value", "d", "accuracy_d", *known]]
 
 
-def _controls(accuracies: pd.DataFrame) -> pd.DataFrame:
+_MASKS = ("selective", "control")
+BESIDE = ("accuracy_d", "kl_selective", "kl_control")
+"""What is reported beside an effect, whatever it is measured in."""
+
+
+def _controls(answers: pd.DataFrame) -> pd.DataFrame:
     """Take the rows of control masks, with their kind as an ordered column ``control``."""
-    rows = accuracies[~accuracies["kind"].isin(_NO_CONTROL)]
+    rows = answers[~answers["kind"].isin([NO_MASK, SELECTIVE])]
     kinds = rows["kind"].astype(str)
     return rows.assign(control=pd.Categorical(kinds, list(dict.fromkeys(kinds)), ordered=True))
 
@@ -74,7 +86,7 @@ def mean_drops(paired: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `paired_accuracies`.
+        From `paired_answers`.
 
     Returns
     -------
@@ -90,7 +102,7 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `paired_accuracies`.
+        From `paired_answers`.
     by : sequence of str
         ``["attribute"]``, ``["concept"]`` or both; the pairs of a group are its prompts (and attributes).
 
@@ -105,11 +117,14 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         - ``t``, ``df``, ``p``: paired t-test of d, one-sided (less). The sign is that of d, so t is *negative* when
           the drop is positive;
         - ``q``: p * rows / rank(p) over the rows of one control and k;
-        - ``d``: Cohen's d of the drop (positive with it).
+        - ``d``: Cohen's d of the drop (positive with it);
+        - ``accuracy_drop``: the drop of the accuracy, and where every item's scores are known ``kl_selective`` and
+          ``kl_control``: mean divergence of the answers from those without a mask.
 
         NaN where a group has one pair or no spread.
     """
-    groups = paired.groupby([*SIZE, *by], observed=True)["d"].agg(["size", "mean", "std"]).reset_index()
+    grouped = paired.groupby([*SIZE, *by], observed=True)
+    groups = grouped["d"].agg(["size", "mean", "std"]).reset_index()
     test = mean_tests(groups["size"], groups["mean"], groups["std"])
     table = groups[[*SIZE, *by]].assign(
         n=groups["size"],
@@ -121,7 +136,8 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         p=test.p_less,
     )
     table["q"] = table.groupby(SIZE, observed=True)["p"].transform(published_q)
-    return table.assign(d=-test.effect_size)
+    beside = grouped[[name for name in BESIDE if name in paired]].mean().reset_index(drop=True)
+    return table.assign(d=-test.effect_size, accuracy_drop=-beside.pop("accuracy_d"), **beside)
 
 
 def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collection[str]) -> pd.DataFrame:
@@ -132,7 +148,7 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collec
     Parameters
     ----------
     paired : DataFrame
-        From `paired_accuracies`.
+        From `paired_answers`.
     draws : DataFrame
         From `random_draws`.
     exchangeable : collection of str
@@ -145,16 +161,17 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collec
         concepts meet the same few control masks, which the interval over concepts cannot know; so there are also
 
         - ``random_masks``: number of control masks;
-        - ``random_error``: half the 95 % t interval of the mean accuracy over draws. Every mask of an exchangeable
-          kind is a draw of its own; of others a draw's accuracy is its mean over the attributes, whose masks differ
+        - ``random_error``: half the 95 % t interval of the mean outcome over draws. Every mask of an exchangeable
+          kind is a draw of its own; of others a draw's outcome is its mean over the attributes, whose masks differ
           in more than chance. NaN for a single draw, which leaves nothing to measure chance by.
     """
-    concepts = paired.groupby([*SIZE, "concept"], observed=True)["d"].mean().reset_index()
+    values = [name for name in ("d", *BESIDE) if name in paired]
+    concepts = paired.groupby([*SIZE, "concept"], observed=True)[values].mean().reset_index()
     table = drop_table(concepts, []).drop(columns="q")
     masks = draws.groupby(SIZE, observed=True).size().rename("random_masks")
     own = draws["draw"].astype(str) + " " + draws["attribute"].astype(str)
     one = own.where(draws["control"].isin(exchangeable), draws["draw"].astype(str))
-    means = draws.assign(draw=one).groupby([*SIZE, "draw"], observed=True)["accuracy"].mean()
+    means = draws.assign(draw=one).groupby([*SIZE, "draw"], observed=True)["value"].mean()
     spread = means.groupby(SIZE, observed=True).agg(["size", "mean", "std"])
     test = mean_tests(spread["size"], spread["mean"], spread["std"])
     error = (test.ci_high - test.ci_low) / 2
@@ -163,43 +180,49 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collec
     return table.merge(masks.reset_index(), on=SIZE).merge(errors.reset_index(), on=SIZE)
 
 
-def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
-    """Average the accuracy over each concept's prompts (and attributes or draws).
+def accuracy_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Average each concept's answers over its prompts (and attributes or draws).
 
     Parameters
     ----------
-    accuracies : DataFrame
+    answers : DataFrame
         See the module's head.
 
     Returns
     -------
     DataFrame
-        Columns ``kind``, ``k`` (0 for none), ``concept``, ``accuracy``, ``chance`` (1 / ``options``). Kinds come in the
-        order of first appearance in `accuracies`.
+        Columns ``kind``, ``k`` (0 for none), ``concept``, ``accuracy``, ``chance`` (1 / ``options``) and, where they
+        are known, ``log_odds`` and ``kl``. Kinds come in the order of first appearance in `answers`.
     """
-    kinds = accuracies["kind"].astype(str)
-    table = accuracies.assign(
-        kind=pd.Categorical(kinds, list(dict.fromkeys(kinds)), ordered=True),
-        chance=1 / accuracies.get("options", _OPTIONS),
+    kinds = answers["kind"].astype(str)
+    table = answers.assign(
+        kind=pd.Categorical(kinds, list(dict.fromkeys(kinds)), ordered=True), chance=1 / answers["options"]
     )
-    return table.groupby(["kind", "k", "concept"], observed=True)[["accuracy", "chance"]].mean().reset_index()
+    values = ["accuracy", "chance", *(name for name in ("log_odds", "kl") if name in table)]
+    return table.groupby(["kind", "k", "concept"], observed=True)[values].mean().reset_index()
 
 
-def random_draws(accuracies: pd.DataFrame) -> pd.DataFrame:
-    """Average each control mask's accuracy over all prompts, to see how much such masks differ among themselves.
+def unmasked_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """Take the answers without a mask: ``concept``, ``replicate``, ``accuracy`` and, where known, ``log_odds``."""
+    rows = answers[answers["kind"] == NO_MASK].reset_index(drop=True)
+    return rows[[*PROMPT, "accuracy", *(["log_odds"] if "log_odds" in rows else [])]]
+
+
+def random_draws(answers: pd.DataFrame) -> pd.DataFrame:
+    """Average each control mask's outcome over all prompts, to see how much such masks differ among themselves.
 
     Parameters
     ----------
-    accuracies : DataFrame
+    answers : DataFrame
         See the module's head.
 
     Returns
     -------
     DataFrame
-        Columns ``control``, ``k``, ``attribute`` ("" unless made for one), ``draw``, ``accuracy``.
+        Columns ``control``, ``k``, ``attribute`` ("" unless made for one), ``draw``, ``value``, ``accuracy``.
     """
     keys = [*SIZE, "attribute", "draw"]
-    return _controls(accuracies).groupby(keys, observed=True)["accuracy"].mean().reset_index()
+    return _controls(answers).groupby(keys, observed=True)[["value", "accuracy"]].mean().reset_index()
 
 
 def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
@@ -208,7 +231,7 @@ def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `paired_accuracies`.
+        From `paired_answers`.
 
     Returns
     -------
@@ -235,13 +258,13 @@ def dose_response(paired: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `paired_accuracies`.
+        From `paired_answers`.
 
     Returns
     -------
     DataFrame
         Per ``control`` and ``attribute`` ("" for the mean over all, which comes first): ``sizes`` (values of k),
-        ``slope`` (accuracy per doubling of k, mean over concepts), ``ci_low``, ``ci_high`` (95 % t interval), ``t``,
+        ``slope`` (outcome per doubling of k, mean over concepts), ``ci_low``, ``ci_high`` (95 % t interval), ``t``,
         ``df``, ``p`` (two-sided), ``d`` (slope in standard deviations over concepts), ``n`` (concepts that have at
         least two k). The slope is NaN with a single k, its test also with a single concept or none that vary.
 

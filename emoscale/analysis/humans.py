@@ -117,7 +117,7 @@ def concept_correlations(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.drops.paired_accuracies`; the drop is -d averaged over a concept's prompts.
+        From `emoscale.analysis.drops.paired_answers`; the drop is -d averaged over a concept's prompts.
     importances : DataFrame
         From `importance`.
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
-from emoscale.analysis.drops import paired_accuracies, random_draws
+from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
+from emoscale.analysis.options import AnalysisOptions
+from emoscale.analysis.outcomes import OUTCOMES, Outcomes, evaluate, read_design
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
-from emoscale.run.stores import open_finished, require
-from emoscale.schema import SELECTIVITY
+from emoscale.run.stores import open_finished
+from emoscale.schema import SCORES, SELECTIVITY
 from emoscale.statistics import Floats
 from emoscale.store import Store
 from emoscale_kernels import decimal_distances
+
+_TWO = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +32,15 @@ class AnalysisInputs:
     Parameters
     ----------
     folder : RunFolder
-        Holds the ablation table, with correct and total or with the accuracy itself, and the selectivity store. Every
-        kind of mask in it but ``none`` and ``selective`` is a control, and is compared by itself.
+        Holds the scores, unless answers are given, and the selectivity. Every kind of mask but ``none`` and
+        ``selective`` is a control, and is compared by itself.
     concepts : Concepts
         Tables list concepts and attributes in its orders. Without its dissimilarity there are no tables of people.
     alpha : float
         A neuron is selective at q < alpha.
+    options : AnalysisOptions
+    given_answers : DataFrame, optional
+        In place of the scores: see `emoscale.analysis.drops`, with ``mask``, a number, too.
     given_rdms : ndarray, float, shape (A, P), optional
         The attributes' RDMs where these are given; otherwise the differences of the scores.
     participants : ndarray, float, shape (S, P), optional
@@ -44,6 +52,8 @@ class AnalysisInputs:
     folder: RunFolder
     concepts: Concepts
     alpha: float
+    options: AnalysisOptions = field(default_factory=AnalysisOptions)
+    given_answers: pd.DataFrame | None = None
     given_rdms: Floats | None = None
     participants: Floats | None = None
     exchangeable: Collection[str] = ()
@@ -56,10 +66,12 @@ class AnalysisInputs:
         StageError
             If the ablation or selectivity belongs to other concepts or attributes, or has nothing to compare.
         """
+        if problem := self._not_calibrated():
+            raise StageError(problem)
         if self.paired.empty:
             raise StageError(
-                f"{self.folder.ablation_table}: no prompt has both selective and control masks of one size; "
-                "run mask and ablate again with --fresh"
+                f"{self.folder.scores}: no concept has both selective and control masks of one size; run mask and "
+                "ablate again with --fresh"
             )
         attributes = [str(name) for name in self.selectivity.read("attribute")]
         if attributes != self.concepts.attributes:
@@ -67,39 +79,70 @@ class AnalysisInputs:
                 f"{self.folder.selectivity}: made for other attributes ({', '.join(attributes)}); run select again"
             )
 
+    def _not_calibrated(self) -> str:
+        if self.given_answers is not None or self.options.normalization != "calibrated":
+            return ""
+        fewest = int(np.bincount(read_design(open_finished(self.folder.scores, SCORES)).question).min())
+        return (
+            "analysis.normalization 'calibrated': a question was asked about a single text, so that there is no mean to "
+            "subtract; set stimuli.dev_texts to more, or analysis.normalization to none"
+            if fewest < _TWO
+            else ""
+        )
+
     @cached_property
-    def accuracies(self) -> pd.DataFrame:
-        """The ablation table in order of concepts, replicates and masks, with ``accuracy``."""
-        path, concepts = require(self.folder.ablation_table, "ablate"), self.concepts
-        table = pd.read_parquet(path)
+    def outcomes(self) -> Outcomes | None:
+        """What the run's scores come to; None where answers are given instead."""
+        if self.given_answers is not None:
+            return None
+        return evaluate(open_finished(self.folder.scores, SCORES), self.options.normalization)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """Outcomes in order of concepts, replicates and masks; ``value`` is the one that effects are measured in."""
+        concepts = self.concepts
+        if self.outcomes is None:
+            table = self.given_answers
+        else:
+            table = self.outcomes.table.assign(row=np.arange(len(self.outcomes.table)))
+        assert table is not None  # noqa: S101
         unknown = {
             "concepts": set(table["concept"]) - set(concepts.names),
             "attributes": set(table["attribute"]) - {"", *concepts.attributes},
         }
         if problems := [
-            f"{path}: holds other {kind} ({', '.join(sorted(names))}); run ablate again with --fresh"
+            f"{self.folder.scores}: holds other {kind} ({', '.join(sorted(names))}); run ablate again with --fresh"
             for kind, names in unknown.items()
             if names
         ]:
             raise StageError(problems)
-        # Sums in floating point depend on the order of the rows, and the tables must not depend on how ablation was
-        # split.
+        # Sums in floating point depend on the order of the rows.
         table = table.sort_values(["concept", "replicate", "mask"], ignore_index=True)
         return table.assign(
             concept=pd.Categorical(table["concept"], concepts.names, ordered=True),
             attribute=pd.Categorical(table["attribute"], ["", *concepts.attributes], ordered=True),
-            accuracy=table["accuracy"] if "accuracy" in table else table["correct"] / table["total"],
+            value=table[OUTCOMES[self.options.outcome].column],
         )
 
     @cached_property
+    def choices(self) -> Outcomes | None:
+        """The outcomes in the order of `answers`, of a model that chose among more than two options; else None."""
+        found = self.outcomes
+        if found is None or len(found.options) <= _TWO:
+            return None
+        row = self.answers["row"].to_numpy()
+        normalized = {name: table.iloc[row].reset_index(drop=True) for name, table in found.normalized.items()}
+        return replace(found, table=self.answers, normalized=normalized, answers=found.answers[row])
+
+    @cached_property
     def paired(self) -> pd.DataFrame:
-        """See `paired_accuracies`."""
-        return paired_accuracies(self.accuracies)
+        """See `paired_answers`."""
+        return paired_answers(self.answers)
 
     @cached_property
     def draws(self) -> pd.DataFrame:
         """See `random_draws`."""
-        return random_draws(self.accuracies)
+        return random_draws(self.answers)
 
     @cached_property
     def ks(self) -> list[int]:

@@ -50,14 +50,14 @@ def mixed_model(paired: pd.DataFrame, importances: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.drops.paired_accuracies`.
+        From `emoscale.analysis.drops.paired_answers`.
     importances : DataFrame
         From `emoscale.analysis.humans.importance`; attributes without importance are ignored.
 
     Returns
     -------
     DataFrame
-        Per ``control`` and ``k``: ``slope`` (b1, accuracy per unit of tau), ``ci_low``, ``ci_high`` (Wald, 95 %),
+        Per ``control`` and ``k``: ``slope`` (b1, outcome per unit of tau), ``ci_low``, ``ci_high`` (Wald, 95 %),
         ``se``, ``z``, ``p`` (two-sided), ``intercept`` (drop at importance 0), ``slope_sd`` (of u1), ``residual_sd``,
         ``concepts``, ``attributes``, ``observations``, ``converged`` and ``random``: ``intercept and slope``, or
         ``intercept`` where the slopes do not vary between concepts (or no fit with slopes converges); slope_sd is NaN

@@ -26,7 +26,7 @@ def specificity(paired: pd.DataFrame, concepts: Concepts) -> pd.DataFrame:
     Parameters
     ----------
     paired : DataFrame
-        From `emoscale.analysis.drops.paired_accuracies`.
+        From `emoscale.analysis.drops.paired_answers`.
     concepts : Concepts
 
     Returns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
-from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality
+from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mixed_model import mixed_model
@@ -60,7 +60,7 @@ PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
 
-@table("drop_overall", "Accuracy lost to selective masks beyond control masks, over all attributes")
+@table("drop_overall", "What is lost to selective masks beyond control masks, over all attributes")
 def _drop_overall(inputs: AnalysisInputs) -> pd.DataFrame:
     return overall_drop(inputs.paired, inputs.draws, inputs.exchangeable)
 
@@ -82,10 +82,15 @@ def _drop_by_concept_attribute(inputs: AnalysisInputs) -> pd.DataFrame:
 
 @table("accuracy", "Mean accuracy of each concept under each kind and size of mask")
 def _accuracy(inputs: AnalysisInputs) -> pd.DataFrame:
-    return accuracy_table(inputs.accuracies)
+    return accuracy_table(inputs.answers)
 
 
-@table("control_draws", "Mean accuracy under each control mask")
+@table("unmasked", "Accuracy of each concept and replicate with no neuron edited")
+def _unmasked(inputs: AnalysisInputs) -> pd.DataFrame:
+    return unmasked_table(inputs.answers)
+
+
+@table("control_draws", "Mean outcome under each control mask")
 def _control_draws(inputs: AnalysisInputs) -> pd.DataFrame:
     return inputs.draws
 
@@ -170,9 +175,11 @@ def _overlap(inputs: AnalysisInputs) -> pd.DataFrame:
 
 @table("choice", "Accuracy and top-3 accuracy under each kind and size of mask and each normalization", CHOICES)
 def _choice(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    return choice_table(inputs.accuracies) if "top3" in inputs.accuracies else None
+    chosen = inputs.choices
+    return None if chosen is None else choice_table(inputs.answers, chosen.normalized)
 
 
 @table("confusion", "How often each concept was answered where another was right", CHOICES)
 def _confusion(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    return confusion_table(inputs.accuracies, inputs.concepts.names) if "top3" in inputs.accuracies else None
+    chosen = inputs.choices
+    return None if chosen is None else confusion_table(inputs.answers, chosen.answers, chosen.options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emoscale.ablation.options import AblationOptions
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.concepts.options import ConceptOptions
 from emoscale.extraction.options import ExtractionOptions
 from emoscale.masks.options import MaskOptions
@@ -35,4 +36,5 @@ class Settings:
     selectivity: SelectivityOptions = field(default_factory=SelectivityOptions)
     masks: MaskOptions = field(default_factory=MaskOptions)
     ablation: AblationOptions = field(default_factory=AblationOptions)
+    analysis: AnalysisOptions = field(default_factory=AnalysisOptions)
     machine: MachineOptions = field(default_factory=MachineOptions)

@@ -150,6 +150,10 @@ class PromptedModel:
         """Return how many tokens a row with this text has."""
         return self.layout.tokens + self.prompt_length + len(text)
 
+    def row_ids(self, text: Sequence[int]) -> list[int]:
+        """Return the token ids of a row with this text, -1 in place of the prompt's vectors."""
+        return [*self.layout.before, *[-1] * self.prompt_length, *self.layout.after, *text, *self.layout.closing]
+
     def initial_prompt(self) -> Tensor:
         """Return the vectors a prompt starts from.
 

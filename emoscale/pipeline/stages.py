@@ -90,25 +90,35 @@ def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
     options = context.settings.ablation
     task = TASKS[options.task].make(context, folder)
-    return ablate(folder, context.model, task, options, ranks=context.ranks, progress=progress)
+    origin = {
+        "model": context.outline.name,
+        "weights_sha256": context.weights_sha256,
+        "tokenizer_sha256": context.tokenizer_sha256,
+        "site": context.settings.model.site,
+        "task": options.task,
+        "edit": options.edit,
+    }
+    return ablate(folder, context.model, task, options, origin=origin, ranks=context.ranks, progress=progress)
 
 
 def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     import numpy as np
 
     from emoscale.analysis.analyze import analyze
+    from emoscale.analysis.inputs import AnalysisInputs
     from emoscale.masks.controls import CONTROLS
     from emoscale.run.stores import open_finished
     from emoscale.schema import SELECTIVITY
 
     alpha = context.settings.selectivity.alpha
-    done = analyze(
+    inputs = AnalysisInputs(
         folder,
         context.concepts,
-        alpha=alpha,
+        alpha,
+        context.settings.analysis,
         exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
-        progress=progress,
     )
+    done = analyze(inputs, progress)
     q = open_finished(folder.selectivity, SELECTIVITY).read("q")
     return {
         "tables": len(done["tables"]),
@@ -244,8 +254,8 @@ STAGES: dict[str, Stage] = {
             help="Let the model do its task with neurons edited.",
             summary="{items:,} items × {masks} masks, {tokens_per_pass:,} tokens a pass",
             run=_ablate,
-            outputs=lambda folder: {folder.ablation_table: "right answers for every concept, replicate and mask"},
-            working=lambda folder: (folder.ablation,),
+            outputs=lambda folder: {folder.scores: "score of every option, for every item and mask"},
+            working=lambda folder: (folder.commits(folder.scores),),
             needs=lambda settings: ("tune", "mask") if TASKS[settings.ablation.task].uses_prompts else ("mask",),
             depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning.seeds", "ablation"),
             checks=lambda context: context.task_checks(),
@@ -259,7 +269,7 @@ STAGES: dict[str, Stage] = {
             run=_analyze,
             outputs=lambda folder: {folder.tables: "every number of the report and many more, one table a file"},
             needs=lambda _: ("select", "ablate"),
-            depends_on=lambda _: ("concepts", "selectivity.alpha"),
+            depends_on=lambda _: ("concepts", "selectivity.alpha", "analysis"),
         ),
         Stage(
             name="report",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emoscale.ablation.edits import EDITS
+from emoscale.analysis.options import AnalysisOptions
+from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.config import Settings
 from emoscale.masks.controls import CONTROLS
 from emoscale.pipeline.stage import Stages
-from emoscale.report.study import ControlWords, EditWords, Study
+from emoscale.report.study import ControlWords, EditWords, OutcomeWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.tasks.registry import TASKS
 
@@ -32,6 +34,12 @@ def edit_words(name: str) -> EditWords:
     return EditWords(EDITS[name].done, EDITS[name].limit)
 
 
+def outcome_words(options: AnalysisOptions) -> OutcomeWords:
+    """Return what effects are measured in, and how scores were made comparable."""
+    outcome, meanings = OUTCOMES[options.outcome], {name: entry.meaning for name, entry in NORMALIZATIONS.items()}
+    return OutcomeWords(outcome.noun, outcome.unit, outcome.name == "accuracy", options.normalization, meanings)
+
+
 def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str]) -> Study:
     """Fill in what a run's report says besides its tables."""
     task = TASKS[settings.ablation.task]
@@ -39,6 +47,7 @@ def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[st
         title=settings.title,
         facts=facts,
         edit=edit_words(settings.ablation.edit),
+        outcome=outcome_words(settings.analysis),
         controls=control_words(),
         disjoint=settings.masks.disjoint,
         learned_prompts=task.uses_prompts,

@@ -88,7 +88,7 @@ def accuracy_by_concept(findings: Findings) -> Drawing:
 
 
 def _drops(
-    rows: pd.DataFrame, name: str, adjective: str, band: tuple[float, float] | None = None
+    rows: pd.DataFrame, name: str, findings: Findings, band: tuple[float, float] | None = None
 ) -> tuple[Figure, str]:
     places = np.arange(len(rows))
     canvas = new_figure(row_height(len(rows)), width=6.2)
@@ -102,7 +102,7 @@ def _drops(
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(-0.8, len(rows) - 0.2)
-    axes.set_xlabel(f"Drop in accuracy: {adjective} − selective masks")
+    axes.set_xlabel(f"Drop in {findings.study.outcome.label}: {findings.words.adjective} − selective masks")
     best, worst = rows.iloc[-1], rows.iloc[0]
     alt = (
         f"Dots with intervals for {count(len(rows), name)}, from {best[name]} ({number(best['drop'], 3)}) to "
@@ -125,12 +125,13 @@ def drop_by_attribute(findings: Findings) -> Drawing:
             f" The shaded band is how far the {masks} lie from {mean}: a dot within it is no further off than one such "
             f"choice of neurons from another."
         )
-    canvas, alt = _drops(rows, "attribute", findings.words.adjective, band)
+    canvas, alt = _drops(rows, "attribute", findings, band)
     above, below = int((rows["ci_low"] > 0).sum()), int((rows["ci_high"] < 0).sum())
     return Drawing(
         canvas,
         "Which attributes’ neurons the model needs.",
-        f"Accuracy lost with the {findings.k:,} neurons of an attribute, beyond what is lost with as many "
+        f"{findings.study.outcome.clause} lost with the {findings.k:,} neurons of an attribute, beyond what is lost "
+        f"with as many "
         f"{findings.words.neurons}; lines are 95% intervals over {findings.study.replicates}, not "
         f"corrected for the number of attributes. Right of zero for {count(above, 'attribute')}, left for {below}."
         f"{band_text}",
@@ -142,7 +143,7 @@ def drop_by_attribute(findings: Findings) -> Drawing:
 def drop_by_concept(findings: Findings) -> Drawing:
     """Draw each concept's drop with its interval."""
     rows = findings.at_k("drop_by_concept").sort_values("drop")
-    canvas, alt = _drops(rows, "concept", findings.words.adjective)
+    canvas, alt = _drops(rows, "concept", findings)
     above = rows[rows["ci_low"] > 0]["concept"].tolist()[::-1]
     names = f"for {listing(above)}" if above else "for none of them"
     return Drawing(
@@ -186,7 +187,7 @@ def drop_by_size(findings: Findings) -> Drawing | None:
     if 1 < lines.shape[1] <= _MOST_NAMES:
         _names_at_the_end(axes, canvas.get_figheight(), lines.iloc[-1].dropna().sort_values(), int(lines.index[-1]))
     axes.set_xlabel("Neurons switched off (logarithmic)")
-    axes.set_ylabel(f"Drop in accuracy\n({findings.words.adjective} − selective masks)")
+    axes.set_ylabel(f"Drop in {findings.study.outcome.label}\n({findings.words.adjective} − selective masks)")
     drops = listing([number(drop, 3) for drop in overall["drop"]], 12)
     return Drawing(
         canvas,
@@ -248,7 +249,8 @@ def confusion_matrix(findings: Findings) -> Drawing | None:
         canvas,
         "What the model takes for what.",
         f"Each row: the texts of one concept, while no neuron is switched off; each cell: the share of them that the "
-        f"model answered with the concept of the column (names scored by their log probability). In the frames are the "
+        f"model answered with the concept of the column (names scored by "
+        f"{findings.study.outcome.scored_by}). In the frames are the "
         f"right answers, {number(right)} on average, where guessing gives {number(findings.chance)}. "
         f"{_mistakes(names, cells)}The commonest answer of all is {names[often]}, to {number(answered[often])} of a "
         f"concept’s texts on average.",

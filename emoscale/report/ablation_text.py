@@ -8,12 +8,17 @@ from collections.abc import Mapping
 import pandas as pd
 
 from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
-from emoscale.report.study import ControlWords
+from emoscale.report.study import ControlWords, OutcomeWords
 from emoscale.report.verdicts import LEVEL, Verdict, direction, draw_deviations, side, specificity_side
 
 
 def ablation_text(
-    overall: pd.Series, by_attribute: pd.DataFrame, draws: pd.DataFrame, words: ControlWords, units: str
+    overall: pd.Series,
+    by_attribute: pd.DataFrame,
+    draws: pd.DataFrame,
+    words: ControlWords,
+    outcome: OutcomeWords,
+    units: str,
 ) -> list[str]:
     """Say what the selective masks of one size did that control masks of one kind did not.
 
@@ -27,23 +32,26 @@ def ablation_text(
         The rows of ``control_draws`` for that control and k.
     words : ControlWords
         Of the control.
+    outcome : OutcomeWords
+        What the drops are measured in.
     units : str
         What the intervals by attribute are over, in the plural.
 
     Returns
     -------
     list of str
-        The verdict over all attributes, the attributes one by one, and how far control masks differ among themselves
-        (absent where chance cannot be separated from the attribute they were drawn for).
+        The verdict over all attributes, what else changed, the attributes one by one, and how far control masks differ
+        among themselves (absent where chance cannot be separated from the attribute they were drawn for).
     """
     return [
-        _pooled(overall, words),
-        _one_by_one(by_attribute, words.adjective, units),
-        *_for_scale(by_attribute, draws, words),
+        _pooled(overall, words, outcome),
+        *_beside(overall, words.adjective, outcome),
+        _one_by_one(by_attribute, words.adjective, outcome, units),
+        *_for_scale(by_attribute, draws, words, outcome),
     ]
 
 
-def _pooled(overall: pd.Series, words: ControlWords) -> str:
+def _pooled(overall: pd.Series, words: ControlWords, outcome: OutcomeWords) -> str:
     k, n, drop = int(overall["k"]), int(overall["n"]), float(overall["drop"])
     selective = f"the {k:,} neurons most selective for an attribute"
     control = f"as many {words.neurons}"
@@ -53,31 +61,44 @@ def _pooled(overall: pd.Series, words: ControlWords) -> str:
     where = side(overall)
     if where == Verdict.MORE:
         return (
-            f"Switching off {selective} hurt the model more than switching off {control}: accuracy fell "
+            f"Switching off {selective} hurt the model more than switching off {control}: {outcome.noun} fell "
             f"{number(drop, 3)} further ({size})."
         )
     if where == Verdict.LESS:
         return (
             f"Switching off {selective} hurt the model less than switching off {control}, the opposite of what would "
-            f"be expected if it needed them: accuracy stayed {number(-drop, 3)} higher ({size})."
+            f"be expected if it needed them: {outcome.noun} stayed {number(-drop, 3)} higher ({size})."
         )
     if where == Verdict.UNCLEAR:
         return (
-            f"Switching off {selective} was not clearly different from switching off {control}: accuracy was "
+            f"Switching off {selective} was not clearly different from switching off {control}: {outcome.noun} was "
             f"{number(abs(drop), 3)} {'lower' if drop > 0 else 'higher'} ({size}), but "
             f"{_doubt(overall, words.adjective)}, so a difference of this size may be due to which control neurons "
             f"were drawn."
         )
     if where == Verdict.SAME:
         return (
-            f"Switching off {selective} was no different from switching off {control}: the drop in accuracy was "
+            f"Switching off {selective} was no different from switching off {control}: the drop in {outcome.label} was "
             f"{signed(drop, 3)} ({size}), and the interval includes zero. This is no proof that there is no "
             f"difference, only that one outside this interval is unlikely."
         )
     return (
-        f"Switching off {selective} and switching off {control} differed by {signed(drop, 3)} in accuracy "
+        f"Switching off {selective} and switching off {control} differed by {signed(drop, 3)} in {outcome.label} "
         f"({averages}). The concepts do not vary enough to say how certain that is."
     )
+
+
+def _beside(overall: pd.Series, adjective: str, outcome: OutcomeWords) -> list[str]:
+    """Say what became of the accuracy, and how far the answers moved, where drops are measured in something else."""
+    if outcome.is_accuracy:
+        return []
+    text = f"In accuracy the drop is {signed(overall['accuracy_drop'], 3)}"
+    if math.isfinite(overall.get("kl_selective", math.nan)):
+        text += (
+            f"; the distribution of the answers is {number(overall['kl_selective'], 3)} nats (Kullback-Leibler) from "
+            f"that without a mask after selective masks, and {number(overall['kl_control'], 3)} after {adjective} ones"
+        )
+    return [f"{text}."]
 
 
 def _doubt(overall: pd.Series, adjective: str) -> str:
@@ -91,7 +112,7 @@ def _doubt(overall: pd.Series, adjective: str) -> str:
     return f"only one {adjective} mask of this size was drawn{each}"
 
 
-def _one_by_one(rows: pd.DataFrame, adjective: str, units: str) -> str:
+def _one_by_one(rows: pd.DataFrame, adjective: str, outcome: OutcomeWords, units: str) -> str:
     sides = pd.Series([direction(*ends) for ends in zip(rows["ci_low"], rows["ci_high"], strict=True)], dtype=object)
     names = rows["attribute"].to_numpy()
     below, above = list(names[sides == Verdict.MORE]), list(names[sides == Verdict.LESS])
@@ -106,19 +127,21 @@ def _one_by_one(rows: pd.DataFrame, adjective: str, units: str) -> str:
         if those
     ]
     return (
-        f"Taking the attributes one by one, accuracy after the selective mask was {' and '.join(parts)}, each by more "
-        f"than {units} differ."
+        f"Taking the attributes one by one, {outcome.noun} after the selective mask was {' and '.join(parts)}, each by "
+        f"more than {units} differ."
     )
 
 
-def _for_scale(by_attribute: pd.DataFrame, draws: pd.DataFrame, words: ControlWords) -> list[str]:
+def _for_scale(
+    by_attribute: pd.DataFrame, draws: pd.DataFrame, words: ControlWords, outcome: OutcomeWords
+) -> list[str]:
     away, mean = draw_deviations(draws, words.exchangeable)
     if away.empty:
         return []
-    low, high, reach = draws["accuracy"].min(), draws["accuracy"].max(), away.abs().max()
+    low, high, reach = draws["value"].min(), draws["value"].max(), away.abs().max()
     beyond = int((by_attribute["drop"] > reach).sum())
     return [
-        f"For scale: single {words.adjective} masks of this size left accuracies between {number(low, 3)} and "
+        f"For scale: single {words.adjective} masks of this size left {outcome.noun} between {number(low, 3)} and "
         f"{number(high, 3)}, up to {number(reach, 3)} from {mean}; the drop is larger than that for {beyond} of "
         f"{count(len(by_attribute), 'attribute')}."
     ]

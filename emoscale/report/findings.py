@@ -19,6 +19,7 @@ _NAMES = (
     "control",
     "kind",
     "concept",
+    "replicate",
     "attribute",
     "attribute_1",
     "attribute_2",
@@ -151,7 +152,7 @@ def read_findings(folder: RunFolder, study: Study) -> Findings:
         If a table, or the prompts or the ablation, is missing, or the study has no words for a control.
     """
     files = {_file(folder, name): "analyze" for name in _REQUIRED}
-    files |= {folder.prompt_table: "tune"} if study.learned_prompts else {folder.ablation_table: "ablate"}
+    files |= {folder.prompt_table: "tune"} if study.learned_prompts else {_file(folder, "unmasked"): "analyze"}
     if problems := [
         problem for path, stage in files.items() if not path.is_file() for problem in not_finished(path, stage).problems
     ]:
@@ -205,10 +206,8 @@ def chance_of(accuracy: pd.DataFrame) -> float:
 def _prompts(folder: RunFolder, learned: bool) -> pd.DataFrame:
     if learned:
         return pd.read_parquet(folder.prompt_table)
-    table = pd.read_parquet(folder.ablation_table)
-    table = table[table["kind"] == "none"].reset_index(drop=True)
-    accuracy = table["accuracy"] if "accuracy" in table else table["correct"] / table["total"]
-    return table[["concept", "replicate"]].assign(accuracy=accuracy, accuracy_last=np.nan, train=np.nan, dev=np.nan)
+    table = _read(folder, "unmasked")
+    return table[["concept", "replicate", "accuracy"]].assign(accuracy_last=np.nan, train=np.nan, dev=np.nan)
 
 
 def _file(folder: RunFolder, name: str) -> Path:

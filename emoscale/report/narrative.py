@@ -15,7 +15,7 @@ from emoscale.report.ablation_text import (
 from emoscale.report.findings import Findings
 from emoscale.report.people_text import people_text
 from emoscale.report.phrasing import count, interval, listing, number
-from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
+from emoscale.report.study import OutcomeWords
 
 _TOP = 3
 
@@ -36,7 +36,7 @@ def prompt_text(findings: Findings) -> list[str]:
         else f"On the questions about the concepts {each}, the model is {right} {number(findings.chance)}.",
         f"The easiest: {listing(by_concept[:ends])}; the hardest: {listing(by_concept[: -ends - 1 : -1])}.",
     ]
-    sentences += choice_text(findings.table("choice"))
+    sentences += choice_text(findings.table("choice"), findings.study.outcome)
     if weak := means[means <= findings.chance + 0.05].index.tolist():
         sentences.append(
             f"For {listing(weak)} the model is hardly better than guessing; what masks do to "
@@ -45,20 +45,15 @@ def prompt_text(findings: Findings) -> list[str]:
     return sentences
 
 
-_NORMALIZED = {
-    NONE: "log probability",
-    PER_TOKEN: "that for each of its tokens",
-    PER_CHARACTER: "that for each of its characters",
-}
-
-
-def choice_text(choice: pd.DataFrame) -> list[str]:
+def choice_text(choice: pd.DataFrame, outcome: OutcomeWords) -> list[str]:
     """Say how often the right concept had the highest score, or one of the three highest, before anything is edited.
 
     Parameters
     ----------
     choice : DataFrame
         ``choice``; may be without rows.
+    outcome : OutcomeWords
+        Says by which normalization all else goes.
 
     Returns
     -------
@@ -70,14 +65,14 @@ def choice_text(choice: pd.DataFrame) -> list[str]:
         return []
     shares = [
         f"in {number(row['accuracy'])} {interval(row['ci_low'], row['ci_high'])} ({number(row['top3'])}) by "
-        f"{_NORMALIZED.get(str(row['normalization']), row['normalization'])}"
+        f"{outcome.normalizations.get(str(row['normalization']), row['normalization'])}"
         for row in rows
     ]
     chance = float(rows[0]["chance"])
     return [
         f"A concept’s name can be scored in more ways than one. The right name comes first (among the first three) "
         f"{listing(shares)}; these are means over concepts with 95% intervals, and guessing gives {number(chance)} "
-        f"({number(min(_TOP * chance, 1.0))}). All else here goes by the {_NORMALIZED[NONE]}."
+        f"({number(min(_TOP * chance, 1.0))}). All else here goes by {outcome.scored_by}."
     ]
 
 
@@ -86,7 +81,12 @@ def ablation_paragraphs(findings: Findings) -> list[list[str]]:
     overall = findings.at_k("drop_overall").iloc[0]
     draws = findings.at_k("control_draws")
     pooled, *details = ablation_text(
-        overall, findings.at_k("drop_by_attribute"), draws, findings.words, findings.study.replicates
+        overall,
+        findings.at_k("drop_by_attribute"),
+        draws,
+        findings.words,
+        findings.study.outcome,
+        findings.study.replicates,
     )
     dips = findings.at_k("unimodality")
     if tested := int(dips["p"].notna().sum()):

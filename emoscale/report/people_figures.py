@@ -74,7 +74,7 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     _names_above(axes, x, tau.index.tolist())
     axes.set_xlabel("Importance of the attribute in people (Kendall’s τ)")
-    axes.set_ylabel(f"Drop in accuracy\n({findings.words.adjective} − selective masks)")
+    axes.set_ylabel(f"Drop in {findings.study.outcome.label}\n({findings.words.adjective} − selective masks)")
 
     comparison = findings.at_k("human_comparison").iloc[0]
     rising = int((slope > 0).sum())

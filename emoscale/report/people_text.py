@@ -8,7 +8,7 @@ import pandas as pd
 
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
-from emoscale.report.study import ControlWords
+from emoscale.report.study import ControlWords, OutcomeWords
 from emoscale.report.verdicts import Verdict, direction
 
 
@@ -62,13 +62,14 @@ def _over_attributes(over: pd.Series) -> str:
     return f"{text}: they leave it open ({result}); with so few attributes it can be chance."
 
 
-def mixed_model_text(model: pd.Series) -> str:
+def mixed_model_text(model: pd.Series, outcome: OutcomeWords) -> str:
     """Say what the mixed model of all drops makes of the attributes' importance.
 
     Parameters
     ----------
     model : Series
         One row of ``mixed_model``: slope, ci_low, ci_high, z, p, concepts, attributes, converged, random.
+    outcome : OutcomeWords
 
     Returns
     -------
@@ -99,7 +100,7 @@ def mixed_model_text(model: pd.Series) -> str:
     else:
         text = (
             f"{what}, an attribute one unit of τ more important costs {number(abs(slope), 3)} "
-            f"{'more' if where == Verdict.MORE else 'less'} accuracy ({test})."
+            f"{'more' if where == Verdict.MORE else 'less'} {outcome.label} ({test})."
         )
     if not model["converged"]:
         text += " The fit did not converge, so that these numbers are rough."
@@ -138,7 +139,7 @@ def people_text(findings: Findings) -> list[str]:
         return []
     within = findings.at_k("human_comparison").iloc[0]
     over = findings.at_k("mean_drop_correlation").iloc[0]
-    models = [mixed_model_text(row) for _, row in findings.at_k("mixed_model").iterrows()]
+    models = [mixed_model_text(row, findings.study.outcome) for _, row in findings.at_k("mixed_model").iterrows()]
     comparison = findings.table("human_comparison")
     by_control = agreement_by_control(comparison[comparison["k"] == findings.k], findings.study.controls)
     return [agreement_text(within, over), *models, by_control]

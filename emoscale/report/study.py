@@ -48,6 +48,45 @@ class EditWords:
 
 
 @dataclass(frozen=True)
+class OutcomeWords:
+    """What effects are measured in.
+
+    Parameters
+    ----------
+    noun : str
+        In a sentence: ``accuracy``, ``the log-odds of the right answer``.
+    unit : str
+        Of a difference; empty for a share.
+    is_accuracy : bool
+    normalization : str
+        How scores were made comparable.
+    normalizations : mapping of str to str
+        What each normalization is, after "by".
+    """
+
+    noun: str
+    unit: str
+    is_accuracy: bool
+    normalization: str
+    normalizations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scored_by(self) -> str:
+        """What the chosen normalization is, after "by"."""
+        return self.normalizations.get(self.normalization, self.normalization)
+
+    @property
+    def label(self) -> str:
+        """The noun without its article, for an axis."""
+        return self.noun.removeprefix("the ")
+
+    @property
+    def clause(self) -> str:
+        """The noun at the beginning of a sentence."""
+        return self.noun[0].upper() + self.noun[1:]
+
+
+@dataclass(frozen=True)
 class Opening:
     """What a report may begin with: a table and sentences about it.
 
@@ -81,6 +120,7 @@ class Study:
     facts : mapping of str to str
         What was studied: model, texts, prompts and so on, in the order they are shown.
     edit : EditWords
+    outcome : OutcomeWords
     controls : mapping of str to ControlWords
         By the kind in the mask table; at least those that the run has.
     disjoint : bool
@@ -100,6 +140,7 @@ class Study:
     title: str
     facts: Mapping[str, str]
     edit: EditWords
+    outcome: OutcomeWords
     controls: Mapping[str, ControlWords]
     disjoint: bool = False
     learned_prompts: bool = True

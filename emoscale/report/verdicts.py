@@ -89,12 +89,12 @@ def overlap_side(rows: pd.DataFrame) -> Verdict:
 
 
 def draw_deviations(draws: pd.DataFrame, exchangeable: bool) -> tuple[pd.Series, str]:
-    """Measure how far each control mask's accuracy lies from the mean of those that differ from it by chance alone.
+    """Measure how far each control mask's outcome lies from the mean of those that differ from it by chance alone.
 
     Parameters
     ----------
     draws : DataFrame
-        Rows of ``control_draws`` of one control and k: attribute, accuracy.
+        Rows of ``control_draws`` of one control and k: attribute, value.
     exchangeable : bool
         Whether masks that were drawn for different attributes differ in chance alone.
 
@@ -106,9 +106,9 @@ def draw_deviations(draws: pd.DataFrame, exchangeable: bool) -> tuple[pd.Series,
     mean : str
         Which mean that is, in words.
     """
-    accuracy, each = draws["accuracy"], draws.groupby("attribute")["accuracy"]
+    value, each = draws["value"], draws.groupby("attribute")["value"]
     if len(each) > 1 and (each.size() > 1).all():
-        return accuracy - each.transform("mean"), "the mean of those drawn for the same attribute"
+        return value - each.transform("mean"), "the mean of those drawn for the same attribute"
     if len(draws) > 1 and (exchangeable or len(each) == 1):
-        return accuracy - accuracy.mean(), "their mean"
-    return accuracy.iloc[:0], ""
+        return value - value.mean(), "their mean"
+    return value.iloc[:0], ""

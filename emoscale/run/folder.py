@@ -81,14 +81,9 @@ class RunFolder:
         return self.path / "masks.zarr"
 
     @property
-    def ablation(self) -> Path:
-        """Folder of the finished work units."""
-        return self.path / "ablation"
-
-    @property
-    def ablation_table(self) -> Path:
-        """Correct and total per concept, replicate and mask."""
-        return self.path / "ablation.parquet"
+    def scores(self) -> Path:
+        """Store of the scores (item, mask, option)."""
+        return self.path / "scores.zarr"
 
     @property
     def tables(self) -> Path:

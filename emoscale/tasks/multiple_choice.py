@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from emoscale.run.folder import RunFolder
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.samples import check_labels
 from emoscale.tasks.continuations import Continuations, fastest
-from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
@@ -132,7 +131,9 @@ def multiple_choice_items(
     label = np.repeat(np.arange(len(concepts)), [len(rows) for rows in drawn])
     table = pd.concat(
         [
-            pd.DataFrame({"concept": np.array(concepts, object)[label], "replicate": str(number), "label": label})
+            pd.DataFrame(
+                {"concept": np.array(concepts, object)[label], "replicate": str(number), "label": label, "text": row}
+            )
             for number in range(len(templates))
         ],
         ignore_index=True,
@@ -242,11 +243,8 @@ class MultipleChoiceTask:
         self._score = fastest(names, self._rows)
         self.items = items.table
         self.options: Sequence[str] = items.options
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {
-            NONE: np.ones(len(self.options)),
-            PER_TOKEN: np.array([len(tokens) for tokens in items.continuations], np.float64),
-            PER_CHARACTER: np.array([len(name) for name in self.options], np.float64),
-        }
+        self.rows: Sequence[Sequence[int]] = items.rows
+        self.option_ids: Sequence[Sequence[int]] = items.continuations
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Sum up the log probability of each name's tokens after each text."""

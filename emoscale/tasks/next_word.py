@@ -14,7 +14,6 @@ from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
 from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
-from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 from emoscale.tasks.templates import check_lengths, tokenise
@@ -47,7 +46,7 @@ def next_word(
     InputError
         If the model predicts no words, or the text has not one mask where there must be one, is empty or too long.
     """
-    item = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0]})
+    item = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0], "text": [-1]})
     if outline.kind == "causal-lm":
         if not text.strip():
             raise InputError(f"text {text!r}: is empty; give a text to be continued")
@@ -101,7 +100,8 @@ class AtMask:
         self._row, self._read, self._tokens = row, read, list(words.values())
         self.items = item
         self.options: Sequence[str] = list(words)
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(words))}
+        self.rows: Sequence[Sequence[int]] = [row]
+        self.option_ids: Sequence[Sequence[int]] = [[token] for token in words.values()]
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every word by its log probability among all tokens."""

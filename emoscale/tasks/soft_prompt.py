@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,6 @@ from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import READOUTS, Verbaliser, verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
-from emoscale.tasks.normalization import NONE
 from emoscale.tasks.task import TaskContext
 
 
@@ -54,10 +53,13 @@ class SoftPromptTask:
                 "concept": np.array([prompt.concept for prompt in prompts], object)[self._prompt],
                 "replicate": np.array([str(prompt.seed) for prompt in prompts], object)[self._prompt],
                 "label": np.concatenate([prompt.dev.labels for prompt in prompts]),
+                "text": self._text,
                 "tokens": [model.row_tokens(tokens[text]) for text in self._text],
             }
         )
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(self.options))}
+        self.rows: Sequence[Sequence[int]] = [model.row_ids(tokens[text]) for text in self._text]
+        words = model.readout.words
+        self.option_ids: Sequence[Sequence[int]] = [[], []] if words is None else [[word] for word in words]
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""

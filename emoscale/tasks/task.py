@@ -5,7 +5,7 @@ Imported by the command line to know which tasks need prompts, so that libraries
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -32,17 +32,20 @@ class Task(Protocol):
     ----------
     items : DataFrame
         One row an item: ``concept`` and ``replicate`` (str), ``label`` (int, the number of the right answer),
-        ``tokens`` (int, length of the row that the model reads). Items of one concept and replicate are consecutive.
+        ``text`` (int, the number of its text among all texts; -1 without one), ``tokens`` (int, length of the row that
+        the model reads). Items of one concept and replicate are consecutive.
     options : sequence of str
         The possible answers.
-    normalizations : mapping of str to ndarray, float64, shape (options,)
-        What each option's score is divided by before the highest one is the answer. The first one decides *the*
-        answer.
+    rows : sequence of sequence of int
+        Token ids of each item before the answer; -1 in place of a prompt's vector.
+    option_ids : sequence of sequence of int
+        Token ids of each option that are scored; none where a trained head gives the score.
     """
 
     items: pd.DataFrame
     options: Sequence[str]
-    normalizations: Mapping[str, NDArray[np.float64]]
+    rows: Sequence[Sequence[int]]
+    option_ids: Sequence[Sequence[int]]
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every option of some items.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,6 @@ from emoscale.models.outline import ModelOutline
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
-from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import TaskContext
 from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
@@ -94,7 +93,8 @@ def yes_no_items(
         for prompt in prompts:
             replicate = str(prompt.seed) if len(templates) == 1 else f"{prompt.seed}-{number}"
             asked += [(template, prompt.concept, text) for text in prompt.dev.rows.tolist()]
-            tables.append(pd.DataFrame({"concept": prompt.concept, "replicate": replicate, "label": prompt.dev.labels}))
+            asked_of = {"label": prompt.dev.labels, "text": prompt.dev.rows}
+            tables.append(pd.DataFrame({"concept": prompt.concept, "replicate": replicate, **asked_of}))
     distinct = {key: row for row, key in enumerate(dict.fromkeys(asked))}
     mask = {"mask": outline.tokenizer.mask_token} if is_masked else {}
     sentences = [template.format(text=short[text], concept=concept, **mask) for template, concept, text in distinct]
@@ -139,7 +139,8 @@ class YesNoTask:
         _ = self._reader.narrowed  # tried while no neuron is edited
         self._asked, self._words = items, words
         self.items = items.table
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(self.options))}
+        self.rows: Sequence[Sequence[int]] = [items.rows[row] for row in items.row]
+        self.option_ids: Sequence[Sequence[int]] = [[word] for word in words]
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""

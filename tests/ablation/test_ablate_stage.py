@@ -1,14 +1,13 @@
 import numpy as np
-import pandas as pd
 import pytest
 import tiny_models
 import torch
 
-from emoscale.ablation.ablate import ablate, read_masks
+from emoscale.ablation.ablate import ablate, make_units, read_masks
 from emoscale.ablation.budget import find_budget, kept_budget, one_pass
 from emoscale.ablation.edits import DONORS, RowEdit, make_edit
 from emoscale.ablation.forward_options import SMALLEST_PASS, ForwardOptions
-from emoscale.ablation.masked_forward import answer
+from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import AblationOptions
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
@@ -16,9 +15,9 @@ from emoscale.models.outline import encode_texts
 from emoscale.models.prompt_files import TunedPrompts
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MASKS
+from emoscale.schema import ACTIVATIONS, MASKS, SCORES
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.store import Store, create_store
+from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
 from emoscale.tasks.soft_prompt import SoftPromptTask
@@ -88,54 +87,87 @@ def study(tiny_model):
     return Study(tiny_model("bert-encoder"))
 
 
-def options(masks_per_unit=2, tokens_per_pass=40, **edit):
-    return AblationOptions(masks_per_unit=masks_per_unit, tokens_per_pass=tokens_per_pass, **edit)
+def options(masks_per_unit=2, tokens_per_pass=40, items_per_unit=5, **edit):
+    return AblationOptions(
+        masks_per_unit=masks_per_unit, tokens_per_pass=tokens_per_pass, items_per_unit=items_per_unit, **edit
+    )
 
 
-def run(path, study, chosen=None, *, ranks=None, progress=None):
+def run(path, study, chosen=None, *, ranks=None, progress=None, origin=None):
     return ablate(
         RunFolder(path),
         study.model.model,
         study.task,
         chosen or options(),
+        origin=origin,
         ranks=ranks or one_process(),
         progress=progress or Silent(),
     )
 
 
-def test_the_table_is_complete_sorted_and_right(tmp_path, study, off):
+def read_scores(path):
+    store = open_store(RunFolder(path).scores, SCORES)
+    assert store.complete
+    assert store.verify() == []
+    return store.read("scores")
+
+
+def files_of(path):
+    root = RunFolder(path).scores
+    return {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+
+
+def expected_scores(study, off, edit=None):
+    """Item by item and mask by mask."""
+    forward = ForwardOptions(edit or RowEdit(), "exact", 1)
+    rows = [
+        score(study.model.model, study.task, np.array([item]), off, np.arange(len(off)), forward, lambda rows: None)
+        for item in range(len(study.task.items))
+    ]
+    return np.concatenate(rows)
+
+
+def test_the_scores_are_complete_and_right(tmp_path, study, off):
     write_masks(tmp_path, off)
-    assert run(tmp_path, study) == {"items": 12, "masks": 5, "rows": 60, "tokens_per_pass": 40}
-    table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
-    expected = pd.DataFrame([(p, m) for p in range(PROMPTS) for m in range(MASK_COUNT)], columns=["prompt", "mask"])
-    assert table["mask"].tolist() == expected["mask"].tolist()
-    assert table["concept"].tolist() == [study.prompts[p].concept for p in expected["prompt"]]
-    assert table["replicate"].tolist() == [str(study.prompts[p].seed) for p in expected["prompt"]]
-    assert table["total"].tolist() == [len(study.prompts[p].dev) for p in expected["prompt"]]
-    assert table["kind"].tolist() == PROMPTS * KINDS
-    assert table["attribute"].tolist() == PROMPTS * ["", "arousal", "valence", "", ""]
-    assert table["k"].tolist() == PROMPTS * off.sum(axis=1).tolist()
-    assert table["draw"].tolist() == PROMPTS * [0, 0, 0, 0, 1]
-    for number in range(PROMPTS):
-        items = np.flatnonzero(study.task._prompt == number)
-        way = ForwardOptions(RowEdit(), "exact", 10_000)
-        found = answer(study.model.model, study.task, items, off, np.arange(MASK_COUNT), way, lambda rows: None)
-        correct = found.correct[0]
-        assert table["correct"][expected["prompt"] == number].tolist() == correct.tolist()
-    assert table["correct"].nunique() > 2
-    names = ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total", "options"]
-    assert list(table) == names
-    assert set(table["options"]) == {2}
+    assert run(tmp_path, study, origin={"task": "a"}) == {"items": 12, "masks": 5, "rows": 60, "tokens_per_pass": 40}
+    scores = read_scores(tmp_path)
+    assert scores.shape == (12, MASK_COUNT, 2)
+    assert scores.dtype == np.float32
+    assert np.allclose(scores, expected_scores(study, off), rtol=1e-4, atol=1e-4)
+    assert np.abs(scores[:, 1:] - scores[:, :1]).min() > 0
+    store = open_store(RunFolder(tmp_path).scores, SCORES)
+    assert store.attributes["origin"] == {"task": "a"}
+    sizes = [len(prompt.dev) for prompt in study.prompts]
+    assert store.read("concept").tolist() == np.repeat([p.concept for p in study.prompts], sizes).tolist()
+    assert store.read("replicate").tolist() == np.repeat([str(p.seed) for p in study.prompts], sizes).tolist()
+    assert store.read("text").tolist() == np.concatenate([p.dev.rows for p in study.prompts]).tolist()
+    assert store.read("right").tolist() == np.concatenate([p.dev.labels for p in study.prompts]).tolist()
+    assert store.read("kind").tolist() == KINDS
+    assert store.read("attribute").tolist() == ["", "arousal", "valence", "", ""]
+    assert store.read("k").tolist() == off.sum(axis=1).tolist()
+    assert store.read("draw").tolist() == [0, 0, 0, 0, 1]
+    assert store.read("option").tolist() == ["other", "concept"]
+    assert store.read("option_tokens").tolist() == [0, 0]
+    assert not RunFolder(tmp_path).commits(RunFolder(tmp_path).scores).exists()
 
 
-@pytest.mark.parametrize(("masks_per_unit", "tokens_per_pass"), [(1, 1), (3, 1000), (64, 50), (64, None)])
-def test_units_and_passes_do_not_matter(tmp_path, study, off, masks_per_unit, tokens_per_pass):
-    tables = []
-    for name, sizes in {"one": (2, 40), "other": (masks_per_unit, tokens_per_pass)}.items():
-        write_masks(tmp_path / name, off)
-        run(tmp_path / name, study, options(*sizes))
-        tables.append(RunFolder(tmp_path / name).ablation_table.read_bytes())
-    assert tables[0] == tables[1]
+def test_the_exact_token_ids_are_stored(tmp_path, study, off):
+    write_masks(tmp_path, off)
+    run(tmp_path, study)
+    store = open_store(RunFolder(tmp_path).scores, SCORES)
+    rows = np.split(store.read("token_ids"), np.cumsum(store.read("length"))[:-1])
+    for item, row in enumerate(rows):
+        text = study.tokens[study.task.items["text"].iloc[item]]
+        assert row.tolist() == [*study.model.layout.before, -1, -1, *text, *study.model.layout.closing]
+
+
+@pytest.mark.parametrize(
+    ("items_per_unit", "masks_per_unit", "tokens_per_pass"), [(1, 1, 1), (5, 3, 1000), (16, 64, 50), (16, 64, None)]
+)
+def test_units_and_passes_do_not_matter(tmp_path, study, off, items_per_unit, masks_per_unit, tokens_per_pass):
+    write_masks(tmp_path, off)
+    run(tmp_path, study, options(masks_per_unit, tokens_per_pass, items_per_unit))
+    assert np.allclose(read_scores(tmp_path), expected_scores(study, off), rtol=1e-4, atol=1e-4)
 
 
 class Steps(Silent):
@@ -148,74 +180,85 @@ class Steps(Silent):
         self.advanced += amount
 
 
-def test_finished_units_are_kept(tmp_path, study, off):
-    write_masks(tmp_path, off)
-    folder = RunFolder(tmp_path)
-    first, second = Steps(), Steps()
-    run(tmp_path, study, progress=first)
-    parts = sorted(folder.ablation.iterdir())
-    assert [part.name for part in parts] == [f"part-{unit:06d}.parquet" for unit in range(9)]
-    before = {path: path.read_bytes() for path in [*parts, folder.ablation_table]}
-    gone = [parts[1], parts[5], parts[8]]
-    for path in [*gone, folder.ablation_table]:
-        path.unlink()
-    stamps = {part: part.stat().st_mtime_ns for part in parts if part not in gone}
-    run(tmp_path, study, progress=second)
-    assert {path: path.read_bytes() for path in before} == before
-    assert {part: part.stat().st_mtime_ns for part in stamps} == stamps
-    assert (first.total, first.done, first.advanced, first.unit) == (60, 0, 60, "rows")
-    assert (second.total, second.advanced) == (60, 2 * 6 + 1 * 2 + 1 * 4)
-    assert second.done == 60 - second.advanced
+class Interrupt(Silent):
+    def __init__(self, rows):
+        self.left = rows
+
+    def advance(self, amount=1):
+        self.left -= amount
+        if self.left <= 0:
+            raise KeyboardInterrupt
 
 
-def test_an_interruption_leaves_complete_parts(tmp_path, study, off):
-    class Interrupt(Silent):
-        left = 30
-
-        def advance(self, amount=1):
-            self.left -= amount
-            if self.left <= 0:
-                raise KeyboardInterrupt
-
+@pytest.mark.parametrize("rows", [1, 15, 30, 59])
+def test_an_interrupted_sweep_is_continued(tmp_path, study, off, rows):
     write_masks(tmp_path / "part", off)
     write_masks(tmp_path / "whole", off)
+    first, second = Steps(), Steps()
+    run(tmp_path / "whole", study, progress=first)
+    assert (first.total, first.done, first.advanced, first.unit) == (60, 0, 60, "rows")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "part", study, progress=Interrupt())
+        run(tmp_path / "part", study, progress=Interrupt(rows))
     folder = RunFolder(tmp_path / "part")
-    assert not folder.ablation_table.exists()
-    parts = sorted(path.name for path in folder.ablation.iterdir())
-    assert parts == [f"part-{unit:06d}.parquet" for unit in range(len(parts))]
-    assert 0 < len(parts) < 9
-    run(tmp_path / "part", study)
-    run(tmp_path / "whole", study)
-    part, whole = (
-        {file.relative_to(root): file.read_bytes() for file in root.rglob("*.parquet")}
-        for root in (tmp_path / "part", tmp_path / "whole")
-    )
-    assert part == whole
+    units = make_units(12, MASK_COUNT, options())
+    done = CommitLog(folder.commits(folder.scores)).done()
+    assert len(done) < len(units)
+    assert not open_store(folder.scores, SCORES).complete
+    run(tmp_path / "part", study, progress=second)
+    assert second.done == sum(unit.rows for unit in units if unit.number in done)
+    assert second.done + second.advanced == 60
+    assert files_of(tmp_path / "part") == files_of(tmp_path / "whole")
+
+
+def test_a_finished_sweep_is_not_done_again(tmp_path, study, off):
+    write_masks(tmp_path, off)
+    run(tmp_path, study)
+    before, again = files_of(tmp_path), Steps()
+    run(tmp_path, study, progress=again)
+    assert (again.done, again.advanced) == (60, 0)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", ["origin", "units", "masks", "ids"])
+def test_scores_of_something_else_are_replaced(tmp_path, study, off, change):
+    write_masks(tmp_path, off)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, study, progress=Interrupt(30))
+    again = Steps()
+    if change == "masks":
+        write_masks(tmp_path, off[:4])
+    if change == "ids":
+        for file in (RunFolder(tmp_path).scores / "token_ids" / "c").iterdir():
+            file.unlink()
+    origin = {"task": "another"} if change == "origin" else None
+    run(tmp_path, study, options(3) if change == "units" else None, progress=again, origin=origin)
+    assert again.done == 0
+    assert np.allclose(read_scores(tmp_path), expected_scores(study, off[: 4 if change == "masks" else 5]), atol=1e-4)
 
 
 def test_ranks_share_the_units_out(tmp_path, study, off):
     write_masks(tmp_path / "one", off)
     write_masks(tmp_path / "three", off)
     run(tmp_path / "one", study)
-    # One after the other; rank 0, which makes the table, comes last.
+    # One after the other; here nobody waits for the others, so rank 0 creates the store in a run that is cut short and
+    # finishes it in another.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "three", study, progress=Interrupt(1))
     steps = []
     for rank in (2, 1, 0):
         steps.append(Steps())
         run(tmp_path / "three", study, ranks=Ranks(rank, 3, torch.device("cpu")), progress=steps[-1])
-    assert all(step.advanced == step.total > 0 for step in steps)
     assert sum(step.total for step in steps) == 60
-    one, three = (RunFolder(tmp_path / name).ablation_table.read_bytes() for name in ("one", "three"))
-    assert one == three
+    assert files_of(tmp_path / "three") == files_of(tmp_path / "one")
 
 
 @pytest.mark.parametrize(("masks_per_unit", "sizes"), [(2, [2, 2, 1]), (4, [3, 2]), (5, [5]), (64, [5]), (1, [1] * 5)])
-def test_units_are_of_about_equal_size(tmp_path, study, off, masks_per_unit, sizes):
-    write_masks(tmp_path, off)
-    run(tmp_path, study, options(masks_per_unit))
-    parts = sorted(RunFolder(tmp_path).ablation.iterdir())
-    assert [len(pd.read_parquet(part)) for part in parts] == PROMPTS * sizes
+def test_units_are_of_about_equal_size(masks_per_unit, sizes):
+    units = make_units(7, 5, options(masks_per_unit, items_per_unit=4))
+    assert [len(unit.masks) for unit in units] == 2 * sizes
+    assert sorted({len(unit.items) for unit in units}) == [3, 4]
+    cells = [(int(item), int(mask)) for unit in units for item in unit.items for mask in unit.masks]
+    assert sorted(cells) == [(item, mask) for item in range(7) for mask in range(5)]
 
 
 def test_masks_are_read_as_they_were_written(tmp_path):
@@ -236,25 +279,7 @@ def test_masks_that_are_missing_or_not_finished(tmp_path, study, off):
     write_masks(tmp_path, off, complete=False)
     with pytest.raises(StageError, match="not finished; run `emoscale mask`"):
         run(tmp_path, study)
-    assert not RunFolder(tmp_path).ablation.exists()
-
-
-def test_equal_masks_are_evaluated_once(tmp_path, study, off):
-    """Each has its own line all the same; also where what it does is drawn for it."""
-    doubled = off.copy()
-    doubled[3], doubled[4] = off[1], off[1]
-    write_activations(tmp_path)
-    write_masks(tmp_path, doubled)
-    steps = Steps()
-    run(tmp_path, study, options(edit="resample"), progress=steps)
-    assert steps.advanced == 12 * 3
-    table = pd.read_parquet(RunFolder(tmp_path).ablation_table)
-    assert table["mask"].tolist() == PROMPTS * [0, 1, 2, 3, 4]
-    assert table["kind"].tolist() == PROMPTS * KINDS
-    correct = table["correct"].to_numpy().reshape(PROMPTS, MASK_COUNT)
-    assert np.array_equal(correct[:, 3], correct[:, 1])
-    assert np.array_equal(correct[:, 4], correct[:, 1])
-    assert not np.array_equal(correct[:, 2], correct[:, 1])
+    assert not RunFolder(tmp_path).scores.exists()
 
 
 VALUES = np.random.default_rng(7).normal(size=(7, NEURONS)).astype(np.float32)
@@ -277,14 +302,11 @@ def test_edits_by_name(tmp_path, study, off, edit, factor):
     write_activations(tmp_path)
     write_masks(tmp_path, off)
     run(tmp_path, study, options(edit=edit, factor=factor))
-    correct = pd.read_parquet(RunFolder(tmp_path).ablation_table)["correct"].to_numpy().reshape(PROMPTS, -1)
+    scores = read_scores(tmp_path)
     edits = {"zero": Edit(), "mean": Edit("replace", donors=torch.from_numpy(VALUES.mean(axis=0)[None]))}
-    way = ForwardOptions(RowEdit(edits.get(edit, Edit("scale", factor))), "exact", 10_000)
-    for number in range(PROMPTS):
-        items = np.flatnonzero(study.task._prompt == number)
-        found = answer(study.model.model, study.task, items, off, np.arange(MASK_COUNT), way, lambda rows: None)
-        assert correct[number].tolist() == found.correct[0].tolist()
-    assert (edit, factor) != ("scale", 1.0) or (correct == correct[:, :1]).all()
+    expected = expected_scores(study, off, RowEdit(edits.get(edit, Edit("scale", factor))))
+    assert np.allclose(scores, expected, rtol=1e-4, atol=1e-4)
+    assert (edit, factor) != ("scale", 1.0) or np.allclose(scores, scores[:, :1], atol=1e-5)
 
 
 def test_edits_need_finished_activations(tmp_path, study, off):
@@ -342,7 +364,7 @@ class Starved:
 
     def __init__(self, task):
         self.task = task
-        self.items, self.options, self.normalizations = task.items, task.options, task.normalizations
+        self.items, self.options, self.rows, self.option_ids = task.items, task.options, task.rows, task.option_ids
 
     def scores(self, items):
         if len(items) > 2:
@@ -359,12 +381,13 @@ def test_too_large_passes_say_what_to_do(tmp_path, study, off):
         chosen = options(tokens_per_pass=tokens_per_pass)
         return ablate(folder, study.model.model, starved, chosen, ranks=one_process(), progress=Silent())
 
-    with pytest.raises(StageError, match=r"9,999 tokens; set ablation.tokens_per_pass to fewer, with --fresh"):
+    with pytest.raises(StageError, match=r"9,999 tokens; set ablation.tokens_per_pass to fewer"):
         answer_all(9999)
-    kept_budget(folder.ablation / "budget.json", lambda: 9999, one_process())
+    budget = folder.commits(folder.scores) / "budget.json"
+    kept_budget(budget, lambda: 9999, one_process())
     with pytest.raises(StageError, match=r"9,999 tokens; put fewer into .*budget\.json and rerun"):
         answer_all(None)
-    (folder.ablation / "budget.json").write_text('{"tokens_per_pass": 1}')
+    budget.write_text('{"tokens_per_pass": 1}')
     assert answer_all(None)["tokens_per_pass"] == 1
 
 

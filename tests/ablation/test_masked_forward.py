@@ -13,7 +13,7 @@ from torch import nn
 
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
-from emoscale.ablation.masked_forward import answer, passes, scored
+from emoscale.ablation.masked_forward import passes, score, scored
 from emoscale.errors import StageError
 from emoscale.models.masking import ZERO, Edit
 from emoscale.models.outline import encode_texts
@@ -84,7 +84,8 @@ class Setting:
         items, numbers = self.items(texts), np.arange(MASKS)[masks]
         options = self.options(**given)
         advance = advance or (lambda rows: None)
-        return answer(self.model.model, self.task, items, self.off[masks], numbers, options, advance).correct[0]
+        scores = score(self.model.model, self.task, items, self.off[masks], numbers, options, advance)
+        return (scores.argmax(axis=2) == self.labels.numpy()[items, None]).sum(axis=0)
 
     def scores(self, *, texts=slice(None), masks=slice(None), **given):
         """Shape (texts, masks, 2)."""

@@ -1,4 +1,4 @@
-"""Paired accuracies with chosen mean drops, for the tests of what is computed from them."""
+"""Paired outcomes with chosen mean drops, for the tests of what is computed from them."""
 
 import numpy as np
 import pandas as pd
@@ -15,4 +15,5 @@ def pairs_of(drops, concepts, attributes, control="random", replicates=2, seed=0
                 for r, value in enumerate(-table[c, a] + noise - noise.mean()):
                     rows.append((control, k, attribute, concept, str(r), value))
     columns = ["control", "k", "attribute", "concept", "replicate", "d"]
-    return pd.DataFrame(rows, columns=columns).dropna(ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns).dropna(ignore_index=True)
+    return table.assign(accuracy_d=table["d"])

@@ -3,8 +3,11 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from made_scores import write_scores
 
 from emoscale.analysis.analyze import analyze
+from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.tables import TABLES, table
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
@@ -71,13 +74,26 @@ def folder(tmp_path):
         for c, r, (number, mask) in itertools.product(CONCEPTS, ("1", "3"), enumerate(masks))
     ]
     columns = ["concept", "replicate", "mask", "kind", "attribute", "k", "draw", "correct", "total"]
-    pd.DataFrame(rows, columns=columns).to_parquet(folder.ablation_table)
+    write_answers(folder, pd.DataFrame(rows, columns=columns))
     return folder
 
 
-def analyzed(folder, dissimilarity=DISSIMILARITY, **options):
+def write_answers(folder, table):
+    """Write the scores, and the counts that they come to."""
+    table.to_parquet(folder.path / "counts.parquet")
+    write_scores(folder, table)
+
+
+def read_answers(folder):
+    return pd.read_parquet(folder.path / "counts.parquet")
+
+
+COUNTS = AnalysisOptions(outcome="accuracy", normalization="none")
+
+
+def analyzed(folder, dissimilarity=DISSIMILARITY, alpha=0.01, progress=None, options=COUNTS, **more):
     concepts = Concepts(CONCEPTS, ATTRIBUTES, SCORES, dissimilarity)
-    return analyze(folder, concepts, **{"alpha": 0.01, "progress": Silent(), **options})
+    return analyze(AnalysisInputs(folder, concepts, alpha, options, **more), progress or Silent())
 
 
 def written(folder):
@@ -149,8 +165,8 @@ def test_every_table_that_compares_has_every_control_in_the_order_of_the_masks(f
 def test_a_kind_of_control_more_changes_nothing_for_the_others(folder):
     analyzed(folder)
     both = {name: folder.table(name) for name in COMPARING}
-    table = pd.read_parquet(folder.ablation_table)
-    table[table["kind"] != "random-by-layer"].to_parquet(folder.ablation_table)
+    table = read_answers(folder)
+    write_answers(folder, table[table["kind"] != "random-by-layer"])
     analyzed(folder)
     for name, before in both.items():
         pd.testing.assert_frame_equal(folder.table(name), before[before["control"] == "random"], check_dtype=False)
@@ -158,7 +174,7 @@ def test_a_kind_of_control_more_changes_nothing_for_the_others(folder):
 
 def test_the_drop_is_what_the_counts_say(folder):
     analyzed(folder)
-    counts = pd.read_parquet(folder.ablation_table).assign(accuracy=lambda t: t["correct"] / t["total"])
+    counts = read_answers(folder).assign(accuracy=lambda t: t["correct"] / t["total"])
     at_2 = counts[counts["k"] == 2]
     arousal = at_2[at_2["attribute"] == "arousal"]
     selective = arousal[arousal["kind"] == "selective"]["accuracy"].mean()
@@ -181,14 +197,6 @@ def test_alpha_decides_what_is_significant(folder):
     assert (few["alpha"] == 0.005).all()
 
 
-def test_the_order_of_the_ablation_rows_does_not_matter(folder):
-    analyzed(folder)
-    before = written(folder)
-    pd.read_parquet(folder.ablation_table).sample(frac=1, random_state=1).to_parquet(folder.ablation_table)
-    analyzed(folder)
-    assert written(folder) == before
-
-
 def test_without_human_data_no_human_table_stays(folder):
     analyzed(folder)
     done = analyzed(folder, None)
@@ -199,25 +207,22 @@ def test_without_human_data_no_human_table_stays(folder):
 
 def test_with_one_size_there_is_no_dose_response(folder):
     analyzed(folder)
-    table = pd.read_parquet(folder.ablation_table)
-    table[table["k"] != 4].to_parquet(folder.ablation_table)
+    table = read_answers(folder)
+    write_answers(folder, table[table["k"] != 4])
     done = analyzed(folder)
     assert done["k"] == [2]
     assert "dose_response" not in written(folder)
     assert set(done["tables"]) == set(written(folder))
 
 
-def test_chance_is_that_of_the_ablation_table(folder):
+def test_chance_is_that_of_the_options(folder):
     analyzed(folder)
     assert (folder.table("accuracy")["chance"] == 0.5).all()
-    pd.read_parquet(folder.ablation_table).assign(options=4).to_parquet(folder.ablation_table)
-    analyzed(folder)
-    assert (folder.table("accuracy")["chance"] == 0.25).all()
 
 
 def test_one_replicate_and_no_spread_leave_empty_cells(folder):
-    table = pd.read_parquet(folder.ablation_table).query("replicate == '1'")
-    table.assign(correct=10).to_parquet(folder.ablation_table)
+    table = read_answers(folder).query("replicate == '1'")
+    write_answers(folder, table.assign(correct=10))
     analyzed(folder)
     assert folder.table("drop_by_concept_attribute")["p"].isna().all()
     assert (folder.table("drop_overall")["drop"] == 0).all()
@@ -225,10 +230,10 @@ def test_one_replicate_and_no_spread_leave_empty_cells(folder):
 
 
 def test_ablation_of_other_concepts_and_attributes(folder):
-    table = pd.read_parquet(folder.ablation_table)
+    table = read_answers(folder)
     table["concept"] = table["concept"].replace("joy", "bliss")
     table["attribute"] = table["attribute"].replace("arousal", "heat")
-    table.to_parquet(folder.ablation_table)
+    write_answers(folder, table)
     with pytest.raises(StageError) as error:
         analyzed(folder)
     assert [name in line for name, line in zip(["bliss", "heat"], error.value.problems, strict=True)] == [True, True]
@@ -237,18 +242,18 @@ def test_ablation_of_other_concepts_and_attributes(folder):
 
 @pytest.mark.parametrize("kinds", [["selective"], ["random", "random-by-layer"]])
 def test_nothing_to_compare(folder, kinds):
-    table = pd.read_parquet(folder.ablation_table)
-    table[~table["kind"].isin(kinds)].to_parquet(folder.ablation_table)
+    table = read_answers(folder)
+    write_answers(folder, table[~table["kind"].isin(kinds)])
     with pytest.raises(StageError, match="run mask and ablate again"):
         analyzed(folder)
 
 
 def test_missing_or_foreign_input(folder):
     with pytest.raises(StageError, match="other attributes"):
-        analyze(folder, Concepts(CONCEPTS, [*ATTRIBUTES, "novelty"], SCORES, None), alpha=0.01, progress=Silent())
+        analyze(AnalysisInputs(folder, Concepts(CONCEPTS, [*ATTRIBUTES, "novelty"], SCORES, None), 0.01), Silent())
     folder.selectivity.rename(folder.path / "elsewhere")
     with pytest.raises(StageError, match=r"selectivity\.zarr.*select"):
         analyzed(folder)
-    folder.ablation_table.unlink()
-    with pytest.raises(StageError, match=r"ablation\.parquet.*ablate"):
+    folder.scores.rename(folder.path / "elsewhere too")
+    with pytest.raises(StageError, match=r"scores\.zarr.*ablate"):
         analyzed(folder)

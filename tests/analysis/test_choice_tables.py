@@ -33,8 +33,24 @@ def made(seed=0, total=8):
     )
 
 
+def choices(answers):
+    """The choice table of counts, by two normalizations."""
+    normalized = {
+        name: pd.DataFrame({what: answers[f"{column}{end}"] / 8 for what, column in RATES.items()})
+        for name, end in (("none", ""), ("per-token", "_per_token"))
+    }
+    return choice_table(answers, normalized)
+
+
+def confusions(answers):
+    return confusion_table(answers, np.stack(answers["chosen"].tolist()) / 8, CONCEPTS)
+
+
+RATES = {"accuracy": "correct", "top3": "top3"}
+
+
 def test_rows_follow_the_masks():
-    table = choice_table(made())
+    table = choices(made())
     expected = [("none", 0, "")]
     for k in KS:
         expected += [("selective", k, ""), *(("selective", k, attribute) for attribute in ATTRIBUTES)]
@@ -49,7 +65,7 @@ def test_rows_follow_the_masks():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_means_and_intervals_are_over_concepts(seed):
     answers = made(seed)
-    for row in choice_table(answers).to_dict("records"):
+    for row in choices(answers).to_dict("records"):
         own = answers[(answers["kind"] == row["kind"]) & (answers["k"] == row["k"])]
         if row["attribute"]:
             own = own[own["attribute"] == row["attribute"]]
@@ -70,14 +86,14 @@ def test_means_and_intervals_are_over_concepts(seed):
 
 def test_one_concept_has_no_interval():
     answers = made()
-    table = choice_table(answers[answers["concept"] == "joy"])
+    table = choices(answers[answers["concept"] == "joy"])
     assert table[["ci_low", "ci_high", "top3_ci_low", "top3_ci_high"]].isna().all(axis=None)
     assert table["accuracy"].notna().all()
 
 
 def test_confusion_is_the_mean_share_of_each_answer():
     answers = made()
-    table = confusion_table(answers, CONCEPTS)
+    table = confusions(answers)
     assert table[["kind", "k"]].drop_duplicates().to_numpy().tolist() == [
         ["none", 0],
         ["selective", 20],
@@ -97,6 +113,6 @@ def test_confusion_is_the_mean_share_of_each_answer():
     assert sums.to_numpy() == pytest.approx(np.ones(len(sums)))
     right = table[table["concept"] == table["answer"]].groupby(["kind", "k"])["share"].mean()
     accuracy = (
-        choice_table(answers).query("normalization == 'none' and attribute == ''").set_index(["kind", "k"])["accuracy"]
+        choices(answers).query("normalization == 'none' and attribute == ''").set_index(["kind", "k"])["accuracy"]
     )
     assert right.sort_index().to_numpy() == pytest.approx(accuracy.sort_index().to_numpy())

@@ -184,7 +184,7 @@ def torchrun(stage, config, out, *more, processes=2):
     return done.stdout
 
 
-@pytest.mark.parametrize(("stage", "result"), [("extract", "activations.zarr"), ("ablate", "ablation.parquet")])
+@pytest.mark.parametrize(("stage", "result"), [("extract", "activations.zarr"), ("ablate", "scores.zarr")])
 def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     said = torchrun(stage, config, runs / stage)
     assert said.count(f"{stage} ") == 1  # rank 1 keeps quiet

@@ -63,7 +63,6 @@ def test_a_whole_run(world, finished):
     assert "\r" not in done.stdout
     assert {path.name for path in world.out.iterdir()} == {
         *RESULTS,
-        "ablation",
         "config.yaml",
         "manifest.json",
         "report.html",

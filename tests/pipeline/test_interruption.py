@@ -81,7 +81,6 @@ def continued(cli, world, finished):
 
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
-SAVE_UNIT = "emoscale.ablation.ablate:_save"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +93,9 @@ SAVE_UNIT = "emoscale.ablation.ablate:_save"
         ("extract", COMMIT, 2, "before"),  # a block is written and not committed
         ("extract", "emoscale.store:Store.mark_complete", 1, "after"),  # the log of commits is still there
         ("select", "emoscale.store:Store.write", 5, "after"),  # three blocks of activations, then tau and p
-        ("ablate", SAVE_UNIT, 7, "before"),
-        ("ablate", SAVE_UNIT, 7, "after"),
+        ("ablate", "emoscale.ablation.ablate:create_store", 1, "after"),  # without the token ids
+        ("ablate", COMMIT, 5, "before"),
+        ("ablate", COMMIT, 5, "after"),
         ("analyze", "emoscale.run.folder:RunFolder.write_table", 4, "before"),
         ("report", "emoscale.report.figures:save", 1, "after"),
     ],
@@ -104,9 +104,7 @@ def test_killed_and_continued(interrupted, continued, world, stage, function, ca
     assert interrupted(function, call, moment) == (-signal.SIGKILL, "")
     if stage:
         assert states(world.out) == dict.fromkeys(STAGES[: STAGES.index(stage)], "done") | {stage: "running"}
-    finished_work = {
-        name: time for name, time in times(world.out).items() if name.startswith(("prompts/", "ablation/"))
-    }
+    finished_work = {name: time for name, time in times(world.out).items() if name.startswith("prompts/")}
     continued()
     assert finished_work.items() <= times(world.out).items()
     assert not list(world.out.glob("*.commits"))
@@ -137,7 +135,12 @@ def test_killed_twice(interrupted, continued):
 @pytest.mark.parametrize(
     ("sent", "code", "function", "said"),
     [
-        (signal.SIGINT, 130, SAVE_UNIT, "emoscale: interrupted; rerun the same command to resume\n"),
+        (
+            signal.SIGINT,
+            130,
+            "emoscale.store:Store.mark_complete",
+            "emoscale: interrupted; rerun the same command to resume\n",
+        ),
         (signal.SIGTERM, 143, COMMIT, "emoscale: stopped by SIGTERM; rerun the same command to resume\n"),
     ],
 )

@@ -51,15 +51,19 @@ def test_stores_open_in_xarray(finished):
     assert selectivity["attribute"].to_numpy().tolist() == ["arousal", "valence", "control"]
 
 
-def test_ablation_counts_every_prompt_under_every_mask(finished):
-    table = pd.read_parquet(finished.out / "ablation.parquet")
-    assert len(table) == 8 * MASKS
-    assert not table.duplicated(["concept", "replicate", "mask"]).any()
-    assert (table["total"] == 4).all()  # two held-out texts of the concept and two others
-    assert table["correct"].between(0, 4).all()
-    prompts = pd.read_parquet(finished.out / "prompts.parquet").set_index(["concept", "replicate"])
-    unmasked = table[table["kind"] == "none"].set_index(["concept", "replicate"])
-    np.testing.assert_allclose(unmasked["correct"] / unmasked["total"], prompts["accuracy"].loc[unmasked.index])
+def test_ablation_scores_every_prompt_under_every_mask(finished):
+    scores = xarray.open_zarr(finished.out / "scores.zarr", consolidated=False).load()
+    assert dict(scores.sizes)["item"] == 8 * 4  # two held-out texts of the concept and two others
+    assert (scores.sizes["mask"], scores.sizes["option"]) == (MASKS, 2)
+    assert scores["scores"].dims == ("item", "mask", "option")
+    assert set(scores["kind"].to_numpy()) == {"none", "selective", "random"}
+    assert scores["length"].sum() == scores.sizes["token"]
+    unmasked = scores["scores"].to_numpy()[:, 0]
+    items = pd.DataFrame({name: scores[name].to_numpy() for name in ("concept", "replicate", "right")})
+    items["correct"] = unmasked.argmax(axis=1) == items["right"]
+    accuracy = items.groupby(["concept", "replicate"])["correct"].mean()
+    prompts = pd.read_parquet(finished.out / "prompts.parquet").set_index(["concept", "replicate"])["accuracy"]
+    np.testing.assert_allclose(accuracy, prompts.loc[accuracy.index])
 
 
 def test_second_run_does_nothing_and_says_so(cli, finished):

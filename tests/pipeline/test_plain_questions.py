@@ -1,11 +1,13 @@
 """Runs whose models are asked in plain words, without tuned prompts."""
 
-import numpy as np
 import pandas as pd
 import pytest
-from tiny_run import CONCEPTS, MASKS, manifest, states
+from tiny_run import CONCEPTS, MASKS, contents, manifest, states
 
+from emoscale.analysis.outcomes import NORMALIZATIONS
 from emoscale.pipeline.stages import STAGES
+from emoscale.schema import SCORES
+from emoscale.store import open_store
 from emoscale.tasks.registry import TASKS
 from emoscale.tasks.task import TaskKind
 
@@ -32,20 +34,15 @@ def test_which_concept_a_text_shows(cli, plain):
     assert list(states(plain.out)) == WITHOUT_TUNING
     assert not (plain.out / "prompts").exists()
     assert manifest(plain.out)["stages"]["ablate"]["counts"]["items"] == 2 * 2 * len(CONCEPTS)
-    table = pd.read_parquet(plain.out / "ablation.parquet")
-    assert len(table) == 2 * MASKS * len(CONCEPTS)
-    assert table["replicate"].unique().tolist() == ["0", "1"]
-    assert (table["options"] == len(CONCEPTS)).all()
-    assert (table["total"] == 2).all()
-    for end in ("", "_per_token", "_per_character"):
-        assert (table[f"correct{end}"] <= table[f"top3{end}"]).all()
-    assert (np.stack(table["chosen"]).sum(axis=1) == 2).all()
-    names = ["none", "per-token", "per-character"]
+    scores = open_store(plain.out / "scores.zarr", SCORES)
+    assert scores.sizes["item"] == 2 * 2 * len(CONCEPTS)
+    assert (scores.sizes["mask"], scores.read("option").tolist()) == (MASKS, list(CONCEPTS))
+    assert set(scores.read("replicate")) == {"0", "1"}
     choice = pd.read_csv(plain.out / "tables" / "choice.csv")
-    assert choice["normalization"].unique().tolist() == names
-    unmasked = table[table["kind"] == "none"]
+    assert choice["normalization"].unique().tolist() == list(NORMALIZATIONS)
+    right = scores.read("scores")[:, 0].argmax(axis=1) == scores.read("right")
     accuracy = choice[(choice["kind"] == "none") & (choice["normalization"] == "none")]["accuracy"]
-    assert accuracy.tolist() == [(unmasked["correct"] / unmasked["total"]).mean()]
+    assert accuracy.tolist() == [right.mean()]
     confusion = pd.read_csv(plain.out / "tables" / "confusion.csv")
     assert set(confusion["answer"]) == set(CONCEPTS)
     report = (plain.out / "report.html").read_text(encoding="utf-8")
@@ -57,10 +54,10 @@ def test_which_concept_stage_by_stage(cli, plain):
     for stage in WITHOUT_TUNING[:4]:
         answer = cli(stage, plain.config, "--out", plain.out)
         assert (answer.code, answer.err) == (0, "")
-    table = pd.read_parquet(plain.out / "ablation.parquet")
+    scores = contents(plain.out, "scores.zarr")
     whole = plain.folder / "whole"
     assert cli("run", plain.config, "--out", whole).code == 0
-    pd.testing.assert_frame_equal(table, pd.read_parquet(whole / "ablation.parquet"))
+    assert contents(whole, "scores.zarr") == scores
 
 
 def test_a_task_of_ones_own(cli, plain, monkeypatch):
@@ -92,11 +89,10 @@ def test_two_words(cli, plain, tiny_folder, name):
     answer = cli("run", plain.config, "--out", plain.out)
     assert (answer.code, answer.err) == (0, "")
     assert list(states(plain.out)) == WITHOUT_TUNING
-    table = pd.read_parquet(plain.out / "ablation.parquet")
-    assert table["replicate"].unique().tolist() == ["1", "3"]
-    assert (table["options"] == 2).all()
-    assert (table["total"] == 4).all()
-    assert "top3" not in table
+    scores = open_store(plain.out / "scores.zarr", SCORES)
+    assert set(scores.read("replicate")) == {"1", "3"}
+    assert (scores.sizes["item"], scores.sizes["option"]) == (2 * 4 * len(CONCEPTS), 2)
+    assert not (plain.out / "tables" / "choice.csv").exists()
 
 
 def test_prompts_are_tuned_for_the_extraction_alone(cli, plain):

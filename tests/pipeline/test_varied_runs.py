@@ -63,6 +63,8 @@ AFTER = {stage: list(STAGES[STAGES.index(stage) :]) for stage in STAGES}
     [
         ("tuning.learning_rate=0.04", AFTER["tune"]),
         ("selectivity.alpha=0.5", AFTER["analyze"]),
+        ("analysis.outcome=accuracy", AFTER["analyze"]),
+        ("analysis.normalization=none", AFTER["analyze"]),
         ("selectivity.permutations=7", AFTER["select"]),
         ("masks.k=[6]", AFTER["mask"]),
         ("masks.draws=1", AFTER["mask"]),
@@ -142,7 +144,7 @@ def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
     answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
     assert states(copied.out) == dict.fromkeys(("tune", "extract", "select", "mask"), "done")
-    assert not (copied.out / "ablation.parquet").exists()
+    assert not (copied.out / "scores.zarr").exists()
     assert not (copied.out / "report.html").exists()
 
 

@@ -24,7 +24,7 @@ RESULTS = (
     "activations.zarr",
     "selectivity.zarr",
     "masks.zarr",
-    "ablation.parquet",
+    "scores.zarr",
     "tables",
     "figures",
 )

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from control_words import CONTROLS
+from made_scores import write_scores
 from scipy import stats
 
 from emoscale.analysis.analyze import analyze
+from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.concepts.loading import Concepts
+from emoscale.pipeline.study import outcome_words
 from emoscale.report.study import EditWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
@@ -34,7 +38,6 @@ def make_run(
     permuted: bool = True,
     halves: bool = True,
     tuned: bool = True,
-    options: int = 2,
     choice: bool = False,
     seed: int = 0,
 ) -> RunFolder:
@@ -51,22 +54,35 @@ def make_run(
     if tuned:
         prompts.to_parquet(folder.prompt_table)
     masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
-    _write_ablation(folder, prompts, masks, options, rng)
-    if choice:
-        _choose(folder, concepts, rng)
+    answers = _answers(prompts, masks, rng)
+    write_answers(folder, _choose(answers, concepts, rng) if choice else answers, concepts if choice else None)
     analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity))
     return folder
 
 
-def analyze_run(folder: RunFolder, concepts: Concepts, alpha: float = 0.01) -> None:
+COUNTS = AnalysisOptions(outcome="accuracy", normalization="none")
+
+
+def analyze_run(folder: RunFolder, concepts: Concepts, alpha: float = 0.01, options: AnalysisOptions = COUNTS) -> None:
     exchangeable = [kind for kind, words in CONTROLS.items() if words.exchangeable]
-    analyze(folder, concepts, alpha=alpha, exchangeable=exchangeable, progress=Silent())
+    analyze(AnalysisInputs(folder, concepts, alpha, options, exchangeable=exchangeable), Silent())
+
+
+def write_answers(folder: RunFolder, table: pd.DataFrame, options: list[str] | None = None) -> None:
+    """Write the scores, and the counts that they come to."""
+    table.to_parquet(folder.path / "counts.parquet")
+    write_scores(folder, table, options)
+
+
+def read_answers(folder: RunFolder) -> pd.DataFrame:
+    return pd.read_parquet(folder.path / "counts.parquet")
 
 
 def make_study(**options: object) -> Study:
     facts = {"Model": "a small one", "Texts": "few"}
     edit = EditWords("were set to zero", "It sets it to zero, a value it may never take.")
-    return Study(**{"title": "A title", "facts": facts, "edit": edit, "controls": CONTROLS, **options})
+    usual = {"title": "A title", "facts": facts, "edit": edit, "outcome": outcome_words(COUNTS), "controls": CONTROLS}
+    return Study(**{**usual, **options})
 
 
 def _write_selectivity(
@@ -147,9 +163,7 @@ def _masks(
     return masks
 
 
-def _write_ablation(
-    folder: RunFolder, prompts: pd.DataFrame, masks: list[Mask], options: int, rng: np.random.Generator
-) -> None:
+def _answers(prompts: pd.DataFrame, masks: list[Mask], rng: np.random.Generator) -> pd.DataFrame:
     total = 400
     rows = [
         {
@@ -162,17 +176,15 @@ def _write_ablation(
             "draw": draw,
             "correct": int(np.clip(round(total * (prompt.accuracy - lost + rng.normal(0, 0.02))), 0, total)),
             "total": total,
-            "options": options,
         }
         for prompt in prompts.itertuples()
         for number, (kind, attribute, k, draw, lost) in enumerate(masks)
     ]
-    pd.DataFrame(rows).to_parquet(folder.ablation_table)
+    return pd.DataFrame(rows)
 
 
-def _choose(folder: RunFolder, concepts: list[str], rng: np.random.Generator) -> None:
+def _choose(table: pd.DataFrame, concepts: list[str], rng: np.random.Generator) -> pd.DataFrame:
     """Make the answers those of a model that chose among all concepts; what is wrong is most often the next one."""
-    table = pd.read_parquet(folder.ablation_table)
     chosen = []
     for concept, correct, total in zip(table["concept"], table["correct"], table["total"], strict=True):
         own = concepts.index(concept)
@@ -181,11 +193,6 @@ def _choose(folder: RunFolder, concepts: list[str], rng: np.random.Generator) ->
         counts = rng.multinomial(total - correct, shares / shares.sum())
         counts[own] = correct
         chosen.append(counts)
-    wrong = table["total"] - table["correct"]
-    table.assign(
-        options=len(concepts),
-        top3=table["correct"] + wrong // 2,
-        correct_per_token=table["correct"] // 2,
-        top3_per_token=table["correct"],
-        chosen=chosen,
-    ).to_parquet(folder.ablation_table)
+    # The right one of three is always among the first three.
+    half = (table["total"] - table["correct"]) // 2
+    return table.assign(top3=table["total"] if len(concepts) == 3 else table["correct"] + half, chosen=chosen)

@@ -3,9 +3,12 @@ import pytest
 from control_words import CONTROLS
 
 from emoscale.report.ablation_text import ablation_text
+from emoscale.report.study import OutcomeWords
 from emoscale.report.verdicts import Verdict, direction, draw_deviations, side
 
 NAN = float("nan")
+ACCURACY = OutcomeWords("accuracy", "", True, "none")
+LOG_ODDS = OutcomeWords("the log-odds of the right answer", "nats", False, "calibrated")
 
 
 def overall(drop, low, high, error=0.005, masks=5, control="random"):
@@ -19,15 +22,15 @@ def attributes(*intervals):
 
 
 def draws(*accuracies, control="random", attribute=""):
-    return pd.DataFrame({"control": control, "attribute": attribute, "accuracy": accuracies})
+    return pd.DataFrame({"control": control, "attribute": attribute, "value": accuracies})
 
 
 def verdict(row, rows=None, masks=(0.70, 0.71)):
     return sentences(row, attributes((-0.1, 0.1)) if rows is None else rows, draws(*masks))
 
 
-def sentences(row, rows, masks, units="prompts"):
-    return ablation_text(row, rows, masks, CONTROLS[row["control"]], units)
+def sentences(row, rows, masks, units="prompts", outcome=ACCURACY):
+    return ablation_text(row, rows, masks, CONTROLS[row["control"]], outcome, units)
 
 
 def test_selective_masks_hurt_more():
@@ -42,6 +45,17 @@ def test_selective_masks_hurt_less():
     assert "hurt the model less than" in first
     assert "the opposite of what would be expected" in first
     assert "stayed .030 higher" in first
+
+
+def test_what_drops_are_measured_in_is_named_and_accuracy_stands_beside_it():
+    beside = pd.Series({"accuracy_drop": 0.012, "kl_selective": 0.21, "kl_control": 0.2})
+    rows, masks = attributes((0.01, 0.03)), draws(-1.5, -1.25)
+    text = sentences(pd.concat([overall(0.03, 0.02, 0.04), beside]), rows, masks, outcome=LOG_ODDS)
+    assert "the log-odds of the right answer fell .030 further" in text[0]
+    assert text[1].startswith("In accuracy the drop is +.012; ")
+    assert ".210 nats (Kullback-Leibler)" in text[1]
+    assert "the log-odds of the right answer after the selective mask was below" in text[2]
+    assert "left the log-odds of the right answer between −1.500 and −1.250" in text[3]
 
 
 def test_no_difference_is_said_and_not_taken_for_proof():

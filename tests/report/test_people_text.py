@@ -3,8 +3,10 @@ import pytest
 from control_words import CONTROLS
 
 from emoscale.report.people_text import agreement_by_control, agreement_text, mixed_model_text
+from emoscale.report.study import OutcomeWords
 
 NAN = float("nan")
+ACCURACY = OutcomeWords("accuracy", "", True, "none")
 
 
 def within(r, low, high):
@@ -53,7 +55,7 @@ def test_agreement_that_cannot_be_tested():
 
 def mixed(slope, low, high, random="intercept and slope", converged=True):
     values = {"slope": slope, "ci_low": low, "ci_high": high, "z": 3.2, "p": 0.0014, "concepts": 27, "attributes": 14}
-    return mixed_model_text(pd.Series(values | {"random": random, "converged": converged}))
+    return mixed_model_text(pd.Series(values | {"random": random, "converged": converged}), ACCURACY)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@ import re
 from html import escape
 
 import numpy as np
-import pandas as pd
 import pytest
 from report_pages import ATTRIBUTES, CONCEPTS, HUMAN_FIGURES, LEAST, UNTUNED, USUAL_FIGURES, files, reported
-from synthetic_run import analyze_run, make_run
+from synthetic_run import analyze_run, make_run, read_answers, write_answers
 
 from emoscale.concepts.loading import Concepts
 from emoscale.report.figures import FIGURES
@@ -54,8 +53,7 @@ def test_one_attribute(tmp_path):
 
 def test_masks_that_change_nothing(tmp_path):
     folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, ks=(7,))
-    table = pd.read_parquet(folder.ablation_table)
-    table.assign(correct=300).to_parquet(folder.ablation_table)
+    write_answers(folder, read_answers(folder).assign(correct=300))
     rng = np.random.default_rng(0)
     analyze_run(folder, Concepts(CONCEPTS, ATTRIBUTES, rng.random((5, 4)), rng.random(10)))
     text = reported(folder)[1].text
@@ -91,14 +89,14 @@ def test_one_matched_control(tmp_path):
 
 
 def test_questions_without_tuned_prompts(tmp_path):
-    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False, options=25)
+    folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False)
     assert not folder.prompt_table.exists()
     done, page = reported(folder, **UNTUNED)
     assert done["figures"] == USUAL_FIGURES
-    none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    none = read_answers(folder).query("kind == 'none'")
     right = (none["correct"] / none["total"]).mean()
-    assert f"answered {right:.0%} of the questions about the concepts correctly (guessing: 4%)" in page.text
-    assert "where guessing gives .04" in page.text
+    assert f"answered {right:.0%} of the questions about the concepts correctly (guessing: 50%)" in page.text
+    assert "where guessing gives .50" in page.text
     assert "the model was asked about each concept in plain words" in page.text
     assert "over sets of questions" in page.text
     for word in ("prompt", "held-out", "held out", "optimistic", "nan"):
@@ -112,7 +110,7 @@ def test_choices_among_all_concepts(tmp_path, count):
     folder = make_run(tmp_path, concepts, ATTRIBUTES, tuned=False, choice=True)
     done, page = reported(folder, **UNTUNED)
     assert done["figures"] == sorted(FIGURES)
-    answers = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    answers = read_answers(folder).query("kind == 'none'")
     chosen = answers.groupby("concept", sort=False)["chosen"]
     cells = np.stack([np.stack(counts).mean(axis=0) / 400 for _, counts in chosen])
     right = np.diag(cells).mean()
@@ -123,7 +121,7 @@ def test_choices_among_all_concepts(tmp_path, count):
     taken = re.search(rf"it took c{row} for c{column} \((\.\d\d)\)", page.text)
     assert float(taken[1]) == pytest.approx(cells.max(), abs=0.0051)
     first, third = (answers[name].to_numpy() / 400 for name in ("correct", "top3"))
-    pattern = r"comes first \(among the first three\) in (\S+) \[.*?\] \((\S+)\) by log probability and in .* tokens;"
+    pattern = r"comes first \(among the first three\) in (\S+) \[.*?\] \((\S+)\) by log probability, in .* per token,"
     shares = re.search(pattern, page.text).groups()
     assert [float(share) for share in shares] == pytest.approx([first.mean(), third.mean()], abs=0.0051)
     svg = files(folder)["c0_confusion.svg"].decode()
@@ -136,7 +134,7 @@ def test_choices_among_all_concepts(tmp_path, count):
 def test_choices_that_are_gone_leave_no_figure(tmp_path):
     folder = make_run(tmp_path, CONCEPTS, ATTRIBUTES, tuned=False, choice=True)
     reported(folder, **UNTUNED)
-    pd.read_parquet(folder.ablation_table).drop(columns="top3").to_parquet(folder.ablation_table)
+    write_answers(folder, read_answers(folder).drop(columns=["top3", "chosen"]))
     analyze_run(folder, Concepts(CONCEPTS, ATTRIBUTES, np.random.default_rng(0).random((5, 4)), None))
     assert not {"choice.csv", "confusion.csv"} & {file.name for file in folder.tables.iterdir()}
     done, page = reported(folder, **UNTUNED)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from control_words import CONTROLS
 from report_pages import ATTRIBUTES, CONCEPTS, LEAST, UNTUNED, reported
-from synthetic_run import make_run, make_study
+from synthetic_run import make_run, make_study, read_answers
 
 from emoscale.errors import StageError
 from emoscale.report.figures import FIGURES
@@ -31,12 +31,12 @@ def test_how_neurons_were_edited_is_said_in_the_words_of_the_edit(tmp_path):
 def test_prompts_that_the_task_did_not_use_are_not_reported(tmp_path):
     folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
     findings = read_findings(folder, make_study(**UNTUNED))
-    none = pd.read_parquet(folder.ablation_table).query("kind == 'none'")
+    none = read_answers(folder).query("kind == 'none'").sort_values(["concept", "replicate"])
     np.testing.assert_allclose(findings.prompts["accuracy"], none["correct"] / none["total"])
 
 
 def test_missing_tables_are_all_named(tmp_path):
-    for study, other in ((make_study(), "prompts.parquet"), (make_study(**UNTUNED), "ablation.parquet")):
+    for study, other in ((make_study(), "prompts.parquet"), (make_study(**UNTUNED), "unmasked.csv")):
         with pytest.raises(StageError) as error:
             write_report(RunFolder(tmp_path), study, progress=Silent())
         assert len(error.value.problems) == 13

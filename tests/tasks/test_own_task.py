@@ -9,7 +9,7 @@ from plain_models import engine_scores, log_probabilities, some_masks, zeroed
 
 from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
-from emoscale.ablation.masked_forward import answer
+from emoscale.ablation.masked_forward import score
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 
@@ -24,9 +24,9 @@ class Surprise:
         self._reader = RowReader(model)
         self._rows = [tokenizer(text)["input_ids"] for text, *_ in pairs]
         self._ends = torch.tensor([[tokenizer(f" {end}")["input_ids"][-1] for end in ends] for _, *ends in pairs])
-        self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0}, index=range(len(pairs)))
+        self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0, "text": -1}, index=range(len(pairs)))
         self.items["tokens"] = [len(row) for row in self._rows]
-        self.normalizations = {"none": np.ones(2)}
+        self.rows, self.option_ids = self._rows, [[], []]
 
     def scores(self, items):
         ids, attention = self._reader.pad([self._rows[item] for item in items])
@@ -53,7 +53,6 @@ def test_it_is_answered_under_masks(tiny_model, name):
     found = engine_scores(model, task, off, 20)
     assert torch.allclose(found[..., 0] - found[..., 1], lead, atol=1e-4)
     numbers = np.arange(len(off))
-    counted = answer(
-        model, task, np.arange(len(PAIRS)), off, numbers, ForwardOptions(RowEdit(), "exact"), lambda _: None
-    )
-    assert counted.correct.tolist() == [(lead > 0).sum(dim=0).tolist()]
+    forward = ForwardOptions(RowEdit(), "exact")
+    scores = score(model, task, np.arange(len(PAIRS)), off, numbers, forward, lambda _: None)
+    assert np.allclose(scores, found, atol=1e-4)

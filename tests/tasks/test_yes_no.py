@@ -78,7 +78,8 @@ def test_questions_are_those_of_the_prompts(tiny_model, name):
     assert table["replicate"].tolist() == ["1"] * 8 + ["3"] * 4
     assert table["label"].tolist() == [0, 1] * 6
     assert list(task.options) == ["other", "concept"]
-    assert list(task.normalizations) == ["none"]
+    assert [len(row) for row in task.rows] == table["tokens"].tolist()
+    assert [len(ids) for ids in task.option_ids] == [1, 1]
 
 
 def test_a_text_asked_about_twice_is_one_row(tiny_outline):

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from emoscale.errors import InputError
+from emoscale.run.folder import RunFolder
+from emoscale.run.stores import require
 
 ALIASES = {
     "happy": "happy-face",
@@ -31,8 +33,16 @@ CONTROL = "random"
 _KEY = re.compile(r"(?P<attribute>.+)_(?:top|random)(?P<k>\d+)")
 _UNMASKED = "best"
 
+ACCURACIES = "accuracies.parquet"
+"""In the run folder: the table of `answer_table`."""
 
-def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attributes: list[str]) -> pd.DataFrame:
+
+def read_accuracies(folder: RunFolder) -> pd.DataFrame:
+    """Read the accuracies that were brought into a run folder."""
+    return pd.read_parquet(require(folder.path / ACCURACIES, "reproduce"))
+
+
+def answer_table(selective: Path, random: Path, prompts: pd.DataFrame, attributes: list[str]) -> pd.DataFrame:
     """Read the accuracy of every prompt after every mask.
 
     Parameters
@@ -48,7 +58,8 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     Returns
     -------
     DataFrame
-        Columns ``concept``, ``replicate``, ``mask`` (a number), ``kind``, ``attribute``, ``k``, ``draw``, ``accuracy``.
+        Columns ``concept``, ``replicate``, ``mask`` (a number), ``kind``, ``attribute``, ``k``, ``draw``, ``options``
+        (2), ``accuracy``.
         Random masks are of the kind `CONTROL` and carry the attribute they were drawn for, one draw per attribute
         and k.
 
@@ -68,7 +79,7 @@ def ablation_table(selective: Path, random: Path, prompts: pd.DataFrame, attribu
     # Both folders hold the accuracy without masks.
     table = table.drop_duplicates(["concept", "replicate", "kind", "attribute", "k"], ignore_index=True)
     table["mask"] = table.groupby(["kind", "k", "attribute"], sort=False).ngroup()
-    return table.assign(draw=0)
+    return table.assign(draw=0, options=2)
 
 
 def _kind(

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emoscale.analysis.drops import paired_accuracies
+from emoscale.analysis.drops import paired_answers
 from emoscale.analysis.humans import concept_correlations, human_comparison
+from emoscale.commands.reproduce.accuracies import read_accuracies
 from emoscale.commands.reproduce.comparison import PUBLISHED, TOP, as_printed
 from emoscale.report.phrasing import DASH
 from emoscale.report.study import Opening
@@ -139,11 +140,13 @@ def _dependence(folder: RunFolder) -> str:
 
 
 def _single_draws(folder: RunFolder) -> str:
-    accuracies = pd.read_parquet(folder.ablation_table)
+    accuracies = read_accuracies(folder)
     k = _shown(accuracies)
     draws = folder.table("control_draws").query("k == @k")["accuracy"]
     pooled = accuracies.assign(attribute=accuracies["attribute"].where(accuracies["kind"] == "selective", ""))
-    correlations = concept_correlations(paired_accuracies(pooled), folder.table("importance"))
+    correlations = concept_correlations(
+        paired_answers(pooled.assign(value=pooled["accuracy"])), folder.table("importance")
+    )
     r = human_comparison(correlations).set_index("k")["mean_r"]
     own = folder.table("human_comparison").set_index("k")["mean_r"]
     drops = folder.table("drop_by_attribute").query("k == @k")["drop"]
@@ -159,7 +162,7 @@ def _single_draws(folder: RunFolder) -> str:
 
 def _batch_means(folder: RunFolder) -> str:
     prompts = pd.read_parquet(folder.prompt_table)["accuracy"]
-    unmasked = pd.read_parquet(folder.ablation_table).query("kind == 'none'")["accuracy"]
+    unmasked = read_accuracies(folder).query("kind == 'none'")["accuracy"]
     difference = abs(prompts.to_numpy() - unmasked.to_numpy()).max() if len(prompts) == len(unmasked) else np.nan
     return (
         "Accuracy is the mean of the means of batches of 100 texts, so that a text of a short last batch counts for "

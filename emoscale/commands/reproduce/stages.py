@@ -11,8 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.analysis.analyze import analyze
+from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.commands.reproduce import released
-from emoscale.commands.reproduce.accuracies import CONTROL, ablation_table, prompt_table
+from emoscale.commands.reproduce.accuracies import ACCURACIES, CONTROL, answer_table, prompt_table, read_accuracies
 from emoscale.commands.reproduce.activations import read_activations, write_activations
 from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_results, compare_scores
 from emoscale.commands.reproduce.narrative import opening
@@ -26,7 +28,7 @@ from emoscale.concepts.scores import STUDY_COMPONENTS, scores_from_ratings
 from emoscale.errors import InputError
 from emoscale.pipeline.stage import Stage
 from emoscale.pipeline.stages import STAGES
-from emoscale.pipeline.study import control_words, edit_words, outputs_of
+from emoscale.pipeline.study import control_words, edit_words, outcome_words, outputs_of
 from emoscale.report.study import Study
 from emoscale.report.write_report import write_report
 from emoscale.run.folder import RunFolder
@@ -42,6 +44,7 @@ from emoscale.system.ranks import Ranks, one_process
 TITLE = "Language-specific representation of emotion-concept knowledge, from its released data"
 SOURCE = "thunlp/Model_Emotion"
 _ALPHA = 0.01
+AS_PUBLISHED = AnalysisOptions(outcome="accuracy", normalization="none")
 _RATINGS = ("affective.csv", "faces.csv", "appraisal.csv")
 
 
@@ -80,7 +83,7 @@ class ReproductionContext:
     def accuracies(self) -> pd.DataFrame:
         """Accuracy of every prompt under every mask."""
         selective, random = self.files.file(released.SELECTIVE), self.files.file(released.RANDOM)
-        return ablation_table(selective, random, self.prompts, self.people.attributes)
+        return answer_table(selective, random, self.prompts, self.people.attributes)
 
     def read(self, progress: Progress) -> None:
         """Read all files that are needed, before anything is written."""
@@ -92,7 +95,7 @@ class ReproductionContext:
 def _import(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
     counts = write_activations(folder, context.values, context.people.concepts, context.replicates)
     context.prompts.to_parquet(folder.prompt_table)
-    context.accuracies.to_parquet(folder.ablation_table)
+    context.accuracies.to_parquet(folder.path / ACCURACIES)
     masks = int(context.accuracies["mask"].max()) + 1
     return {**counts, "prompts": len(context.prompts), "masks": masks}
 
@@ -153,15 +156,17 @@ def _compare_ranks(context: ReproductionContext, folder: RunFolder, ranks: NDArr
 
 def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
     people = context.people
-    done = analyze(
+    inputs = AnalysisInputs(
         folder,
         Concepts(people.concepts, people.attributes, people.scores, people.dissimilarity),
-        alpha=_ALPHA,
-        rdms=people.rdms,
+        _ALPHA,
+        AS_PUBLISHED,
+        given_answers=read_accuracies(folder),
+        given_rdms=people.rdms,
         participants=people.participants,
         exchangeable=[CONTROL],
-        progress=progress,
     )
+    done = analyze(inputs, progress)
     comparison = compare_results(folder)
     folder.write_table("comparison", comparison)
     return {
@@ -189,6 +194,7 @@ def _report(context: ReproductionContext, folder: RunFolder, progress: Progress)
         title=TITLE,
         facts=facts,
         edit=edit_words("zero"),
+        outcome=outcome_words(AS_PUBLISHED),
         controls={CONTROL: control_words()[CONTROL]},
         disjoint=False,
         learned_prompts=True,
@@ -224,7 +230,7 @@ REPRODUCTION_STAGES: dict[str, Stage] = {
             outputs=lambda folder: {
                 folder.activations: "the released activations",
                 folder.prompt_table: "the released accuracy of every prompt",
-                folder.ablation_table: "the released accuracy of every prompt under every mask",
+                folder.path / ACCURACIES: "the released accuracy of every prompt under every mask",
             },
             depends_on=lambda _: ("source",),
         ),
