@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +64,9 @@ def _committed_units(folder: RunFolder) -> int:
     """Count them; a finished ablation has no commit log any more."""
     if folder.manifest()["stages"].get("ablate", {}).get("state") == "done":
         store = open_store(folder.scores, SCORES)
-        return math.prod(
-            -(-store.sizes[dim] // size) for dim, size in zip(_CHUNKED, store.chunks("scores"), strict=False)
-        )
+        items, masks, _ = store.chunks("scores")
+        return -(-store.sizes["item"] // items) * -(-store.sizes["mask"] // masks)
     return len(CommitLog(folder.commits(folder.scores)).done())
-
-
-_CHUNKED = ("item", "mask")
 
 
 STAGES = {

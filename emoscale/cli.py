@@ -188,7 +188,7 @@ def plan(
     ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with such a device.")] = 1,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Estimate what an extraction will cost: rows, disk, memory, hours."""
+    """Estimate what a run will cost: rows, disk, memory, time."""
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
     planned = make_plan(load_settings(config, overrides or []), measure_seconds=probe, ranks=ranks)

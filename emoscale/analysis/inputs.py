@@ -84,7 +84,7 @@ class AnalysisInputs:
             return ""
         fewest = int(np.bincount(read_design(open_finished(self.folder.scores, SCORES)).question).min())
         return (
-            "analysis.normalization 'calibrated': a question was asked about a single text, so that there is no mean to "
+            "analysis.normalization 'calibrated': a question was asked about a single text, so there is no mean to "
             "subtract; set stimuli.dev_texts to more, or analysis.normalization to none"
             if fewest < _TWO
             else ""

@@ -14,6 +14,7 @@ from huggingface_hub import snapshot_download
 from rich.console import Console
 from rich.table import Table
 
+from emoscale.commands.stage_times import ablation_seconds, selection_seconds, tuning_seconds
 from emoscale.commands.throughput import measure_throughput, why_not_measured
 from emoscale.config import Settings
 from emoscale.errors import InputError
@@ -25,6 +26,7 @@ from emoscale.extraction.sinks import host_bytes
 from emoscale.extraction.work import chunk_width, count_shards
 from emoscale.models.outline import ModelOutline
 from emoscale.pipeline.context import Context
+from emoscale.pipeline.stages import STAGES
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS, StoreSchema
 from emoscale.store import COORDINATE_CHUNK
 from emoscale.store.types import stored_type
@@ -36,7 +38,7 @@ _WITHOUT_WEIGHTS = ["*.json", "*.txt", "*.model", "*.py"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an extraction will cost.
+    """What a run will cost.
 
     Attributes
     ----------
@@ -76,7 +78,7 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
     settings : Settings
         The weights of a model on the hub are not fetched.
     measure_seconds : float
-        How long to measure the extraction on the run's own rows; 0 to skip it.
+        How long to measure each of tuning, extraction, selectivity and ablation on the run's own work; 0 to skip it.
     ranks : int
         Processes, each with a device like this one.
 
@@ -91,17 +93,15 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
     """
     context = Context(_without_weights(settings), join(settings.machine.device, settings.machine.threads))
     amount = ROW_SOURCES[settings.extraction.rows].count(context)
-    notes = ["tune, select and the stages after it are not estimated", *context.outline.notes]
-    throughput = None
+    notes, throughput, hours = list(context.outline.notes), None, {}
     if measure_seconds > 0:
         if reason := why_not_measured(context, settings.model.name):
             notes.append(reason)
         else:
             throughput = measure_throughput(context, amount, measure_seconds)
-    hours = {}
-    if throughput:
-        hours["extract"] = amount.rows / throughput["rows_a_second"] / ranks / 3600
-        if ranks > 1:
+            hours = _hours(context, amount, throughput["rows_a_second"], measure_seconds, ranks)
+            notes.append("mask, analyze and report are not measured; together they take seconds to a minute")
+        if hours and ranks > 1:
             notes.append(f"hours are this device's divided by {ranks}, assuming that each rank has one like it")
     return Plan(
         {
@@ -117,6 +117,18 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
         ranks,
         notes,
     )
+
+
+def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks: int) -> dict[str, float]:
+    """Estimate the hours of the stages that take long; those that run the model are shared by the ranks."""
+    needed = {need for stage in STAGES.values() for need in stage.needs(context.settings)}
+    work = {
+        **({"tune": tuning_seconds(context, seconds) / ranks} if "tune" in needed else {}),
+        "extract": amount.rows / rate / ranks,
+        "select": selection_seconds(context, amount, seconds),
+        "ablate": ablation_seconds(context, seconds) / ranks,
+    }
+    return {stage: spent / 3600 for stage, spent in work.items()}
 
 
 def _without_weights(settings: Settings) -> Settings:
@@ -253,8 +265,14 @@ def _cost_lines(plan: Plan) -> list[tuple[str, str, str]]:
         costs.append(
             ("rows a second", speed, f"on {plan.throughput['device']}, {plan.throughput['seconds']:.0f} s measured")
         )
-    costs += [(f"hours to {name}", f"{hours:,.2f}", _on(plan)) for name, hours in plan.hours.items()]
+    costs += [(f"time to {name}", _time(hours), _on(plan)) for name, hours in plan.hours.items()]
+    if plan.hours:
+        costs.append(("time in all", _time(sum(plan.hours.values())), "but for what is not measured"))
     return costs
+
+
+def _time(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
 def _on(plan: Plan) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from emoscale.errors import InputError
+from emoscale.commands.stage_times import beside_the_run, rate
 from emoscale.extraction.extract import extract
 from emoscale.extraction.inputs import Amount
 from emoscale.extraction.rows import ROW_SOURCES
@@ -43,7 +41,7 @@ def measure_throughput(context: Context, amount: Amount, seconds: float) -> dict
     amount : Amount
         How much there is to extract.
     seconds : float
-        See `rows_per_second`.
+        See `rate`.
 
     Returns
     -------
@@ -60,46 +58,15 @@ def measure_throughput(context: Context, amount: Amount, seconds: float) -> dict
         input_bytes = 4 * context.outline.neurons * float(amount.rows_each.mean())
         most = max(e.batch_rows, min(most, int(_MOST_BYTES / input_bytes)))
     spent = time.perf_counter()
-    try:
-        place = tempfile.TemporaryDirectory(prefix=".emoscale-plan-", dir=Path.cwd())
-    except OSError as error:
-        raise InputError(
-            f"{Path.cwd()}: cannot be written ({error.strerror}), and throughput is measured where a run would write; "
-            "go to another folder, or set its seconds to 0"
-        ) from error
-    with place as folder:
+    with beside_the_run() as folder:
 
         def run(count: int) -> tuple[int, float]:
-            return _extract_some(context, amount, Path(folder), count)
+            return _extract_some(context, amount, folder, count)
 
-        rate = rows_per_second(run, e.batch_rows, most, seconds)
+        rows_a_second = rate(run, e.batch_rows, most, seconds)
     device = context.ranks.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    return {"device": name, "seconds": time.perf_counter() - spent, "rows_a_second": rate}
-
-
-def rows_per_second(run: Callable[[int], tuple[int, float]], first: int, most: int, seconds: float) -> float:
-    """Measure how fast rows are extracted.
-
-    The number of inputs grows until one run takes a third of the time; only that run counts, so that what is slow just
-    once does not.
-
-    Parameters
-    ----------
-    run : callable
-        From a number of inputs to their rows and the seconds that extracting them took.
-    first, most : int
-        The least number of inputs to try, and the greatest.
-    seconds : float
-        How long to measure, approximately.
-    """
-    count, left = min(first, most), seconds
-    while True:
-        rows, took = run(count)
-        left -= took
-        if took >= seconds / 3 or count == most or left <= 0:
-            return rows / took
-        count = min(most, max(count + 1, int(count * min(8.0, 0.8 * left / took))))
+    return {"device": name, "seconds": time.perf_counter() - spent, "rows_a_second": rows_a_second}
 
 
 def _extract_some(context: Context, amount: Amount, folder: Path, count: int) -> tuple[int, float]:

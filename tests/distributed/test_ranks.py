@@ -191,11 +191,10 @@ def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     expected = files_of(runs / "one" / result)
     assert expected
     assert files_of(runs / stage / result) == expected
-    assert files_of(runs / stage / "ablation") == (files_of(runs / "one" / "ablation") if stage == "ablate" else {})
     manifest = RunFolder(runs / stage).manifest()
     assert manifest["hardware"]["ranks"] == 2
     assert manifest["stages"][stage]["state"] == "done"
-    assert not RunFolder(runs / stage).commits(RunFolder(runs / stage).activations).exists()
+    assert not list((runs / stage).glob("*.commits"))
 
 
 def test_two_processes_share_the_prompts_out(runs, config):

@@ -41,6 +41,7 @@ TABLES = (
     "specificity_summary",
     "tau_summary",
     "unimodality",
+    "unmasked",
 )
 
 

@@ -81,6 +81,7 @@ def continued(cli, world, finished):
 
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
+COMPLETE = "emoscale.store:Store.mark_complete"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ COMMIT = "emoscale.store:CommitLog.add"
         ("tune", SAVE_PROMPTS, 2, "after"),
         ("tune", "emoscale.run.manifest:record", 2, "before"),  # done, and not yet recorded
         ("extract", COMMIT, 2, "before"),  # a block is written and not committed
-        ("extract", "emoscale.store:Store.mark_complete", 1, "after"),  # the log of commits is still there
+        ("extract", COMPLETE, 1, "after"),  # the log of commits is still there
         ("select", "emoscale.store:Store.write", 5, "after"),  # three blocks of activations, then tau and p
         ("ablate", "emoscale.ablation.ablate:create_store", 1, "after"),  # without the token ids
         ("ablate", COMMIT, 5, "before"),
@@ -138,7 +139,7 @@ def test_killed_twice(interrupted, continued):
         (
             signal.SIGINT,
             130,
-            "emoscale.store:Store.mark_complete",
+            COMPLETE,
             "emoscale: interrupted; rerun the same command to resume\n",
         ),
         (signal.SIGTERM, 143, COMMIT, "emoscale: stopped by SIGTERM; rerun the same command to resume\n"),

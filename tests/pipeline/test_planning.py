@@ -9,14 +9,19 @@ import zarr
 from rich.console import Console
 
 from emoscale.commands import plan as planning
+from emoscale.commands import stage_times
 from emoscale.commands.plan import make_plan
-from emoscale.commands.throughput import rows_per_second
+from emoscale.commands.stage_times import count_masks
+from emoscale.commands.stage_times import rate as rate_of
 from emoscale.config import load_settings
 from emoscale.errors import InputError
 from emoscale.extraction import inputs
 from emoscale.pipeline import runner
+from emoscale.pipeline.context import Context
 from emoscale.pipeline.runner import Request
 from emoscale.run.folder import RunFolder
+from emoscale.store import open_store
+from emoscale.system.ranks import one_process
 
 
 @pytest.fixture
@@ -106,7 +111,37 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
     for planned in (one, two):
         rate = planned.throughput["rows_a_second"]
         assert planned.hours["extract"] * planned.ranks * 3600 == pytest.approx(planned.rows["rows"] / rate)
+        assert list(planned.hours) == ["tune", "extract", "select", "ablate"]
+        assert all(hours > 0 for hours in planned.hours.values())
     assert any("divided by 2" in note for note in two.notes)
+
+
+@pytest.mark.parametrize("disjoint", ["false", "true"])
+def test_masks_are_counted_before_they_are_made(world, disjoint):
+    overrides = ["masks.controls=[random,random-by-layer]", f"masks.disjoint={disjoint}"]
+    settings = load_settings(world.config, overrides)
+    for stage in ("tune", "extract", "select", "mask"):
+        runner.run(settings, RunFolder(world.out), Console(quiet=True), Request(stage))
+    planned = count_masks(Context(settings, one_process()))
+    assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]
+
+
+@pytest.mark.parametrize("task", ["soft-prompt", "yes-no", "multiple-choice"])
+def test_every_task_is_measured(world, plan, tiny_folder, monkeypatch, task):
+    monkeypatch.chdir(world.folder)
+    asked = []
+
+    def rate(run, first, most, _seconds):
+        asked.append((most, run(first)))
+        return 100.0
+
+    monkeypatch.setattr(stage_times, "rate", rate)
+    words = ["ablation.words=[negative, positive]"] if task == "yes-no" else []
+    planned = plan(f"model.name={tiny_folder('gpt2')}", f"ablation.task={task}", *words, measure_seconds=0.1)
+    items, (rows, took) = asked[-1]
+    assert planned.hours["ablate"] * 3600 == pytest.approx(items * 11 / 100)
+    assert rows == 4 * world.settings["ablation"]["masks_per_unit"]
+    assert took > 0
 
 
 def test_measuring_grows_until_a_third_of_the_time_is_used():
@@ -116,7 +151,7 @@ def test_measuring_grows_until_a_third_of_the_time_is_used():
         asked.append(count)
         return 10 * count, 0.1 + 0.001 * count  # a slow start, then 10,000 rows a second
 
-    assert rows_per_second(run, 32, 10**6, 30) == pytest.approx(10_000, rel=0.02)
+    assert rate_of(run, 32, 10**6, 30) == pytest.approx(10_000, rel=0.02)
     assert asked[0] == 32
     assert asked == sorted(set(asked))
     assert sum(0.1 + 0.001 * count for count in asked) < 30
@@ -129,10 +164,10 @@ def test_measuring_ends_with_the_rows_and_with_the_time():
         asked.append(count)
         return count, seconds
 
-    assert rows_per_second(lambda count: run(count, 0.01), 32, 100, 30) == 10_000
+    assert rate_of(lambda count: run(count, 0.01), 32, 100, 30) == 10_000
     assert asked == [32, 100]
     asked.clear()
-    assert rows_per_second(lambda count: run(count, 60), 32, 100, 30) == 32 / 60
+    assert rate_of(lambda count: run(count, 60), 32, 100, 30) == 32 / 60
     assert asked == [32]
 
 
@@ -184,6 +219,13 @@ def test_command(cli, world, monkeypatch):
     assert answer.code == 0, answer.err
     numbers = json.loads(Path("plan.json").read_text())
     assert numbers["rows"]["rows"] == 32
-    for said in ("32 of activations", "48 in 2 layers", "rows a second", "hours to extract", "not estimated"):
+    for said in (
+        "32 of activations",
+        "48 in 2 layers",
+        "rows a second",
+        "time to extract",
+        "time to ablate",
+        "not measured",
+    ):
         assert said in " ".join(answer.out.split())
     assert cli("plan", world.config, "--set", "stimuli.path=none.csv", "--set", "extraction.rows=texts").code == 2

@@ -5,7 +5,7 @@ import pytest
 from released_tree import ATTRIBUTES, CONCEPTS, KS, SEEDS, make_release
 
 from emoscale.commands.reproduce import released
-from emoscale.commands.reproduce.accuracies import ablation_table, prompt_table
+from emoscale.commands.reproduce.accuracies import answer_table, prompt_table
 from emoscale.errors import InputError
 
 
@@ -16,7 +16,7 @@ def root(tmp_path):
 
 def read(root):
     prompts = prompt_table(root / released.ACCURACY, CONCEPTS)
-    return ablation_table(root / released.SELECTIVE, root / released.RANDOM, prompts, ATTRIBUTES)
+    return answer_table(root / released.SELECTIVE, root / released.RANDOM, prompts, ATTRIBUTES)
 
 
 def test_every_accuracy_has_its_place(root):

@@ -1,0 +1,228 @@
+"""How long the stages of a run would take here, from a small piece of each."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoscale.ablation.ablate import ablate
+from emoscale.ablation.options import AblationOptions
+from emoscale.errors import InputError
+from emoscale.extraction.inputs import Amount
+from emoscale.masks.controls import CONTROLS
+from emoscale.masks.make_masks import resolve_k
+from emoscale.models.prompt_files import TunedPrompts, prompt_file
+from emoscale.pipeline.context import Context
+from emoscale.run.folder import RunFolder
+from emoscale.schema import ACTIVATIONS, MASKS
+from emoscale.selectivity.executor import compute_neurons
+from emoscale.selectivity.searchlight import searchlight_job
+from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.store import create_store
+from emoscale.system.progress import Silent
+from emoscale.system.ranks import one_process
+from emoscale.tasks.registry import TASKS
+from emoscale.tasks.task import Task
+from emoscale.tuning.training import GroupTrainer
+
+_TRIED_NEURONS = 64
+_TRIED_TEXTS = 4
+_TRIED_ITEMS = 2
+
+
+@contextmanager
+def beside_the_run() -> Iterator[Path]:
+    """Make a folder where a run would write, and delete it at the end.
+
+    Raises
+    ------
+    InputError
+        If the current folder cannot be written.
+    """
+    try:
+        place = tempfile.TemporaryDirectory(prefix=".emoscale-plan-", dir=Path.cwd())
+    except OSError as error:
+        raise InputError(
+            f"{Path.cwd()}: cannot be written ({error.strerror}), and throughput is measured where a run would write; "
+            "go to another folder, or set its seconds to 0"
+        ) from error
+    with place as folder:
+        yield Path(folder)
+
+
+def rate(run: Callable[[int], tuple[int, float]], first: int, most: int, seconds: float) -> float:
+    """Measure how many pieces of work are done in a second.
+
+    Their number grows until one run takes a third of the time; only that run counts, so that what is slow just once
+    does not.
+
+    Parameters
+    ----------
+    run : callable
+        From a number of inputs to the pieces of work that they made and the seconds that these took.
+    first, most : int
+        The least number of inputs to try, and the greatest.
+    seconds : float
+        How long to measure, approximately.
+    """
+    count, left = min(first, most), seconds
+    while True:
+        pieces, took = run(count)
+        left -= took
+        if took >= seconds / 3 or count == most or left <= 0:
+            return pieces / took
+        count = min(most, max(count + 1, int(count * min(8.0, 0.8 * left / took))))
+
+
+def tuning_seconds(context: Context, seconds: float) -> float:
+    """Estimate the time of tuning: some texts of one group of prompts are trained on for an epoch."""
+    options, prompts = context.settings.tuning, context.prompt_texts
+    group = prompts[: options.prompts_per_group]
+
+    def run(texts: int) -> tuple[int, float]:
+        some = [_first_texts(prompt, texts) for prompt in group]
+        start = time.perf_counter()
+        GroupTrainer(context.prompted, context.tokens, some, replace(options, epochs=1)).train(Silent())
+        return sum(map(_texts, some)), time.perf_counter() - start
+
+    total = options.epochs * sum(map(_texts, prompts))
+    return total / rate(run, _TRIED_TEXTS, max(len(prompt.train) for prompt in group), seconds)
+
+
+def _first_texts(prompt: PromptTexts, texts: int) -> PromptTexts:
+    train, dev = (Sample(s.rows[:texts], s.labels[:texts]) for s in (prompt.train, prompt.dev))
+    return replace(prompt, train=train, dev=dev)
+
+
+def _texts(prompt: PromptTexts) -> int:
+    return len(prompt.train) + len(prompt.dev)
+
+
+def selection_seconds(context: Context, amount: Amount, seconds: float) -> float:
+    """Estimate the time of the selectivity: that of some neurons, with random activations of one row a cell."""
+    settings, concepts = context.settings, context.concepts
+    cells = max(1, amount.cells // len(concepts.names))
+    rng = np.random.default_rng(0)
+    with beside_the_run() as folder:
+
+        def run(neurons: int) -> tuple[int, float]:
+            rows = cells * len(concepts.names)
+            coordinates = {
+                "concept": np.tile(np.array(concepts.names, object), cells),
+                "replicate": np.repeat(np.arange(cells).astype(str).astype(object), len(concepts.names)),
+                **{name: np.zeros(rows, np.int32) for name in ("item", "position", "token_id")},
+                **{name: np.zeros(neurons, np.int32) for name in ("layer", "expert", "unit")},
+            }
+            chunks = {"neuron": settings.extraction.chunk_neurons}
+            store = create_store(folder / str(neurons), ACTIVATIONS, coordinates, chunks)
+            width = store.chunks("activations")[1]
+            for start in range(0, neurons, width):
+                values = rng.normal(size=(rows, min(width, neurons - start)))
+                store.write("activations", values, neuron=start)
+            job = searchlight_job(store, concepts, settings.selectivity, backend=context.executor.backend)
+            start_time = time.perf_counter()
+            compute_neurons(store, job, context.executor, Silent())
+            return neurons, time.perf_counter() - start_time
+
+        return context.outline.neurons / rate(run, _TRIED_NEURONS, context.outline.neurons, seconds)
+
+
+class _SomeItems:
+    """Some items of a task."""
+
+    def __init__(self, task: Task, numbers: NDArray[np.int64]) -> None:
+        self._task, self._numbers = task, numbers
+        self.items: pd.DataFrame = task.items.iloc[numbers].reset_index(drop=True)
+        self.options: Sequence[str] = task.options
+        self.rows: Sequence[Sequence[int]] = [task.rows[number] for number in numbers]
+        self.option_ids: Sequence[Sequence[int]] = task.option_ids
+
+    def scores(self, items: NDArray[np.int64]) -> Tensor:
+        """Score the options of some of these items."""
+        return self._task.scores(self._numbers[items])
+
+
+def _some_items(task: Task, count: int) -> Task:
+    """Take items from all over the task."""
+    return _SomeItems(task, np.unique(np.linspace(0, len(task.items) - 1, count).astype(np.int64)))
+
+
+def ablation_seconds(context: Context, seconds: float) -> float:
+    """Estimate the time of the ablation: some items are answered under some random masks, zeroed whatever the edit."""
+    settings = context.settings
+    with beside_the_run() as path:
+        folder = RunFolder(path)
+        if TASKS[settings.ablation.task].uses_prompts:
+            _untuned(context).save(prompt_file(folder.prompts, 0))
+        masks = _write_masks(context, folder)
+        task = TASKS[settings.ablation.task].make(context, folder)
+        options = replace(settings.ablation, edit="zero", factor=AblationOptions.factor)
+        tried, _ = _answer(context, folder, _some_items(task, _TRIED_ITEMS), options)
+        measured = replace(options, tokens_per_pass=tried["tokens_per_pass"])
+
+        def run(items: int) -> tuple[int, float]:
+            done, took = _answer(context, folder, _some_items(task, items), measured)
+            return done["rows"], took
+
+        return len(task.items) * masks / rate(run, 2 * _TRIED_ITEMS, len(task.items), seconds)
+
+
+def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOptions) -> tuple[dict[str, int], float]:
+    start = time.perf_counter()
+    ranks = one_process(str(context.ranks.device))
+    done = ablate(folder, context.model, task, options, ranks=ranks, progress=Silent())
+    return done, time.perf_counter() - start
+
+
+def count_masks(context: Context) -> int:
+    """Return how many masks the settings ask for."""
+    options, attributes = context.settings.masks, len(context.concepts.attributes)
+    each = [attributes if options.disjoint or CONTROLS[name].per_attribute else 1 for name in options.controls]
+    return 1 + len(_sizes(context)) * (attributes + options.draws * sum(each))
+
+
+def _sizes(context: Context) -> list[int]:
+    return resolve_k(context.settings.masks.k, context.outline.neurons)
+
+
+def _write_masks(context: Context, folder: RunFolder) -> int:
+    """Write as many random masks as one unit has; return how many a run would have."""
+    total, neurons, sizes = count_masks(context), context.outline.neurons, _sizes(context)
+    count = min(total, context.settings.ablation.masks_per_unit)
+    off = np.zeros((count, neurons), np.bool_)
+    rng = np.random.default_rng(0)
+    for number in range(1, count):
+        off[number, rng.choice(neurons, sizes[number % len(sizes)], replace=False)] = True
+    coordinates = {
+        "kind": np.array(["none", *["random"] * (count - 1)], object),
+        "attribute": np.array([""] * count, object),
+        "k": off.sum(axis=1),
+        "draw": np.arange(count),
+    }
+    bits = np.packbits(off, axis=1)
+    store = create_store(
+        folder.masks, MASKS, coordinates, {}, sizes={"neuron_byte": bits.shape[1]}, attributes={"neurons": neurons}
+    )
+    store.write("bits", bits)
+    store.mark_complete()
+    return total
+
+
+def _untuned(context: Context) -> TunedPrompts:
+    count, model = len(context.prompt_texts), context.prompted
+    return TunedPrompts(
+        model.initial_prompt()[None].repeat(count, 1, 1),
+        model.readout.new_head()[None].repeat(count, *[1] * model.readout.new_head().dim()),
+        *(torch.zeros(count, dtype=torch.float64) for _ in range(3)),
+        *(torch.zeros(count, dtype=torch.int64) for _ in range(2)),
+    )
