@@ -89,3 +89,9 @@ def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise InputError(problems)
+
+
+def first_lines(error: Exception) -> str:
+    """Return the first two lines of a library's message as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__

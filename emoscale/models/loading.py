@@ -12,9 +12,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, first_lines
 from emoscale.models.options import ModelOptions
-from emoscale.models.outline import LOADERS, ModelOutline, first_lines
+from emoscale.models.outline import LOADERS, ModelOutline
 
 
 @dataclass(frozen=True)
