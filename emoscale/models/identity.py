@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from emoscale.errors import InputError
+from emoscale.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from emoscale.models.outline import ModelOutline
 from emoscale.system.files import sha256, sha256_of
 
@@ -19,6 +20,7 @@ _TOKENIZER_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
     "*.model",
+    "chat_template*",
 )
 
 
@@ -33,20 +35,26 @@ def identify(outline: ModelOutline) -> dict[str, str]:
     -------
     dict of str to str
         ``weights_sha256``, ``config_sha256`` (of `config.json`, of the weights' index if there is one, and of Python
-        code that is allowed to run) and ``tokenizer_sha256``. A GGUF file is all of them.
+        code that is allowed to run), ``tokenizer_sha256``, and ``adapter_sha256`` if there is an adapter. A GGUF file
+        is the first three.
 
     Raises
     ------
     InputError
         See `weights_files` and `weights_sha256`.
     """
-    if outline.files.gguf_sha256 is not None:
-        return dict.fromkeys(("weights_sha256", "config_sha256", "tokenizer_sha256"), outline.files.gguf_sha256)
-    return {
-        "weights_sha256": weights_sha256(outline.folder),
-        "config_sha256": sha256_of(_config_files(outline)),
-        "tokenizer_sha256": sha256_of(_matching(outline.folder, _TOKENIZER_FILES)),
-    }
+    files = outline.files
+    adapter = {} if files.adapter is None else {"adapter_sha256": sha256_of(_of_adapter(files.adapter))}
+    if files.gguf_sha256 is not None:
+        parts = dict.fromkeys(("weights_sha256", "config_sha256", "tokenizer_sha256"), files.gguf_sha256)
+    else:
+        parts = {
+            "weights_sha256": weights_sha256(files.folder),
+            "config_sha256": sha256_of(_config_files(outline)),
+        }
+    if files.gguf_sha256 is None or files.tokenizer != files.folder:
+        parts["tokenizer_sha256"] = sha256_of(_matching(files.tokenizer, _TOKENIZER_FILES))
+    return parts | adapter
 
 
 def weights_files(folder: Path) -> list[Path]:
@@ -120,6 +128,10 @@ def _inside(folder: Path, source: Path, name: str) -> Path:
     if not file.is_file():
         raise InputError(f"{source}: names {name}, which is missing; fetch it again")
     return file
+
+
+def _of_adapter(folder: Path) -> set[Path]:
+    return {folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS}
 
 
 def _config_files(outline: ModelOutline) -> set[Path]:

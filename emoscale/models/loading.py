@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from emoscale.errors import InputError, first_lines
+from emoscale.models.adapters import merge_adapter
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import LOADERS, ModelOutline
 
@@ -87,6 +88,8 @@ def load_model(
             local_files_only=True,
             trust_remote_code=outline.trust_remote_code,
             output_loading_info=True,
+            # Adapters are merged below; transformers would leave their maps beside the model's own.
+            adapter_kwargs={"subfolder": "no adapter"},
             **_placement(split, device, tp_size),
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -97,6 +100,8 @@ def load_model(
     _check_weights(outline, report["missing_keys"])
     if not hasattr(module, "hf_device_map") and tp_size == 1:
         module = module.to(device)
+    if outline.files.adapter:
+        module = merge_adapter(outline.name, outline.files.adapter, module)
     return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
 
 
@@ -125,12 +130,16 @@ def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: 
     Raises
     ------
     InputError
-        If tensors are to be spread of a model without a plan for it, a mixture of experts, or one of a width that
-        `tp_size` does not divide; or if prompts are to be tuned on such a model.
+        If tensors are to be spread of a model with an adapter, without a plan for it, a mixture of experts, or one of a
+        width that `tp_size` does not divide; or if prompts are to be tuned on such a model.
     """
     if split != "tensors" or tp_size == 1:
         return
     problems = []
+    if outline.files.adapter:
+        problems.append(
+            f"machine.split_model 'tensors': {outline.name} has an adapter; merge it into the weights, or set 'layers'"
+        )
     if not outline.has_tensor_plan:
         problems.append(
             f"machine.split_model 'tensors': {outline.name} is a mixture of experts, or transformers has no plan for "

@@ -23,9 +23,9 @@ class ModelOptions:
     __pydantic_config__ = OPTIONS
 
     name: str
-    """A folder that `save_pretrained` wrote; a GGUF file (``*.gguf``), which is converted once and kept in the user's
-    cache; either of them inside an installed Python package, ``package:NAME/PATH``; or a name on the Hugging Face
-    hub."""
+    """A folder that `save_pretrained` wrote, or that of an adapter; a GGUF file (``*.gguf``), which is converted once
+    and kept in the user's cache; any of them inside an installed Python package, ``package:NAME/PATH``; or a name on
+    the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     sha256: str | None = None

@@ -131,7 +131,7 @@ def _read(options: ModelOptions, files: ModelFiles) -> tuple[Any, Any, Any]:
     trust, folder = options.trust_remote_code, files.folder
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, trust_remote_code=trust, local_files_only=True)
         with torch.device("meta"):
             skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
     except Exception as error:  # some ten kinds of transformers', and any of code that comes with a model
@@ -140,7 +140,7 @@ def _read(options: ModelOptions, files: ModelFiles) -> tuple[Any, Any, Any]:
         ) from error
     if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
         # Without its files transformers makes an empty one, to which every text is the same.
-        raise InputError(f"model.name {options.name!r}: {folder} has no tokenizer; save the model's own there")
+        raise InputError(f"model.name {options.name!r}: {files.tokenizer} has no tokenizer; save the model's own there")
     return config, tokenizer, skeleton
 
 

@@ -33,7 +33,7 @@ def test_manifest_tells_what_was_done(finished):
     assert told["stages"]["extract"]["counts"]["neurons"] == told["model"]["neurons"] == NEURONS
     assert told["stages"]["ablate"]["counts"]["masks"] == MASKS
     assert told["model"]["kind"] == "encoder"
-    assert len(told["model"]["weights_sha256"]) == 64
+    assert {len(told["model"][f"{part}_sha256"]) for part in ("weights", "config", "tokenizer")} == {64}
     assert {"python", "torch", "numpy"} <= told["versions"].keys()
     assert told["hardware"]["ranks"] == 1
     assert told["stages"]["tune"]["settings"]["stimuli.path"].startswith("sha256:")
