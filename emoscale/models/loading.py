@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers.distributed.configuration_utils import DistributedConfig
 
 from emoscale.errors import InputError, first_lines
 from emoscale.models.adapters import merge_adapter
 from emoscale.models.options import ModelOptions
 from emoscale.models.outline import LOADERS, ModelOutline
+from emoscale.models.quantised import check_library, config_to_load, quantisation
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_model(
     outline : ModelOutline
     device : str or device
     dtype : {"float32", "bfloat16", "float16"}
-        Type of the weights in memory.
+        Type of the weights in memory; quantised ones, and what lies beside them, may have types of their own.
     split : {"layers", "tensors"}, optional
         ``layers``: where `device` is a GPU, spread the layers over all GPUs this process sees; what they cannot hold
         stays in the machine's memory and comes to a GPU for the pass. ``tensors``: spread every layer's tensors over
@@ -70,8 +70,8 @@ def load_model(
     Raises
     ------
     InputError
-        If the weights cannot be read, do not fit the configuration, or are incomplete; or if the model cannot be
-        split this way.
+        If the weights cannot be read, do not fit the configuration, or are incomplete; if a library for them or the
+        model's code is missing; or if the model cannot be split this way.
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Its table of weights that do not fit repeats what the error below reports in one line.
@@ -79,10 +79,11 @@ def load_model(
     device = torch.device(device)
     tp_rank, tp_size = _own_part(split)
     check_split(outline, split, tp_size)
+    check_library(outline.name, outline.config)
     try:
         module, report = LOADERS[outline.kind].from_pretrained(
             outline.folder,
-            config=outline.config,
+            config=config_to_load(outline.config),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
@@ -90,12 +91,12 @@ def load_model(
             output_loading_info=True,
             # Adapters are merged below; transformers would leave their maps beside the model's own.
             adapter_kwargs={"subfolder": "no adapter"},
-            **_placement(split, device, tp_size),
+            **_placement(outline, split, device, tp_size),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # some ten kinds of transformers', and any of code or libraries that a model needs
+        fix = "install what is missing" if isinstance(error, ImportError) else "fetch them again"
         raise InputError(
-            f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); "
-            "fetch them again"
+            f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); {fix}"
         ) from error
     _check_weights(outline, report["missing_keys"])
     if not hasattr(module, "hf_device_map") and tp_size == 1:
@@ -130,12 +131,16 @@ def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: 
     Raises
     ------
     InputError
-        If tensors are to be spread of a model with an adapter, without a plan for it, a mixture of experts, or one of a
-        width that `tp_size` does not divide; or if prompts are to be tuned on such a model.
+        If tensors are to be spread of a model with quantised weights or an adapter, without a plan for it, a mixture of
+        experts, or one of a width that `tp_size` does not divide; or if prompts are to be tuned on such a model.
     """
     if split != "tensors" or tp_size == 1:
         return
     problems = []
+    if method := quantisation(outline.config):
+        problems.append(
+            f"machine.split_model 'tensors': the weights of {outline.name} are quantised with {method}; set 'layers'"
+        )
     if outline.files.adapter:
         problems.append(
             f"machine.split_model 'tensors': {outline.name} has an adapter; merge it into the weights, or set 'layers'"
@@ -172,10 +177,13 @@ def _own_part(split: str | None) -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def _placement(split: str | None, device: torch.device, tp_size: int) -> dict[str, Any]:
+def _placement(outline: ModelOutline, split: str | None, device: torch.device, tp_size: int) -> dict[str, Any]:
     if split == "tensors" and tp_size > 1:
         return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=tp_size)}
-    return {"device_map": "auto"} if split == "layers" and device.type == "cuda" else {}
+    if split == "layers" and device.type == "cuda":
+        return {"device_map": "auto"}
+    # Some kinds of quantised weights cannot be moved, or are made ready where they are loaded.
+    return {"device_map": {"": device}} if quantisation(outline.config) and device.type == "cuda" else {}
 
 
 def _reason(error: Exception) -> str:
