@@ -91,7 +91,11 @@ def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
         raise InputError(problems)
 
 
-def first_lines(error: Exception) -> str:
-    """Return the first two lines of a library's message as one."""
+def first_lines(error: BaseException) -> str:
+    """Return the first two lines of a library's message as one, with the error's kind where they say little alone."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) if lines else type(error).__name__
+    kind = type(error).__name__
+    if not lines:
+        return kind
+    says_little = isinstance(error, (LookupError, AttributeError, TypeError, SystemExit))
+    return " ".join([f"{kind}:", *lines[:2]] if says_little else lines[:2])

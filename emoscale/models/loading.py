@@ -14,7 +14,7 @@ from transformers.distributed.configuration_utils import DistributedConfig
 from emoscale.errors import InputError, first_lines
 from emoscale.models.adapters import merge_adapter
 from emoscale.models.options import ModelOptions
-from emoscale.models.outline import LOADERS, ModelOutline
+from emoscale.models.outline import LOADERS, ModelOutline, advice_on
 from emoscale.models.quantised import check_library, config_to_load, quantisation
 
 
@@ -93,10 +93,10 @@ def load_model(
             adapter_kwargs={"subfolder": "no adapter"},
             **_placement(outline, split, device, tp_size),
         )
-    except Exception as error:  # some ten kinds of transformers', and any of code or libraries that a model needs
-        fix = "install what is missing" if isinstance(error, ImportError) else "fetch them again"
+    except (Exception, SystemExit) as error:  # ten kinds of transformers', and any of code that a model comes with
         raise InputError(
-            f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); {fix}"
+            f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); "
+            f"{_fix(error, outline)}"
         ) from error
     _check_weights(outline, report["missing_keys"])
     if not hasattr(module, "hf_device_map") and tp_size == 1:
@@ -186,7 +186,15 @@ def _placement(outline: ModelOutline, split: str | None, device: torch.device, t
     return {"device_map": {"": device}} if quantisation(outline.config) and device.type == "cuda" else {}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if "ignore_mismatched_sizes" in str(error):
         return "their shapes are not those of its config.json"
     return first_lines(error)
+
+
+def _fix(error: BaseException, outline: ModelOutline) -> str:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "set model.dtype to bfloat16, machine.split_model to layers, or another model"
+    if isinstance(error, ImportError):
+        return "install what is missing"
+    return advice_on(error, outline.folder, outline.trust_remote_code) or "fetch them again"

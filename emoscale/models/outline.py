@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from emoscale.errors import InputError, first_lines
@@ -128,20 +130,42 @@ def outline_model(options: ModelOptions) -> ModelOutline:
 
 def _read(options: ModelOptions, files: ModelFiles) -> tuple[Any, Any, Any]:
     """Return the configuration, the tokenizer, and the model on the meta device."""
-    trust, folder = options.trust_remote_code, files.folder
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
+    trust = options.trust_remote_code
+    with _reading(options, "", files.folder):
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=trust, local_files_only=True)
+    with _reading(options, "the tokenizer in ", files.tokenizer):
         tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, trust_remote_code=trust, local_files_only=True)
-        with torch.device("meta"):
-            skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
-    except Exception as error:  # some ten kinds of transformers', and any of code that comes with a model
-        raise InputError(
-            f"model.name {options.name!r}: transformers cannot read {folder} ({first_lines(error)}); set another model"
-        ) from error
-    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
+        is_empty = tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens)
+    if is_empty:
         # Without its files transformers makes an empty one, to which every text is the same.
         raise InputError(f"model.name {options.name!r}: {files.tokenizer} has no tokenizer; save the model's own there")
+    with _reading(options, "", files.folder), torch.device("meta"):
+        skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
     return config, tokenizer, skeleton
+
+
+@contextmanager
+def _reading(options: ModelOptions, what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever transformers, or code that comes with the model, raises into one line."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        fix = advice_on(error, folder, options.trust_remote_code) or "set another model"
+        raise InputError(
+            f"model.name {options.name!r}: transformers cannot read {what}{folder} ({first_lines(error)}); {fix}"
+        ) from error
+
+
+def advice_on(error: BaseException, folder: Path, trust_remote_code: bool) -> str | None:
+    """Return what to do about an error of reading a model that comes with Python code; None if it comes without."""
+    if "trust_remote_code" in str(error):
+        return "set model.trust_remote_code to true if you trust its Python code, or set another model"
+    if trust_remote_code and any(folder.glob("*.py")):
+        return (
+            f"its Python code may be for another version of transformers than {transformers.__version__}; install that "
+            "one, or set another model"
+        )
+    return None
 
 
 def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
