@@ -25,8 +25,22 @@ _NAMES = {
 }
 
 
-def write_gguf(file, model, tokenizer, *, architecture="llama", add_bos=False, tied=False, lacking=(), besides=()):
-    """Write a Llama and its byte-level tokenizer; without the tensors in `lacking`, with those in `besides`."""
+def write_gguf(
+    file,
+    model,
+    tokenizer,
+    *,
+    architecture="llama",
+    add_bos=False,
+    tied=False,
+    lacking=(),
+    besides=(),
+    scaling=None,
+):
+    """Write a Llama and its byte-level tokenizer.
+
+    Tensors in `lacking` are left out, those in `besides` added; `scaling` is a kind of rope scaling.
+    """
     config = model.config
     writer = gguf.GGUFWriter(file, architecture)
     writer.add_name("tiny")
@@ -40,6 +54,8 @@ def write_gguf(file, model, tokenizer, *, architecture="llama", add_bos=False, t
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
+    if scaling:
+        writer.add_rope_scaling_type(scaling)
     _add_tokenizer(writer, tokenizer, add_bos)
     for name, tensor in model.state_dict().items():
         if tied and name.startswith("lm_head"):

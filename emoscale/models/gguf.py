@@ -77,7 +77,7 @@ def convert_gguf(name: str, file: Path) -> tuple[Path, str]:
     except OSError as error:
         raise InputError(
             f"model.name {name!r}: the cache of converted models, {folder.parent}, cannot be written "
-            f"({error.strerror}); set XDG_CACHE_HOME to a folder with space"
+            f"({error.strerror or first_lines(error)}); set XDG_CACHE_HOME to a folder with space"
         ) from error
     return folder, digest
 
@@ -138,7 +138,7 @@ def _make(name: str, file: Path, folder: Path) -> None:
 
 def _read(name: str, file: Path, empty: Path) -> tuple[Any, Any]:
     """Return the model in float32, and its tokenizer."""
-    _check_complete(name, file)
+    is_scaled = _scales_positions(_open(name, file))
     # In a folder of its own: transformers also reads configurations that lie beside the file.
     link = empty / "model.gguf"
     link.symlink_to(file.resolve())
@@ -158,6 +158,11 @@ def _read(name: str, file: Path, empty: Path) -> tuple[Any, Any]:
             f"model.name {name!r}: transformers cannot convert {file} ({first_lines(error)}); set this model's folder "
             "with safetensors, or another model"
         ) from error
+    if is_scaled and not _has_scaled_positions(config):
+        raise InputError(
+            f"model.name {name!r}: {file} scales its rotary positions, which transformers does not read from it; set "
+            "this model's folder with safetensors"
+        )
     if missing := sorted(report["missing_keys"]):
         raise InputError(
             f"model.name {name!r}: {len(missing)} weights are not in {file}, the first is {missing[0]}; set another"
@@ -170,20 +175,27 @@ def _read(name: str, file: Path, empty: Path) -> tuple[Any, Any]:
     return module, tokenizer
 
 
-def _check_complete(name: str, file: Path) -> None:
+def _open(name: str, file: Path) -> Any:
     from gguf import GGUFReader
 
     try:
-        tensors = [tensor.name for tensor in GGUFReader(file).tensors]
+        return GGUFReader(file)
     except Exception as error:  # NumPy's, of a view that ends beyond the file
         raise InputError(
             f"model.name {name!r}: {file} is damaged or cut short ({first_lines(error)}); fetch it again"
         ) from error
-    if any(tensor.startswith(("rope_freqs", "rope_factors")) for tensor in tensors):
-        raise InputError(
-            f"model.name {name!r}: {file} scales its rotary positions, which transformers does not read from GGUF "
-            "files; set this model's folder with safetensors"
-        )
+
+
+def _scales_positions(reader: Any) -> bool:
+    kinds = [field.contents() for key, field in reader.fields.items() if key.endswith(".rope.scaling.type")]
+    has_factors = any(tensor.name.startswith(("rope_freqs", "rope_factors")) for tensor in reader.tensors)
+    return has_factors or any(kind != "none" for kind in kinds)
+
+
+def _has_scaled_positions(config: Any) -> bool:
+    rope = getattr(config, "rope_parameters", None) or {}
+    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # some have one for each kind of layer
+    return any(part.get("rope_type", "default") != "default" for part in parts)
 
 
 def _loader(config: Any) -> Any:
@@ -193,9 +205,13 @@ def _loader(config: Any) -> Any:
 
 
 def _check_tokenizer(name: str, file: Path, tokenizer: Any, folder: Path) -> None:
-    saved = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if any(saved(probe)["input_ids"] != tokenizer(probe)["input_ids"] for probe in _PROBES):
+    try:
+        saved = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        is_same = all(saved(probe)["input_ids"] == tokenizer(probe)["input_ids"] for probe in _PROBES)
+    except Exception:  # as many kinds as above
+        is_same = False
+    if not is_same:
         raise InputError(
-            f"model.name {name!r}: the tokenizer in {file} changes when it is saved; set this model's folder with "
-            "safetensors"
+            f"model.name {name!r}: the tokenizer in {file} cannot be saved without a change; set this model's folder "
+            "with safetensors"
         )

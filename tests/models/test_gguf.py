@@ -4,6 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import gguf
 import pytest
 import tiny_gguf
 import tiny_models
@@ -226,10 +227,25 @@ def test_weights_that_are_missing_are_not_drawn_at_random(tiny, tmp_path, monkey
     assert "model.layers.1.mlp.down_proj.weight" in line
 
 
-def test_scaled_positions_are_not_dropped(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("how", [{"besides": ["rope_freqs.weight"]}, {"scaling": gguf.RopeScalingType.LINEAR}])
+def test_scaled_positions_are_not_dropped(tiny, tmp_path, monkeypatch, how):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    line = refusal(tiny_gguf.write_gguf(tmp_path / "m.gguf", *tiny, besides=["rope_freqs.weight"]))
-    assert "scales its rotary positions" in line
+    assert "scales its rotary positions" in refusal(tiny_gguf.write_gguf(tmp_path / "m.gguf", *tiny, **how))
+
+
+def test_a_file_that_says_that_positions_are_not_scaled(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    outline_of(tiny_gguf.write_gguf(tmp_path / "m.gguf", *tiny, scaling=gguf.RopeScalingType.NONE))
+
+
+def test_a_tokenizer_that_changes_when_it_is_saved(tiny, tmp_path, monkeypatch):
+    def save(self, folder):
+        tiny_models.wordpiece_tokenizer().backend_tokenizer.save(str(folder / "tokenizer.json"))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tiny_gguf.write_gguf(tmp_path / "m.gguf", *tiny)
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", save)
+    assert "cannot be saved without a change" in refusal(file)
 
 
 def test_without_the_package_that_reads_them(file, monkeypatch):
