@@ -89,3 +89,13 @@ def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise InputError(problems)
+
+
+def first_lines(error: BaseException) -> str:
+    """Return the first two lines of a library's message as one, with the error's kind where they say little alone."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = type(error).__name__
+    if not lines:
+        return kind
+    says_little = isinstance(error, (LookupError, AttributeError, TypeError, SystemExit))
+    return " ".join([f"{kind}:", *lines[:2]] if says_little else lines[:2])

@@ -174,7 +174,7 @@ def _checked(context: Context, options: SteerOptions) -> tuple[Callable[[Languag
 
 
 def _check_same_model(folder: RunFolder, context: Context) -> None:
-    if model_differences(folder, context.weights_sha256, context.tokenizer_sha256):
+    if model_differences(folder, context.identity):
         name = folder.manifest()["model"].get("name")
         raise InputError(
             f"--run {folder.path}: was made with another model ({name}) than {context.outline.name}; give that one, or "

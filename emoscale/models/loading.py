@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers.distributed.configuration_utils import DistributedConfig
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, first_lines
+from emoscale.models.adapters import merge_adapter
 from emoscale.models.options import ModelOptions
-from emoscale.models.outline import LOADERS, ModelOutline, first_lines
+from emoscale.models.outline import LOADERS, ModelOutline, advice_on
+from emoscale.models.quantised import check_library, config_to_load, quantisation
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def load_model(
     outline : ModelOutline
     device : str or device
     dtype : {"float32", "bfloat16", "float16"}
-        Type of the weights in memory.
+        Type of the weights in memory; quantised ones, and what lies beside them, may have types of their own.
     split : {"layers", "tensors"}, optional
         ``layers``: where `device` is a GPU, spread the layers over all GPUs this process sees; what they cannot hold
         stays in the machine's memory and comes to a GPU for the pass. ``tensors``: spread every layer's tensors over
@@ -69,8 +70,8 @@ def load_model(
     Raises
     ------
     InputError
-        If the weights cannot be read, do not fit the configuration, or are incomplete; or if the model cannot be
-        split this way.
+        If the weights cannot be read, do not fit the configuration, or are incomplete; if a library for them or the
+        model's code is missing; or if the model cannot be split this way.
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Its table of weights that do not fit repeats what the error below reports in one line.
@@ -78,25 +79,30 @@ def load_model(
     device = torch.device(device)
     tp_rank, tp_size = _own_part(split)
     check_split(outline, split, tp_size)
+    check_library(outline.name, outline.config)
     try:
         module, report = LOADERS[outline.kind].from_pretrained(
             outline.folder,
-            config=outline.config,
+            config=config_to_load(outline.config),
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=outline.trust_remote_code,
             output_loading_info=True,
-            **_placement(split, device, tp_size),
+            # Adapters are merged below; transformers would leave their maps beside the model's own.
+            adapter_kwargs={"subfolder": "no adapter"},
+            **_placement(outline, split, device, tp_size),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (Exception, SystemExit) as error:  # ten kinds of transformers', and any of code that a model comes with
         raise InputError(
             f"model.name {outline.name!r}: the weights in {outline.folder} cannot be loaded ({_reason(error)}); "
-            "fetch them again"
+            f"{_fix(error, outline)}"
         ) from error
     _check_weights(outline, report["missing_keys"])
     if not hasattr(module, "hf_device_map") and tp_size == 1:
         module = module.to(device)
+    if outline.files.adapter:
+        module = merge_adapter(outline.name, outline.files.adapter, module)
     return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
 
 
@@ -125,12 +131,20 @@ def check_split(outline: ModelOutline, split: str | None, tp_size: int, stages: 
     Raises
     ------
     InputError
-        If tensors are to be spread of a model without a plan for it, a mixture of experts, or one of a width that
-        `tp_size` does not divide; or if prompts are to be tuned on such a model.
+        If tensors are to be spread of a model with quantised weights or an adapter, without a plan for it, a mixture of
+        experts, or one of a width that `tp_size` does not divide; or if prompts are to be tuned on such a model.
     """
     if split != "tensors" or tp_size == 1:
         return
     problems = []
+    if method := quantisation(outline.config):
+        problems.append(
+            f"machine.split_model 'tensors': the weights of {outline.name} are quantised with {method}; set 'layers'"
+        )
+    if outline.files.adapter:
+        problems.append(
+            f"machine.split_model 'tensors': {outline.name} has an adapter; merge it into the weights, or set 'layers'"
+        )
     if not outline.has_tensor_plan:
         problems.append(
             f"machine.split_model 'tensors': {outline.name} is a mixture of experts, or transformers has no plan for "
@@ -163,13 +177,24 @@ def _own_part(split: str | None) -> tuple[int, int]:
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
-def _placement(split: str | None, device: torch.device, tp_size: int) -> dict[str, Any]:
+def _placement(outline: ModelOutline, split: str | None, device: torch.device, tp_size: int) -> dict[str, Any]:
     if split == "tensors" and tp_size > 1:
         return {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=tp_size)}
-    return {"device_map": "auto"} if split == "layers" and device.type == "cuda" else {}
+    if split == "layers" and device.type == "cuda":
+        return {"device_map": "auto"}
+    # Some kinds of quantised weights cannot be moved, or are made ready where they are loaded.
+    return {"device_map": {"": device}} if quantisation(outline.config) and device.type == "cuda" else {}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if "ignore_mismatched_sizes" in str(error):
         return "their shapes are not those of its config.json"
     return first_lines(error)
+
+
+def _fix(error: BaseException, outline: ModelOutline) -> str:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return "set model.dtype to bfloat16, machine.split_model to layers, or another model"
+    if isinstance(error, ImportError):
+        return "install what is missing"
+    return advice_on(error, outline.folder, outline.trust_remote_code) or "fetch them again"

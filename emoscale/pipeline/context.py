@@ -18,7 +18,7 @@ from emoscale.extraction.rows import ROW_SOURCES, check_rows
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
-from emoscale.models.identity import tokenizer_sha256, weights_sha256
+from emoscale.models.identity import identify
 from emoscale.models.loading import LanguageModel, check_split, load_model
 from emoscale.models.outline import ModelOutline, encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel
@@ -100,20 +100,16 @@ class Context:
         return outline_model(self.settings.model)
 
     @cached_property
-    def weights_sha256(self) -> str:
-        """Hash of the weights, compared with the settings'."""
-        found, wanted = weights_sha256(self.outline.folder), self.settings.model.sha256
-        if wanted and found != wanted.lower():
+    def identity(self) -> dict[str, str]:
+        """Hashes of the model's parts, see `identify`; that of the weights is compared with the settings'."""
+        found, wanted = identify(self.outline), self.settings.model.sha256
+        weights = found["weights_sha256"]
+        if wanted and weights != wanted.lower():
             raise InputError(
-                f"model.sha256: the weights in {self.outline.folder} hash to {found}, not {wanted}; "
+                f"model.sha256: the weights in {self.outline.files.source} hash to {weights}, not {wanted}; "
                 "download them again, or correct model.sha256 if you trust them"
             )
         return found
-
-    @cached_property
-    def tokenizer_sha256(self) -> str:
-        """Hash of the tokenizer's files."""
-        return tokenizer_sha256(self.outline)
 
     @cached_property
     def tokens(self) -> list[list[int]]:
@@ -165,7 +161,7 @@ class Context:
         checks: list[Callable[[], object]] = [
             lambda: self.concepts,
             lambda: self.outline,
-            lambda: self.weights_sha256,
+            lambda: self.identity,
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
             self._check_rows_are_kept,
         ]

@@ -121,7 +121,7 @@ def _run(
     context.check([STAGES[name] for name in agenda.todo])
     agenda = _with_same_model(agenda, context, expected)
     if not (request.fresh and request.only is None):
-        check_same_model(folder, context.outline.name, context.weights_sha256, context.tokenizer_sha256)
+        check_same_model(folder, context.outline.name, context.identity)
     ranks.wait()
     if ranks.is_main:
         for note in context.outline.notes:
@@ -217,7 +217,7 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
         ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
         context = Context(settings, ranks)
         context.check([STAGES["extract"]])
-        check_same_model(folder, context.outline.name, context.weights_sha256, context.tokenizer_sha256)
+        check_same_model(folder, context.outline.name, context.identity)
         with stage_progress("repair", console) as progress:
             repair_activations(context, folder, progress)
         leave()
@@ -279,11 +279,7 @@ def _check_needs(
 
 def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fingerprint]) -> Agenda:
     """Do stages again that would be linked from a run of another model under the same name."""
-    others = {
-        name
-        for name, source in agenda.linked.items()
-        if model_differences(source, context.weights_sha256, context.tokenizer_sha256)
-    }
+    others = {name for name, source in agenda.linked.items() if model_differences(source, context.identity)}
     if not others:
         return agenda
     linked = {name: source for name, source in agenda.linked.items() if name not in others}
@@ -381,8 +377,7 @@ def _circumstances(settings: Settings, context: Context) -> dict[str, Any]:
         "model": {
             "name": context.outline.name,
             "revision": settings.model.revision,
-            "weights_sha256": context.weights_sha256,
-            "tokenizer_sha256": context.tokenizer_sha256,
+            **context.identity,
             "kind": context.outline.kind,
             "layers": len(context.outline.sites),
             "neurons": context.outline.neurons,

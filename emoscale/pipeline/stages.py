@@ -53,8 +53,7 @@ def _extract(context: Context, folder: RunFolder, progress: Progress, repair: bo
     options, source = context.settings.extraction, ROW_SOURCES[context.settings.extraction.rows]
     origin = {
         "model": context.outline.name,
-        "weights_sha256": context.weights_sha256,
-        "tokenizer_sha256": context.tokenizer_sha256,
+        **context.identity,
         "site": context.settings.model.site,
         "rows": options.rows,
         "pooling": context.pooling,
@@ -153,7 +152,7 @@ def _facts(context: Context) -> dict[str, str]:
     prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
     return {
         "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
-        "Weights (SHA-256)": context.weights_sha256,
+        "Weights (SHA-256)": context.identity["weights_sha256"],
         "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers ({unit})",
         "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
         "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",

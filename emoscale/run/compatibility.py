@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 
 _SHOWN_FILES = 3
+_SHA256 = "_sha256"
 
 
 def holds_run(folder: RunFolder) -> bool:
@@ -39,18 +42,31 @@ def holds_run(folder: RunFolder) -> bool:
     return False
 
 
-def model_differences(folder: RunFolder, weights_sha256: str, tokenizer_sha256: str) -> list[str]:
-    """Say in what the files of the model of a folder's run differ from those here; empty if there is no run."""
-    recorded = folder.manifest().get("model", {})
-    here = {"weights": weights_sha256, "tokenizer": tokenizer_sha256}
+def model_differences(folder: RunFolder, identity: Mapping[str, str]) -> list[str]:
+    """Say in what the files of the model of a folder's run differ from those here; empty if there is no run.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    identity : mapping of str to str
+        ``PART_sha256`` of each part of the model.
+    """
+    recorded = folder.manifest().get("model")
+    if recorded is None:
+        return []
+    there = {key: str(value) for key, value in recorded.items() if key.endswith(_SHA256)}
     return [
-        f"the model's {what}: {there[:12]}… there, {digest[:12]}… here"
-        for what, digest in here.items()
-        if (there := recorded.get(f"{what}_sha256", digest)) != digest
+        f"the model's {key.removesuffix(_SHA256)}: {_shown(there.get(key))} there, {_shown(identity.get(key))} here"
+        for key in {**identity, **there}
+        if there.get(key) != identity.get(key)
     ]
 
 
-def check_same_model(folder: RunFolder, name: str, weights_sha256: str, tokenizer_sha256: str) -> None:
+def _shown(digest: str | None) -> str:
+    return "none" if digest is None else f"{digest[:12]}…"
+
+
+def check_same_model(folder: RunFolder, name: str, identity: Mapping[str, str]) -> None:
     """Check that the model has not changed under the name that a folder's run was made with.
 
     Parameters
@@ -58,7 +74,8 @@ def check_same_model(folder: RunFolder, name: str, weights_sha256: str, tokenize
     folder : RunFolder
     name : str
         Another name than the run's is another setting, not a changed model.
-    weights_sha256, tokenizer_sha256 : str
+    identity : mapping of str to str
+        See `model_differences`.
 
     Raises
     ------
@@ -67,7 +84,7 @@ def check_same_model(folder: RunFolder, name: str, weights_sha256: str, tokenize
     """
     if folder.manifest().get("model", {}).get("name", name) != name:
         return
-    if differing := model_differences(folder, weights_sha256, tokenizer_sha256):
+    if differing := model_differences(folder, identity):
         raise InputError(
             f"{folder.path}: was made with another model of that name ({'; '.join(differing)}); choose another --out, "
             "or start again with emoscale run --fresh"

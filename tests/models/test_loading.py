@@ -1,4 +1,3 @@
-import hashlib
 import json
 import shutil
 import sys
@@ -7,7 +6,7 @@ import pytest
 import tiny_families
 import tiny_models
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForMaskedLM,
     BartConfig,
@@ -114,30 +113,6 @@ def test_texts_are_encoded_without_special_tokens_and_cut(tiny_outline):
         assert words[2] == outline.tokenizer.tokenize("she felt joy at home alone")[:4]
 
 
-def test_one_file_has_its_own_hash(tiny_folder):
-    folder = tiny_folder("bert")
-    content = (folder / "model.safetensors").read_bytes()
-    assert weights_sha256(folder) == hashlib.sha256(content).hexdigest()
-
-
-def test_several_files_have_one_hash_that_depends_on_their_names(tmp_path):
-    weights = [{"a": torch.zeros(3)}, {"b": torch.ones(3)}]
-
-    def folder(names):
-        path = tmp_path / "-".join(names)
-        path.mkdir()
-        for name, content in zip(names, weights, strict=True):
-            save_file(content, path / f"{name}.safetensors")
-        return path
-
-    hashes = {weights_sha256(folder(names)) for names in (("x", "y"), ("y", "x"), ("x", "z"))}
-    assert len(hashes) == 3
-    assert weights_sha256(tmp_path / "x-y") in hashes
-    files = sorted((tmp_path / "x-y").iterdir())
-    lines = "".join(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n" for file in files)
-    assert weights_sha256(tmp_path / "x-y") == hashlib.sha256(lines.encode()).hexdigest()
-
-
 def test_blocks_without_units_are_noted_in_the_outline(copy_of):
     folder = copy_of("bert")
     assert outline_model(ModelOptions(str(folder))).notes == ()
@@ -153,9 +128,9 @@ def inputs_of(folder, **model):
 def test_a_wrong_checksum_is_refused(tiny_folder):
     found = weights_sha256(tiny_folder("bert"))
     with pytest.raises(InputError, match=rf"model\.sha256.*{found}.*not {'0' * 64}"):
-        _ = inputs_of(tiny_folder("bert"), sha256="0" * 64).weights_sha256
-    assert inputs_of(tiny_folder("bert"), sha256=found.upper()).weights_sha256 == found
-    assert inputs_of(tiny_folder("bert")).weights_sha256 == found
+        _ = inputs_of(tiny_folder("bert"), sha256="0" * 64).identity
+    assert inputs_of(tiny_folder("bert"), sha256=found.upper()).identity["weights_sha256"] == found
+    assert inputs_of(tiny_folder("bert")).identity["weights_sha256"] == found
 
 
 def test_pickled_weights_are_refused(copy_of):

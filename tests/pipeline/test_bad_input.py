@@ -61,8 +61,8 @@ def test_malformed_set(refused, world):
         ("/no/such/folder", "/no/such/folder is not a folder; set a folder that save_pretrained wrote"),
         ("nobody/nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
         ("nothing", "not a local folder, and the download from the Hub failed (LocalEntryNotFoundError); set"),
-        ("package:nonesuch/model", "package nonesuch is not installed; pip install it"),
-        ("package:nonesuch.inner/model", "package nonesuch.inner is not installed; pip install it"),
+        ("package:nonesuch/model", "package nonesuch is not installed; pip install nonesuch"),
+        ("package:nonesuch.inner/model", "package nonesuch.inner is not installed; pip install nonesuch.inner"),
         ("package:yaml/model", "yaml/model is not a folder; set a folder that save_pretrained wrote"),
     ],
 )

@@ -5,6 +5,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_gguf
+import tiny_models
 import xarray
 from safetensors.numpy import load_file
 from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manifest, states, times
@@ -12,6 +14,7 @@ from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manife
 from emoscale.config import load_settings
 from emoscale.pipeline import stages
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES
+from emoscale.system.files import sha256
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +36,7 @@ def test_manifest_tells_what_was_done(finished):
     assert told["stages"]["extract"]["counts"]["neurons"] == told["model"]["neurons"] == NEURONS
     assert told["stages"]["ablate"]["counts"]["masks"] == MASKS
     assert told["model"]["kind"] == "encoder"
-    assert len(told["model"]["weights_sha256"]) == 64
+    assert {len(told["model"][f"{part}_sha256"]) for part in ("weights", "config", "tokenizer")} == {64}
     assert {"python", "torch", "numpy"} <= told["versions"].keys()
     assert told["hardware"]["ranks"] == 1
     assert told["stages"]["tune"]["settings"]["stimuli.path"].startswith("sha256:")
@@ -173,3 +176,23 @@ def test_every_kind_of_control_in_a_run(cli, world):
     assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def test_a_model_in_a_gguf_file(cli, world, monkeypatch):
+    """Converted in the first stage, found in the cache by the next, identified by its own hash."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(world.folder / "cache"))
+    model, tokenizer = tiny_models.MAKERS["llama"]()
+    file = tiny_gguf.write_gguf(world.folder / "m.gguf", tiny_models.randomise(model), tokenizer)
+    others = {"extraction": {"rows": "texts"}, "stimuli": {"max_tokens": 32}}
+    config = world.write(model={"name": str(file), "sha256": sha256(file)}, **others)
+    first = cli("extract", config, "--out", world.out)
+    assert first.code == 0
+    assert first.problems == [f"converting {file}, once; a small model takes 10 to 20 s"]
+    told = manifest(world.out)["model"]
+    assert (told["kind"], told["neurons"], told["weights_sha256"]) == ("causal-lm", NEURONS, sha256(file))
+    second = cli("select", config, "--out", world.out)
+    assert (second.code, second.err) == (0, "")
+    tiny_gguf.write_gguf(file, tiny_models.randomise(model, seed=1), tokenizer)
+    world.write(model={"name": str(file)}, **others)
+    (problem,) = [line for line in cli("mask", config, "--out", world.out).problems if "another model" in line]
+    assert "the model's weights: " in problem

@@ -312,6 +312,26 @@ def test_a_changed_tokenizer_is_noticed(refused, cli, world, tiny_folder):
     assert told.endswith("or start again with emoscale run --fresh")
 
 
+@pytest.mark.parametrize(
+    ("change", "before", "next_stage"),
+    [
+        ({"hidden_act": "relu"}, "tune", "extract"),
+        ({"layer_norm_eps": 0.1}, "tune", "extract"),
+        ({"hidden_act": "relu"}, "mask", "ablate"),
+    ],
+)
+def test_a_changed_configuration_is_noticed(refused, cli, world, tiny_folder, change, before, next_stage):
+    model = shutil.copytree(tiny_folder("bert-encoder"), world.folder / "model")
+    world.write(model={"name": str(model)})
+    for stage in STAGES[: STAGES.index(before) + 1]:
+        assert cli(stage, world.config, "--out", world.out).code == 0
+    file = model / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    told = refused(world.config, world.out, command=next_stage)
+    assert told.startswith(f"{world.out}: was made with another model of that name (the model's config: ")
+    assert told.endswith("or start again with emoscale run --fresh")
+
+
 def test_fresh_with_the_same_settings_gives_the_same(cli, copied, finished):
     (copied.out / "notes.txt").write_text("mine")
     assert cli("run", finished.config, "--out", copied.out, "--fresh").code == 0

@@ -53,8 +53,9 @@ def is_of_attention(path: str) -> bool:
     return any(word in path.lower() for word in ("attn", "attention"))
 
 
-def map_shape(module: nn.Module | None) -> tuple[int, int]:
+def map_shape(module: Any) -> tuple[int, int]:
     """Return the number of inputs and of outputs of a linear map; (0, 0) if the module is not one."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
+    # GPTQ's and AWQ's maps keep their packed weights so; those of bitsandbytes and compressed-tensors are nn.Linear.
+    if isinstance(module, nn.Linear) or hasattr(module, "qweight"):
+        return int(module.in_features), int(module.out_features)
     return (module.nx, module.nf) if isinstance(module, Conv1D) else (0, 0)
