@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emoscale.ablation.budget import find_budget, kept_budget, one_pass, shared_maps
 from emoscale.ablation.edits import make_edit
 from emoscale.ablation.forward_options import ForwardOptions
-from emoscale.ablation.masked_forward import Answers, answer
+from emoscale.ablation.masked_forward import Answers, answer, normalizations
 from emoscale.ablation.options import AblationOptions
 from emoscale.errors import StageError
 from emoscale.models.loading import LanguageModel
@@ -194,7 +194,7 @@ def _save(folder: RunFolder, unit: _Unit, task: Task, answers: Answers) -> None:
     options = len(task.options)
     if options > _LABELS:
         columns["top3"] = answers.top3[0]
-        for number, name in enumerate(list(task.normalizations)[1:], start=1):
+        for number, name in enumerate(list(normalizations(task))[1:], start=1):
             columns[column("correct", name)] = answers.correct[number]
             columns[column("top3", name)] = answers.top3[number]
         columns["chosen"] = list(answers.chosen)

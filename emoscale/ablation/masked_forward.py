@@ -10,16 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.errors import StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.masking import masking
 from emoscale.models.packing import pack
+from emoscale.models.prefix import Prefix
 from emoscale.models.shortcuts import sharing
 from emoscale.system.ranks import precision
-from emoscale.tasks.task import Task
+from emoscale.tasks.normalization import NONE, PER_CHARACTER, PER_TOKEN
+from emoscale.tasks.task import SharesPrefix, Task
 
-_TOP = 3
+_TOP, _BINARY = 3, 2
 
 
 class Answers(NamedTuple):
@@ -95,19 +98,40 @@ def scored(
 ) -> Iterator[Scored]:
     """Score items under each mask, pass by pass; parameters as of `answer`."""
     lengths = task.items["tokens"].to_numpy()[items]
-    sites, edit = model.outline.sites, options.edit.of_neurons
+    sites, edit = model.outline.sites, options.edit
+    prefix = _prefix(model, task, items, edit)
+    every, bits = np.arange(len(off)), torch.from_numpy(off)
+    # What all rows begin with is kept for as many masks as one pass computes.
+    most = max(options.tokens_per_pass // prefix.length, 1) if prefix.length else max(len(off), 1)
     with (
-        masking(model.module, sites, torch.from_numpy(off), model.tp_rank, model.tp_size, edit=edit) as masked,
+        masking(model.module, sites, bits, model.tp_rank, model.tp_size, edit=edit.of_neurons) as masked,
         sharing(model.module, options.shared) as shared,
+        prefix,
     ):
-        for chosen, mask in passes(lengths, len(off), options.tokens_per_pass):
-            asked = items[chosen]
-            masked.expect(torch.from_numpy(mask), torch.from_numpy(options.edit.donors(asked, numbers[mask])))
-            _, first, row = np.unique(asked, return_index=True, return_inverse=True)
-            shared.expect(torch.from_numpy(first), torch.from_numpy(row))
-            with precision(options.precision, model.device):
-                scores = task.scores(asked)
-            yield Scored(asked, mask, scores)
+        for some in np.split(every, range(most, len(off), most)):
+            if prefix.length:
+                masked.expect(torch.from_numpy(some))
+                shared.expect(torch.zeros(1, dtype=torch.int64), torch.zeros(len(some), dtype=torch.int64))
+                with precision(options.precision, model.device):
+                    prefix.compute(len(some))
+            # By whole rows, though they may leave tokens out: attention and logits take as much memory for the others.
+            for chosen, within in passes(lengths, len(some), options.tokens_per_pass):
+                asked, mask = items[chosen], some[within]
+                masked.expect(torch.from_numpy(mask), torch.from_numpy(edit.donors(asked, numbers[mask])))
+                _, first, row = np.unique(asked, return_index=True, return_inverse=True)
+                shared.expect(torch.from_numpy(first), torch.from_numpy(row))
+                prefix.expect(torch.from_numpy(within))
+                with precision(options.precision, model.device):
+                    scores = task.scores(asked)
+                yield Scored(asked, mask, scores)
+
+
+def _prefix(model: LanguageModel, task: Task, items: NDArray[np.int64], edit: RowEdit) -> Prefix:
+    """Return what all rows begin with and can be computed once for each mask; one of no tokens if there is nothing."""
+    # The beginning of a row whose neurons take another item's values is its own.
+    if edit.depends_on_item or not isinstance(task, SharesPrefix):
+        return Prefix(model)
+    return task.prefix(items) or Prefix(model)
 
 
 def passes(
@@ -134,11 +158,20 @@ def passes(
         yield rows // masks, rows % masks
 
 
+def normalizations(task: Task) -> dict[str, NDArray[np.float64]]:
+    """Return what each option's score is divided by, under each normalization."""
+    found = {NONE: np.ones(len(task.options))}
+    if len(task.options) > _BINARY:
+        found[PER_TOKEN] = task.option_tokens.astype(np.float64)
+        found[PER_CHARACTER] = np.array([len(name) for name in task.options], np.float64)
+    return found
+
+
 class _Tally:
     """Counts on the device; nothing is copied, which would wait for it, until all passes are made."""
 
     def __init__(self, task: Task, masks: int, device: torch.device) -> None:
-        divisors = np.stack([np.asarray(divisor) for divisor in task.normalizations.values()])
+        divisors = np.stack(list(normalizations(task).values()))
         self._divisors = torch.from_numpy(divisors).to(device, torch.float32)[:, None]
         count = len(self._divisors), masks
         self._correct, self._top = (torch.zeros(count, dtype=torch.int64, device=device) for _ in range(2))

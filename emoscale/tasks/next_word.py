@@ -14,10 +14,10 @@ from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
 from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
-from emoscale.tasks.normalization import NONE
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 from emoscale.tasks.templates import check_lengths, tokenise
+from emoscale.tasks.wording import Wording, put
 
 _MASK = "{mask}"
 
@@ -47,11 +47,11 @@ def next_word(
     InputError
         If the model predicts no words, or the text has not one mask where there must be one, is empty or too long.
     """
-    item = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0]})
+    item = pd.DataFrame({"concept": [""], "replicate": [""], "label": [0], "text": [-1]})
     if outline.kind == "causal-lm":
         if not text.strip():
             raise InputError(f"text {text!r}: is empty; give a text to be continued")
-        asked = ask(outline, [text.rstrip()], words, item)
+        asked = ask(outline, put(outline, [text.rstrip()], Wording()), words, item)
         return lambda model: MultipleChoiceTask(model, asked), []
     if outline.kind != "masked-lm":
         raise InputError(f"{outline.name}: predicts no words ({outline.kind}); give a causal or masked language model")
@@ -98,10 +98,12 @@ class AtMask:
         self, model: LanguageModel, item: pd.DataFrame, row: Sequence[int], read: int, words: Mapping[str, int]
     ) -> None:
         self._reader = RowReader(model)
-        self._row, self._read, self._tokens = row, read, list(words.values())
+        self._row, self._read, self._tokens = list(row), read, list(words.values())
         self.items = item
         self.options: Sequence[str] = list(words)
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(words))}
+        self.rows = [self._row]
+        self.option_ids = [[token] for token in self._tokens]
+        self.option_tokens = np.ones(len(words), np.int64)
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every word by its log probability among all tokens."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError, collect_problems
+from emoscale.models.prefix import Prefix
 from emoscale.models.prompt_files import TunedPrompts, load_prompts
 from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import READOUTS, Verbaliser, verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
-from emoscale.tasks.normalization import NONE
 from emoscale.tasks.task import TaskContext
 
 
@@ -54,10 +54,25 @@ class SoftPromptTask:
                 "concept": np.array([prompt.concept for prompt in prompts], object)[self._prompt],
                 "replicate": np.array([str(prompt.seed) for prompt in prompts], object)[self._prompt],
                 "label": np.concatenate([prompt.dev.labels for prompt in prompts]),
+                "text": self._text,
                 "tokens": [model.row_tokens(tokens[text]) for text in self._text],
             }
         )
-        self.normalizations: Mapping[str, NDArray[np.float64]] = {NONE: np.ones(len(self.options))}
+        self.option_ids = [[word] for word in model.readout.words or []] or [[] for _ in self.options]
+        self.option_tokens = np.ones(len(self.options), np.int64)
+        self._can_begin = model.can_begin([tokens[text] for text in self._text], self._vectors[0])
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """The tokens of each item, -1 for each vector of the prompt."""
+        return [self._model.row(self._tokens[text]) for text in self._text]
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return the prompt, with the tokens before it, if it is that of several items."""
+        used = np.unique(self._prompt[items])
+        if not self._can_begin or len(used) > 1 or len(np.unique(items)) == 1:
+            return None
+        return self._model.begin(self._vectors[used].to(self._model.model.device))
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""

@@ -342,7 +342,7 @@ class Starved:
 
     def __init__(self, task):
         self.task = task
-        self.items, self.options, self.normalizations = task.items, task.options, task.normalizations
+        self.items, self.options, self.option_tokens = task.items, task.options, task.option_tokens
 
     def scores(self, items):
         if len(items) > 2:

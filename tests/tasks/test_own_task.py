@@ -26,7 +26,8 @@ class Surprise:
         self._ends = torch.tensor([[tokenizer(f" {end}")["input_ids"][-1] for end in ends] for _, *ends in pairs])
         self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0}, index=range(len(pairs)))
         self.items["tokens"] = [len(row) for row in self._rows]
-        self.normalizations = {"none": np.ones(2)}
+        self.items["text"] = -1
+        self.rows, self.option_ids, self.option_tokens = self._rows, [[], []], np.ones(2, np.int64)
 
     def scores(self, items):
         ids, attention = self._reader.pad([self._rows[item] for item in items])
