@@ -17,7 +17,9 @@ bfloat16. `forward_share_of_matmul` is the rate of the bare passes over the mach
 methods in float32 must give the same labels; texts whose two scores differ by less than 1e-4 are not compared, but
 counted.
 
-    python -m benchmarks.ablation [--models roberta,minilm] [--texts N] [--masks N] [--device cuda] [--json FILE]
+`smollm2` is another task, multiple choice, and other methods: see `benchmarks.ablation_choice`.
+
+    python -m benchmarks.ablation [--models roberta,minilm,smollm2] [--texts N] [--masks N] [--device D] [--json FILE]
 
 nnsight is in the extra `bench` (pip install 'emoscale[bench]'); without it its numbers are null.
 """
@@ -41,6 +43,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import RobertaConfig, RobertaForMaskedLM
 
+from benchmarks import ablation_choice
 from benchmarks.ablation_rivals import RIVALS
 from benchmarks.common import arguments, matmul_flops, seconds, tell
 from benchmarks.extraction import GOEMOTIONS, MINILM
@@ -64,6 +67,7 @@ from emoscale.tasks.soft_prompt import SoftPromptTask
 WORDS = ["negative", "positive"]
 SHARE_OFF = 0.1
 CLOSE = 1e-4
+CHOICE = "smollm2"
 DEFAULTS = {"roberta": (100, 2), "minilm": (100, 16)}
 """Texts and masks; enough for the study's batches of 100."""
 
@@ -93,7 +97,7 @@ class Work:
 
 def main() -> None:
     settings: dict[str, Any] = {
-        "models": ",".join(DEFAULTS),
+        "models": ",".join([*DEFAULTS, CHOICE]),
         "texts": 0,
         "masks": 0,
         "goemotions": str(GOEMOTIONS),
@@ -105,13 +109,20 @@ def main() -> None:
     found = {}
     with tempfile.TemporaryDirectory() as path:
         for name in options.models.split(","):
-            found[name] = compare(prepare(name, Path(path), options), options)
+            found[name] = measure(name, Path(path), options)
             tell(f"Ablation: {name}", found[name], None)
     if options.json:
         machine = {"machine": platform.machine(), "processor": get_host_cpu_name(), "cores": os.cpu_count()}
         if options.device == "cuda":
             machine["device"] = torch.cuda.get_device_name()
         write_text(options.json, json.dumps({**machine, "models": found}, indent=2) + "\n")
+
+
+def measure(name: str, folder: Path, options: Any) -> dict[str, Any]:
+    """Measure every method on one model."""
+    if name == CHOICE:
+        return ablation_choice.compare(ablation_choice.prepare(folder, options), options)
+    return compare(prepare(name, folder, options), options)
 
 
 def prepare(name: str, folder: Path, options: Any) -> Work:

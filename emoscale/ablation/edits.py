@@ -37,6 +37,11 @@ class RowEdit:
     of_neurons: Edit = ZERO
     seed: int = 0
 
+    @property
+    def depends_on_item(self) -> bool:
+        """Whether a mask edits rows of different items differently."""
+        return self.of_neurons.donors is not None and len(self.of_neurons.donors) > 1
+
     def donors(self, items: NDArray[np.int64], masks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw each row's donor.
 
@@ -50,9 +55,9 @@ class RowEdit:
         -------
         ndarray of int64, shape (rows,)
         """
-        count = 1 if self.of_neurons.donors is None else len(self.of_neurons.donors)
-        if count == 1:
+        if not self.depends_on_item or self.of_neurons.donors is None:
             return np.zeros(len(items), np.int64)
+        count = len(self.of_neurons.donors)
         state = np.full(len(items), self.seed, np.uint64)
         for part in (items, masks):
             state = _mixed(state ^ part.astype(np.uint64))

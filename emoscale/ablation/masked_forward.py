@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.errors import StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.masking import masking
 from emoscale.models.packing import pack
+from emoscale.models.prefix import Prefix
 from emoscale.models.shortcuts import sharing
 from emoscale.system.ranks import precision
-from emoscale.tasks.task import Task
+from emoscale.tasks.task import SharesPrefix, Task
 
 
 def score(
@@ -56,7 +59,8 @@ def score(
     """
     # On the device: copying them pass by pass would wait for every pass.
     scores = torch.empty(len(items), len(off), len(task.options), device=model.device)
-    for one in scored(model, task, items, off, numbers, options):
+    parts = task.parts(items) if isinstance(task, SharesPrefix) else [items]
+    for one in itertools.chain.from_iterable(scored(model, task, part, off, numbers, options) for part in parts):
         item, mask = (torch.from_numpy(rows).to(model.device) for rows in (np.searchsorted(items, one.item), one.mask))
         scores[item, mask] = one.scores.float()
         advance(len(one.item))
@@ -88,19 +92,40 @@ def scored(
 ) -> Iterator[Scored]:
     """Score items under each mask, pass by pass; parameters as of `score`."""
     lengths = task.items["tokens"].to_numpy()[items]
-    sites, edit = model.outline.sites, options.edit.of_neurons
+    sites, edit = model.outline.sites, options.edit
+    prefix = _prefix(model, task, items, edit)
+    every, bits = np.arange(len(off)), torch.from_numpy(off)
+    # What all rows begin with is kept for as many masks as one pass computes.
+    most = max(options.tokens_per_pass // prefix.length, 1) if prefix.length else max(len(off), 1)
     with (
-        masking(model.module, sites, torch.from_numpy(off), model.tp_rank, model.tp_size, edit=edit) as masked,
+        masking(model.module, sites, bits, model.tp_rank, model.tp_size, edit=edit.of_neurons) as masked,
         sharing(model.module, options.shared) as shared,
+        prefix,
     ):
-        for chosen, mask in passes(lengths, len(off), options.tokens_per_pass):
-            asked = items[chosen]
-            masked.expect(torch.from_numpy(mask), torch.from_numpy(options.edit.donors(asked, numbers[mask])))
-            _, first, row = np.unique(asked, return_index=True, return_inverse=True)
-            shared.expect(torch.from_numpy(first), torch.from_numpy(row))
-            with precision(options.precision, model.device):
-                scores = task.scores(asked)
-            yield Scored(asked, mask, scores)
+        for some in np.split(every, range(most, len(off), most)):
+            if prefix.length:
+                masked.expect(torch.from_numpy(some))
+                shared.expect(torch.zeros(1, dtype=torch.int64), torch.zeros(len(some), dtype=torch.int64))
+                with precision(options.precision, model.device):
+                    prefix.compute(len(some))
+            # By whole rows, though they may leave tokens out: attention and logits take as much memory for the others.
+            for chosen, within in passes(lengths, len(some), options.tokens_per_pass):
+                asked, mask = items[chosen], some[within]
+                masked.expect(torch.from_numpy(mask), torch.from_numpy(edit.donors(asked, numbers[mask])))
+                _, first, row = np.unique(asked, return_index=True, return_inverse=True)
+                shared.expect(torch.from_numpy(first), torch.from_numpy(row))
+                prefix.expect(torch.from_numpy(within))
+                with precision(options.precision, model.device):
+                    scores = task.scores(asked)
+                yield Scored(asked, mask, scores)
+
+
+def _prefix(model: LanguageModel, task: Task, items: NDArray[np.int64], edit: RowEdit) -> Prefix:
+    """Return what all rows begin with and can be computed once for each mask; one of no tokens if there is nothing."""
+    # The beginning of a row whose neurons take another item's values is its own.
+    if edit.depends_on_item or not isinstance(task, SharesPrefix):
+        return Prefix(model)
+    return task.prefix(items) or Prefix(model)
 
 
 def passes(

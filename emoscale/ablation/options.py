@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, StrictFloat
+from pydantic import Field, StrictBool, StrictFloat
 
 from emoscale.system.option_types import OPTIONS, Count, OneOf, Precision, Seed
 
@@ -25,6 +25,14 @@ class AblationOptions:
     ``{mask}`` for masked models. Several are replicates. Built-in ones by default."""
     words: Annotated[list[str], Field(min_length=2, max_length=2)] = field(default_factory=lambda: ["no", "yes"])
     """Of ``task: yes-no``: the answers for "does not show the concept" and "shows it"."""
+    scoring: Literal["name", "first-token"] = "name"
+    """Of ``task: multiple-choice``: ``name``, the log probability of all of a name's tokens; or ``first-token``, of its
+    first one, in half the time. The first tokens of all names must differ."""
+    chat: StrictBool = False
+    """Whether tasks in plain words make each filled-in template a message of a user, by the tokenizer's chat template;
+    the names or words then begin the answer (causal models)."""
+    answer: str | None = None
+    """Of ``chat``: what the answer begins with, such as ``The writer feels``; the names or words come after it."""
     edit: Annotated[str, OneOf("emoscale.ablation.edits:EDITS")] = "zero"
     """What becomes of masked neurons: ``zero``, as published; ``scale``, ``factor`` times their own value; ``mean``,
     their mean over the extraction's rows; or ``resample``, their value in one of these rows, drawn for each item and

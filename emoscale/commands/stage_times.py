@@ -21,6 +21,7 @@ from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
 from emoscale.masks.controls import CONTROLS
 from emoscale.masks.make_masks import resolve_k
+from emoscale.models.prefix import Prefix
 from emoscale.models.prompt_files import TunedPrompts, prompt_file
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
@@ -32,7 +33,7 @@ from emoscale.store import create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
 from emoscale.tasks.registry import TASKS
-from emoscale.tasks.task import Task
+from emoscale.tasks.task import SharesPrefix, Task
 from emoscale.tuning.training import GroupTrainer
 
 _TRIED_NEURONS = 64
@@ -144,12 +145,22 @@ class _SomeItems:
         self._task, self._numbers = task, numbers
         self.items: pd.DataFrame = task.items.iloc[numbers].reset_index(drop=True)
         self.options: Sequence[str] = task.options
-        self.rows: Sequence[Sequence[int]] = [task.rows[number] for number in numbers]
-        self.option_ids: Sequence[Sequence[int]] = task.option_ids
+        self.rows = [task.rows[number] for number in numbers]
+        self.option_ids = task.option_ids
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score the options of some of these items."""
         return self._task.scores(self._numbers[items])
+
+    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut some of these items as their task does."""
+        if not isinstance(self._task, SharesPrefix):
+            return [items]
+        return [np.searchsorted(self._numbers, part) for part in self._task.parts(self._numbers[items])]
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return what some of these items begin with."""
+        return self._task.prefix(self._numbers[items]) if isinstance(self._task, SharesPrefix) else None
 
 
 def _some_items(task: Task, count: int) -> Task:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from emoscale.models.lm_head import reading
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
 from emoscale.models.packing import pad_rows
+from emoscale.models.prefix import SHORTEST, Prefix, is_confirmed
 from emoscale.models.readouts import READOUTS, Readout
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
@@ -107,6 +108,10 @@ class Batch:
         """Return some rows, by number; one may be taken several times."""
         return Batch(self.ids[rows], self.attention[rows], self.read)
 
+    def without_first(self, tokens: int) -> Batch:
+        """Return the rows without some tokens at their beginning."""
+        return Batch(self.ids[:, tokens:], self.attention[:, tokens:], self.read)
+
     def read_values(self, values: Tensor) -> Tensor:
         """Read values (rows, tokens, units) at the row's read position; padding is never read.
 
@@ -145,14 +150,16 @@ class PromptedModel:
         self.prompt_length = prompt_length
         self.readout: Readout = READOUTS[model.outline.kind](model.outline, verbaliser)
         self._embeddings = model.module.get_input_embeddings()
+        self.prefix = Prefix(model)
+        """What `forward` leaves out; it is empty unless a causal model computes the prompt once for many texts."""
 
     def row_tokens(self, text: Sequence[int]) -> int:
         """Return how many tokens a row with this text has."""
         return self.layout.tokens + self.prompt_length + len(text)
 
-    def row_ids(self, text: Sequence[int]) -> list[int]:
-        """Return the token ids of a row with this text, -1 in place of the prompt's vectors."""
-        return [*self.layout.before, *[-1] * self.prompt_length, *self.layout.after, *text, *self.layout.closing]
+    def row(self, text: Sequence[int]) -> list[int]:
+        """Return the tokens of a row with this text, -1 for each vector of the prompt."""
+        return [*self.layout.before, *(-1,) * self.prompt_length, *self.layout.after, *text, *self.layout.closing]
 
     def initial_prompt(self) -> Tensor:
         """Return the vectors a prompt starts from.
@@ -180,16 +187,17 @@ class PromptedModel:
         -------
         Batch
         """
-        opening, closing = self._opening(), self.layout.closing
-        return self._pack([[*opening, *text, *closing] for text in texts])
+        return self._pack([self._filled(self.row(text)) for text in texts])
 
     def bare_batch(self, rows: int) -> Batch:
         """Lay out rows that hold everything up to the text, and no text."""
         return self._pack([self._opening()] * rows)
 
     def _opening(self) -> list[int]:
-        padding = (self.model.outline.pad_id,) * self.prompt_length
-        return [*self.layout.before, *padding, *self.layout.after]
+        return self._filled(self.row(()))[: self.prompt_length + len(self.layout.before) + len(self.layout.after)]
+
+    def _filled(self, row: list[int]) -> list[int]:
+        return [self.model.outline.pad_id if token < 0 else token for token in row]
 
     def _pack(self, sequences: list[list[int]]) -> Batch:
         ids, attention = pad_rows(sequences, self.model.outline.pad_id)
@@ -235,13 +243,12 @@ class PromptedModel:
         StageError
             If the model's head works on something else than its base model's hidden states.
         """
-        vectors = self._embeddings(batch.ids)
-        start = len(self.layout.before)
-        vectors[:, start : start + self.prompt_length] = prompts.to(vectors.dtype)
-        options = {}
+        vectors = self._with_prompts(batch.ids, prompts)[:, self.prefix.tokens :]
+        read_values = batch.without_first(self.prefix.tokens).read_values
+        options = self.prefix.options()
         if self.layout.positions_from_zero:
             options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device)[None]
-        with reading(self.model.module, batch.read_values, words=words, narrowed=narrowed):
+        with reading(self.model.module, read_values, words=words, narrowed=narrowed):
             output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
         read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits
         if read.shape[1] != 1:
@@ -249,6 +256,39 @@ class PromptedModel:
         if words is not None and read.shape[2] != len(words):
             read = read[:, :, list(words)]
         return read[:, 0]
+
+    def _with_prompts(self, ids: Tensor, prompts: Tensor) -> Tensor:
+        vectors: Tensor = self._embeddings(ids)
+        start = len(self.layout.before)
+        vectors[:, start : start + self.prompt_length] = prompts.to(vectors.dtype)
+        return vectors
+
+    def begin(self, prompts: Tensor) -> Prefix:
+        """Return what rows with one prompt begin with; the prompts have shape (1 or entries, L, hidden)."""
+        opening = torch.tensor([self._opening()] * len(prompts), device=self.model.device)
+        return self.prefix.begin("inputs_embeds", self._with_prompts(opening, prompts))
+
+    def can_begin(self, texts: Sequence[Sequence[int]], prompt: Tensor) -> bool:
+        """Whether the model can compute a prompt once for many texts.
+
+        The model runs to find out: call this before neurons are edited.
+
+        Parameters
+        ----------
+        texts : sequence of sequence of int
+            All that will be read.
+        prompt : Tensor
+            Shape (L, hidden).
+        """
+        is_short = len(self._opening()) < SHORTEST or min(map(len, texts)) == 0
+        if self.model.outline.kind != "causal-lm" or is_short:
+            return False
+        device = self.model.device
+        entry = torch.tensor([0, 1, 1, 0], device=device)
+        batch = self.batch([max(texts, key=len), min(texts, key=len)]).take(entry)
+        prompts = torch.stack([prompt, prompt.flip(0)]).to(device)
+        run = partial(self.forward, batch, prompts[entry], self.readout.words, self.narrowed)
+        return is_confirmed(self.begin(prompts), entry, run)
 
     def scores(self, batch: Batch, prompts: Tensor, heads: Tensor) -> Tensor:
         """Score the two labels of every row.

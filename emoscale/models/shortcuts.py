@@ -94,9 +94,13 @@ def confirmed(names: Sequence[str], run: Callable[[Sequence[str]], Tensor]) -> t
         short = run(names)
     except RuntimeError:  # shapes that do not fit: a block that adds to the narrowed values in place
         return ()
+    return tuple(names) if agree(full, short) else ()
+
+
+def agree(full: Tensor, short: Tensor) -> bool:
+    """Whether what is read of a model is the same, up to rounding, when it is computed in a shorter way."""
     tolerance = _TOLERANCE if full.element_size() > 2 else _TOLERANCE_IN_HALF
-    is_close = torch.allclose(full, short, rtol=tolerance, atol=tolerance * float(full.abs().max()))
-    return tuple(names) if is_close else ()
+    return torch.allclose(full, short, rtol=tolerance, atol=tolerance * float(full.abs().max()))
 
 
 def _block(model: nn.Module, sites: Sequence[Site], site: Site) -> tuple[list[str], str, list[str]] | None:

@@ -91,8 +91,7 @@ def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     task = TASKS[options.task].make(context, folder)
     origin = {
         "model": context.outline.name,
-        "weights_sha256": context.weights_sha256,
-        "tokenizer_sha256": context.tokenizer_sha256,
+        **context.identity,
         "site": context.settings.model.site,
         "task": options.task,
         "edit": options.edit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,19 +16,25 @@ from torch import Tensor
 from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
+from emoscale.models.prefix import Prefix
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.samples import check_labels
+from emoscale.tasks.beginnings import Beginnings
 from emoscale.tasks.continuations import Continuations, fastest
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import TaskContext
-from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
+from emoscale.tasks.templates import check_lengths, check_templates, cut_texts
+from emoscale.tasks.wording import Asked, Wording, check_wording, continuations, put, wording_of
 
-MULTIPLE_CHOICE_TEMPLATES = ("{text}\nThe writer feels",)
+MULTIPLE_CHOICE_TEMPLATES = ("{text}\nQuestion: Which emotion does the writer feel?\nAnswer: The writer feels",)
 """Default templates."""
 
-_SHOWN = 30
-"""Characters of a sentence in a message."""
+MULTIPLE_CHOICE_MESSAGES = ("{text}\n\nWhich emotion does the writer feel?",)
+"""Default templates in a chat."""
+
+Scoring = Literal["name", "first-token"]
+"""What of a name is scored."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class MultipleChoiceItems:
     options : tuple of str
         The names.
     continuations : list of list of int
-        Tokens of each name after a space.
+        What is scored of each name: tokens.
     """
 
     table: pd.DataFrame
@@ -98,8 +105,9 @@ def multiple_choice_items(
     outline: ModelOutline,
     texts: pd.DataFrame,
     concepts: Sequence[str],
-    templates: Sequence[str] | None,
+    wording: Wording,
     stimuli: StimuliOptions,
+    scoring: Scoring = "name",
 ) -> MultipleChoiceItems:
     """Put held-out texts that show a single concept into templates.
 
@@ -111,11 +119,13 @@ def multiple_choice_items(
         As `load_texts` gives it.
     concepts : sequence of str
         The possible answers.
-    templates : sequence of str, optional
-        With ``{text}``; a name follows after a space. A template's number is the replicate. By default
-        `MULTIPLE_CHOICE_TEMPLATES`.
+    wording : Wording
+        Its templates have ``{text}``; a name follows after a space, or begins the answer. A template's number is the
+        replicate.
     stimuli : StimuliOptions
         Texts are cut to ``max_tokens``; ``dev_texts`` and ``seed`` are those of `draw_single`.
+    scoring : {"name", "first-token"}
+        See `ask`.
 
     Raises
     ------
@@ -123,25 +133,27 @@ def multiple_choice_items(
         If the model cannot continue a text, a concept has no texts, a template or name cannot be used, or a row is too
         long.
     """
-    templates = MULTIPLE_CHOICE_TEMPLATES if templates is None else templates
-    check_continues(outline, templates)
+    templates = templates_of(wording)
+    check_continues(outline, templates, wording)
     drawn = draw_single(texts, concepts, stimuli.dev_texts, stimuli.seed)
     row = np.concatenate(drawn)
     short = cut_texts(outline, texts["text"].iloc[row].tolist(), stimuli.max_tokens)
     label = np.repeat(np.arange(len(concepts)), [len(rows) for rows in drawn])
+    of_template = pd.DataFrame({"concept": np.array(concepts, object)[label], "label": label, "text": row})
     table = pd.concat(
-        [
-            pd.DataFrame(
-                {"concept": np.array(concepts, object)[label], "replicate": str(number), "label": label, "text": row}
-            )
-            for number in range(len(templates))
-        ],
-        ignore_index=True,
+        [of_template.assign(replicate=str(number)) for number in range(len(templates))], ignore_index=True
     )
-    return ask(outline, [template.format(text=text) for template in templates for text in short], concepts, table)
+    filled = [template.format(text=text) for template in templates for text in short]
+    return ask(outline, put(outline, filled, wording), concepts, table, scoring)
 
 
-def check_continues(outline: ModelOutline, templates: Sequence[str]) -> None:
+def templates_of(wording: Wording) -> Sequence[str]:
+    """Return the templates given, or the default ones."""
+    default = MULTIPLE_CHOICE_MESSAGES if wording.chat else MULTIPLE_CHOICE_TEMPLATES
+    return default if wording.templates is None else wording.templates
+
+
+def check_continues(outline: ModelOutline, templates: Sequence[str], wording: Wording) -> None:
     """Raise InputError if a model cannot continue a text, or a template cannot be used."""
     if outline.kind != "causal-lm":
         others = "soft-prompt" + (" or yes-no" if outline.kind == "masked-lm" else "")
@@ -149,8 +161,10 @@ def check_continues(outline: ModelOutline, templates: Sequence[str]) -> None:
             f"ablation.task 'multiple-choice': {outline.name} does not continue a text ({outline.kind}); give a causal "
             f"language model, or set ablation.task to {others}"
         )
+    check_wording(outline, wording)
     check_templates(templates, ("text",))
-    if spaced := [template for template in templates if template != template.rstrip()]:
+    spaced = [template for template in templates if template != template.rstrip()]
+    if spaced and not wording.chat:
         raise InputError(
             f"ablation.templates {template!r}: ends with a space, but names bring a space of their own; remove it"
             for template in spaced
@@ -158,65 +172,47 @@ def check_continues(outline: ModelOutline, templates: Sequence[str]) -> None:
 
 
 def ask(
-    outline: ModelOutline, sentences: Sequence[str], options: Sequence[str], table: pd.DataFrame
+    outline: ModelOutline, asked: Asked, options: Sequence[str], table: pd.DataFrame, scoring: Scoring = "name"
 ) -> MultipleChoiceItems:
-    """Tokenise sentences and the names that may follow them.
+    """Make items of sentences and the names that may follow them.
 
     Parameters
     ----------
     outline : ModelOutline
-    sentences : sequence of str
-        One an item.
+    asked : Asked
+        One sentence an item.
     options : sequence of str
     table : DataFrame
         Of the items, without ``tokens``.
-
-    Returns
-    -------
-    MultipleChoiceItems
+    scoring : {"name", "first-token"}
+        Whether all of a name's tokens are scored, or the first one only: then a row holds its text alone.
 
     Raises
     ------
     InputError
-        If a name is empty, unknown to the tokenizer or no tokens of its own after a sentence, or a row is too long.
+        If a name cannot follow a sentence (see `continuations`), names cannot be told apart by their first tokens, or a
+        row is too long.
     """
-    rows = tokenise(outline, sentences, closed=False)
-    continuations = _continuations(outline, sentences, rows, options)
-    stems = {tuple(tokens[:end]) for tokens in continuations for end in range(1, len(tokens))}
-    longest = max(map(len, rows))
-    check_lengths(outline, longest + max(map(len, continuations)) - 1)
-    tokens = np.array([len(row) for row in rows], np.int64) + len(stems)
-    return MultipleChoiceItems(table.assign(tokens=tokens), rows, tuple(options), continuations)
+    names = continuations(outline, asked, options, "concepts.names")
+    if scoring == "first-token":
+        names = [tokens[:1] for tokens in names]
+        _check_first(outline, asked, options, names)
+    stems = {tuple(tokens[:end]) for tokens in names for end in range(1, len(tokens))}
+    lengths = np.array([len(row) for row in asked.rows], np.int64)
+    check_lengths(outline, int(lengths.max()) + max(map(len, names)) - 1)
+    return MultipleChoiceItems(table.assign(tokens=lengths + len(stems)), asked.rows, tuple(options), names)
 
 
-def _continuations(
-    outline: ModelOutline, sentences: Sequence[str], rows: Sequence[Sequence[int]], options: Sequence[str]
-) -> list[list[int]]:
-    """Tokenise names after a space; they must be the same tokens after every sentence."""
-    if empty := [option for option in options if not option.strip()]:
-        raise InputError(f"concept {empty[0]!r}: is empty, so it cannot be an answer; give it a name")
-    # Every name after the first sentence, a single name after each other one: merging depends on the border alone.
-    pairs = [(0, option) for option in range(len(options))]
-    pairs += [(item, item % len(options)) for item in range(1, len(sentences))]
-    complete = tokenise(outline, [f"{sentences[item]} {options[option]}" for item, option in pairs], closed=False)
-    found: dict[int, list[int]] = {}
-    for (item, option), ids in zip(pairs, complete, strict=True):
-        row = list(rows[item])
-        tokens = ids[len(row) :]
-        if ids[: len(row)] != row or not tokens or found.setdefault(option, tokens) != tokens:
+def _check_first(outline: ModelOutline, asked: Asked, options: Sequence[str], first: Sequence[list[int]]) -> None:
+    # Without a space before them, which they have after other words, fewer names are tokens of their own.
+    other_way = "" if asked.gap else ", or ablation.answer to words that they follow"
+    of_token: dict[int, str] = {}
+    for option, (token,) in zip(options, first, strict=True):
+        if (other := of_token.setdefault(token, option)) != option:
             raise InputError(
-                f"{outline.name} reads the end of {sentences[item][-_SHOWN:]!r} and {options[option]!r} as tokens "
-                "of both; end it with a word (ablation.templates)"
+                f"ablation.scoring 'first-token': {other!r} and {option!r} begin with the same token in "
+                f"{outline.name}; set ablation.scoring to name{other_way}"
             )
-    names = [found[option] for option in range(len(options))]
-    unknown = outline.tokenizer.unk_token_id
-    if problems := [
-        f"concept {option!r}: unknown to {outline.name}; remove it (concepts.names)"
-        for option, tokens in zip(options, names, strict=True)
-        if unknown is not None and unknown in tokens
-    ]:
-        raise InputError(problems)
-    return names
 
 
 class MultipleChoiceTask:
@@ -230,8 +226,7 @@ class MultipleChoiceTask:
 
     Notes
     -----
-    A longer name is less likely after any text, so the log probability is also divided by the name's tokens or
-    characters (Brown et al. 2020, section 2.4; Gao et al., Language Model Evaluation Harness, ``acc_norm``).
+    A longer name is less likely after any text; `option_ids` and the names say how long each is.
     """
 
     def __init__(self, model: LanguageModel, items: MultipleChoiceItems) -> None:
@@ -239,24 +234,35 @@ class MultipleChoiceTask:
         names = Continuations(reader, items.continuations)
         if names.nodes == 0:
             _ = reader.narrowed  # tried while no neuron is edited
-        self._rows, self._device = items.rows, model.device
-        self._score = fastest(names, self._rows)
+        self.rows, self._device = items.rows, model.device
+        self._score = fastest(names, self.rows)
         self.items = items.table
         self.options: Sequence[str] = items.options
-        self.rows: Sequence[Sequence[int]] = items.rows
-        self.option_ids: Sequence[Sequence[int]] = items.continuations
+        self.option_ids = items.continuations
+        self._beginnings = Beginnings(reader, self.rows, items.table["replicate"].tolist(), self._score)
+
+    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Leave them together."""
+        return [items]
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return the tokens that some items begin with."""
+        return self._beginnings.of(items)
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Sum up the log probability of each name's tokens after each text."""
         distinct, which = np.unique(items, return_inverse=True)
         take = torch.from_numpy(which).to(self._device)
-        return self._score([self._rows[item] for item in distinct], take)
+        return self._score([self.rows[item] for item in distinct], take)
 
 
 def _items(context: TaskContext) -> MultipleChoiceItems:
     settings, names = context.settings, context.concepts.names
     check_labels(context.texts, names)
-    return multiple_choice_items(context.outline, context.texts, names, settings.ablation.templates, settings.stimuli)
+    asked = settings.ablation
+    return multiple_choice_items(
+        context.outline, context.texts, names, wording_of(asked), settings.stimuli, asked.scoring
+    )
 
 
 def check(context: TaskContext) -> None:
@@ -266,10 +272,11 @@ def check(context: TaskContext) -> None:
 
 def facts(context: TaskContext) -> dict[str, str]:
     """Describe the items in a line of the report."""
-    items = context.once(_items)
-    templates = context.settings.ablation.templates or MULTIPLE_CHOICE_TEMPLATES
-    answers = f"answered by one of {len(items.options)} concepts"
-    return {"Items": f"{len(items.table):,}, {answers}: {' · '.join(templates)}"}
+    items, asked = context.once(_items), context.settings.ablation
+    wording = wording_of(asked)
+    by = ", by the first token of its name" if asked.scoring == "first-token" else ""
+    answers = f"answered by one of {len(items.options)} concepts{by}"
+    return {"Items": f"{len(items.table):,}{wording.described}, {answers}: {' · '.join(templates_of(wording))}"}
 
 
 def make_task(context: TaskContext, _folder: RunFolder) -> MultipleChoiceTask:

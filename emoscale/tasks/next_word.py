@@ -17,6 +17,7 @@ from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
 from emoscale.tasks.templates import check_lengths, tokenise
+from emoscale.tasks.wording import Wording, put
 
 _MASK = "{mask}"
 
@@ -50,7 +51,7 @@ def next_word(
     if outline.kind == "causal-lm":
         if not text.strip():
             raise InputError(f"text {text!r}: is empty; give a text to be continued")
-        asked = ask(outline, [text.rstrip()], words, item)
+        asked = ask(outline, put(outline, [text.rstrip()], Wording()), words, item)
         return lambda model: MultipleChoiceTask(model, asked), []
     if outline.kind != "masked-lm":
         raise InputError(f"{outline.name}: predicts no words ({outline.kind}); give a causal or masked language model")
@@ -97,11 +98,11 @@ class AtMask:
         self, model: LanguageModel, item: pd.DataFrame, row: Sequence[int], read: int, words: Mapping[str, int]
     ) -> None:
         self._reader = RowReader(model)
-        self._row, self._read, self._tokens = row, read, list(words.values())
+        self._row, self._read, self._tokens = list(row), read, list(words.values())
         self.items = item
         self.options: Sequence[str] = list(words)
-        self.rows: Sequence[Sequence[int]] = [row]
-        self.option_ids: Sequence[Sequence[int]] = [[token] for token in words.values()]
+        self.rows = [self._row]
+        self.option_ids = [[token] for token in self._tokens]
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every word by its log probability among all tokens."""

@@ -14,6 +14,7 @@ from emoscale.errors import StageError
 from emoscale.models.lm_head import reading
 from emoscale.models.loading import LanguageModel
 from emoscale.models.packing import pad_rows
+from emoscale.models.prefix import Prefix
 from emoscale.models.shortcuts import TRIED_TOKENS, confirmed, narrowable
 
 
@@ -30,6 +31,8 @@ class RowReader:
         self.model = model
         takes_cache = "use_cache" in inspect.signature(model.module.forward).parameters
         self._options: dict[str, Any] = {"use_cache": False} if takes_cache else {}
+        self.prefix = Prefix(model)
+        """What `logits` leaves out; it is empty unless something that all rows begin with is computed once."""
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return rows padded on the right, see `pad_rows`, on the model's device."""
@@ -59,7 +62,7 @@ class RowReader:
         narrowed: Sequence[str] = (),
         position_ids: Tensor | None = None,
     ) -> Tensor:
-        """Run the model.
+        """Run the model on whole rows; on what comes after their beginning, as long as that is in `prefix`.
 
         Parameters
         ----------
@@ -87,13 +90,19 @@ class RowReader:
             If the model's head works on something else than its base model's hidden states.
         """
 
+        begun = self.prefix.tokens
+
         def read(values: Tensor) -> Tensor:
-            chosen = positions.to(values.device)
+            chosen = positions.to(values.device) - begun
             return values[torch.arange(len(values), device=values.device)[:, None], chosen]
 
-        options = self._options if position_ids is None else {**self._options, "position_ids": position_ids}
+        options = {**self._options, **self.prefix.options()}
+        if position_ids is not None:
+            options["position_ids"] = position_ids[:, begun:]
+        if attention.dim() == 4:
+            attention = attention[:, :, begun:]
         with reading(self.model.module, read, words=words, narrowed=narrowed):
-            logits: Tensor = self.model.module(input_ids=ids, attention_mask=attention, **options).logits
+            logits: Tensor = self.model.module(input_ids=ids[:, begun:], attention_mask=attention, **options).logits
         if logits.shape[1] != positions.shape[1]:
             name = self.model.outline.name
             raise StageError(f"{name}: its head cannot be read at single positions; give another model")

@@ -36,7 +36,7 @@ TASKS: dict[str, TaskKind] = {
             make=_from("yes_no", "make_task"),
             check=_from("yes_no", "check"),
             facts=_from("yes_no", "facts"),
-            uses=("templates", "words"),
+            uses=("templates", "words", "chat", "answer"),
         ),
         TaskKind(
             "multiple-choice",
@@ -44,7 +44,7 @@ TASKS: dict[str, TaskKind] = {
             make=_from("multiple_choice", "make_task"),
             check=_from("multiple_choice", "check"),
             facts=_from("multiple_choice", "facts"),
-            uses=("templates",),
+            uses=("templates", "scoring", "chat", "answer"),
             chooses_concept=True,
         ),
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError, collect_problems
+from emoscale.models.prefix import Prefix
 from emoscale.models.prompt_files import TunedPrompts, load_prompts
 from emoscale.models.prompted import PromptedModel, make_layout
 from emoscale.models.readouts import READOUTS, Verbaliser, verbaliser_tokens
@@ -57,9 +58,24 @@ class SoftPromptTask:
                 "tokens": [model.row_tokens(tokens[text]) for text in self._text],
             }
         )
-        self.rows: Sequence[Sequence[int]] = [model.row_ids(tokens[text]) for text in self._text]
-        words = model.readout.words
-        self.option_ids: Sequence[Sequence[int]] = [[], []] if words is None else [[word] for word in words]
+        self.option_ids = [[word] for word in model.readout.words or []] or [[] for _ in self.options]
+        self._can_begin = model.can_begin([tokens[text] for text in self._text], self._vectors[0])
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """The tokens of each item, -1 for each vector of the prompt."""
+        return [self._model.row(self._tokens[text]) for text in self._text]
+
+    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut them by their prompt, if that can be computed once for several items."""
+        return np.split(items, np.flatnonzero(np.diff(self._prompt[items])) + 1) if self._can_begin else [items]
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return the prompt, with the tokens before it, if it is that of several items."""
+        used = np.unique(self._prompt[items])
+        if not self._can_begin or len(used) > 1 or len(np.unique(items)) == 1:
+            return None
+        return self._model.begin(self._vectors[used].to(self._model.model.device))
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""

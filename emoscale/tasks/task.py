@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emoscale.concepts.loading import Concepts
     from emoscale.models.loading import LanguageModel
     from emoscale.models.outline import ModelOutline
+    from emoscale.models.prefix import Prefix
     from emoscale.models.prompted import PromptedModel
     from emoscale.run.folder import RunFolder
     from emoscale.stimuli.prompt_texts import PromptTexts
@@ -32,20 +33,22 @@ class Task(Protocol):
     ----------
     items : DataFrame
         One row an item: ``concept`` and ``replicate`` (str), ``label`` (int, the number of the right answer),
-        ``text`` (int, the number of its text among all texts; -1 without one), ``tokens`` (int, length of the row that
-        the model reads). Items of one concept and replicate are consecutive.
+        ``text`` (int, number of the text in the table of texts, -1 where there is none), ``tokens`` (int, length of
+        the row that the model reads). Items of one concept and replicate are consecutive.
     options : sequence of str
         The possible answers.
-    rows : sequence of sequence of int
-        Token ids of each item before the answer; -1 in place of a prompt's vector.
-    option_ids : sequence of sequence of int
-        Token ids of each option that are scored; none where a trained head gives the score.
     """
 
     items: pd.DataFrame
     options: Sequence[str]
-    rows: Sequence[Sequence[int]]
-    option_ids: Sequence[Sequence[int]]
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """The tokens of each item that the model reads before an answer, -1 where it reads a vector of a prompt."""
+
+    @property
+    def option_ids(self) -> list[list[int]]:
+        """The tokens of each option that are scored; none where an option is no word."""
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score every option of some items.
@@ -60,6 +63,20 @@ class Task(Protocol):
         -------
         Tensor
             Shape (rows, options), float32, on the model's device.
+        """
+
+
+@runtime_checkable
+class SharesPrefix(Protocol):
+    """A task that can compute once for each mask what the rows of several items begin with."""
+
+    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Cut items into those that are best scored together, because they begin with the same."""
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return what some items' rows begin with, None if that is to be computed with each.
+
+        As long as it is computed, `Task.scores` must be asked about these items only; passes leave its tokens out.
         """
 
 

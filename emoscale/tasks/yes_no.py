@@ -14,18 +14,24 @@ from torch import Tensor
 from emoscale.errors import InputError, collect_problems
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
+from emoscale.models.prefix import Prefix
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.tasks.beginnings import Beginnings
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import TaskContext
-from emoscale.tasks.templates import check_lengths, check_templates, cut_texts, tokenise
+from emoscale.tasks.templates import check_lengths, check_templates, cut_texts
+from emoscale.tasks.wording import Asked, Wording, check_wording, continuations, put, wording_of
 
 YES_NO_TEMPLATES = {
     "causal-lm": ("Text: {text}\nQuestion: Does the writer feel {concept}? Answer:",),
     "masked-lm": ("{text} Does the writer feel {concept}? {mask}.",),
 }
 """Default templates, by kind of model."""
+
+YES_NO_MESSAGES = ("Text: {text}\n\nDoes the writer feel {concept}? Answer with one word.",)
+"""Default templates in a chat."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class YesNoItems:
     ----------
     table : DataFrame
         See `Task`.
-    rows : list of list of int
-        Different rows of tokens.
+    asked : Asked
+        Different rows.
     row : ndarray of int64, shape (items,)
         The row of each item; other seeds ask about the same texts again.
     read : ndarray of int64, shape (rows,)
@@ -45,16 +51,21 @@ class YesNoItems:
     """
 
     table: pd.DataFrame
-    rows: list[list[int]]
+    asked: Asked
     row: NDArray[np.int64]
     read: NDArray[np.int64]
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """Different rows of tokens."""
+        return self.asked.rows
 
 
 def yes_no_items(
     outline: ModelOutline,
     texts: Sequence[str],
     prompts: Sequence[PromptTexts],
-    templates: Sequence[str] | None,
+    wording: Wording,
     max_tokens: int,
 ) -> YesNoItems:
     """Put held-out texts and concepts into templates.
@@ -67,9 +78,9 @@ def yes_no_items(
     prompts : sequence of PromptTexts
         Their held-out texts are asked about; the seed is the replicate, with the template's number after it if there
         are several.
-    templates : sequence of str, optional
-        With ``{text}`` and ``{concept}``, and for masked models ``{mask}``, which is read; causal models are read at
-        the end. By default `YES_NO_TEMPLATES`.
+    wording : Wording
+        Its templates have ``{text}`` and ``{concept}``, and for masked models ``{mask}``, which is read; causal models
+        are read at the end.
     max_tokens : int
         Longer texts are cut.
 
@@ -84,7 +95,8 @@ def yes_no_items(
             "language model, or set ablation.task to soft-prompt"
         )
     is_masked = outline.kind == "masked-lm"
-    templates = YES_NO_TEMPLATES[outline.kind] if templates is None else templates
+    check_wording(outline, wording)
+    templates = templates_of(outline, wording)
     check_templates(templates, ("text", "concept", *(["mask"] if is_masked else [])))
     used = sorted({int(text) for prompt in prompts for text in prompt.dev.rows})
     short = dict(zip(used, cut_texts(outline, [texts[text] for text in used], max_tokens), strict=True))
@@ -93,12 +105,13 @@ def yes_no_items(
         for prompt in prompts:
             replicate = str(prompt.seed) if len(templates) == 1 else f"{prompt.seed}-{number}"
             asked += [(template, prompt.concept, text) for text in prompt.dev.rows.tolist()]
-            asked_of = {"label": prompt.dev.labels, "text": prompt.dev.rows}
-            tables.append(pd.DataFrame({"concept": prompt.concept, "replicate": replicate, **asked_of}))
+            own = {"replicate": replicate, "label": prompt.dev.labels, "text": prompt.dev.rows}
+            tables.append(pd.DataFrame({"concept": prompt.concept, **own}))
     distinct = {key: row for row, key in enumerate(dict.fromkeys(asked))}
     mask = {"mask": outline.tokenizer.mask_token} if is_masked else {}
     sentences = [template.format(text=short[text], concept=concept, **mask) for template, concept, text in distinct]
-    rows = tokenise(outline, sentences, closed=is_masked)
+    put_so = put(outline, sentences, wording, closed=is_masked)
+    rows = put_so.rows
     row = np.array([distinct[key] for key in asked], np.int64)
     lengths = np.array([len(ids) for ids in rows], np.int64)
     check_lengths(outline, int(lengths.max()))
@@ -107,7 +120,13 @@ def yes_no_items(
         of_template = [_mask_comes_first(template) for template, *_ in distinct]
         read = np.array([_mask(ids, outline, first) for ids, first in zip(rows, of_template, strict=True)], np.int64)
     table = pd.concat(tables, ignore_index=True).assign(tokens=lengths[row])
-    return YesNoItems(table, rows, row, read)
+    return YesNoItems(table, put_so, row, read)
+
+
+def templates_of(outline: ModelOutline, wording: Wording) -> Sequence[str]:
+    """Return the templates given, or the default ones."""
+    default = YES_NO_MESSAGES if wording.chat else YES_NO_TEMPLATES[outline.kind]
+    return default if wording.templates is None else wording.templates
 
 
 def _mask_comes_first(template: str) -> bool:
@@ -139,18 +158,32 @@ class YesNoTask:
         _ = self._reader.narrowed  # tried while no neuron is edited
         self._asked, self._words = items, words
         self.items = items.table
-        self.rows: Sequence[Sequence[int]] = [items.rows[row] for row in items.row]
-        self.option_ids: Sequence[Sequence[int]] = [[word] for word in words]
+        self.rows = [items.rows[row] for row in items.row]
+        self.option_ids = [[word] for word in words]
+        self._beginnings = Beginnings(self._reader, self.rows, items.table["replicate"].tolist(), self._at_end)
+
+    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Leave them together."""
+        return [items]
+
+    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
+        """Return the tokens that some items begin with."""
+        return self._beginnings.of(items)
 
     def scores(self, items: NDArray[np.int64]) -> Tensor:
         """Score "does not show the concept" and "shows it"."""
         distinct, which = np.unique(self._asked.row[items], return_inverse=True)
-        ids, attention = self._reader.pad([self._asked.rows[row] for row in distinct])
-        take = torch.from_numpy(which).to(ids.device)
-        read = torch.from_numpy(self._asked.read[distinct]).to(ids.device)[take, None]
-        logits = self._reader.logits(
-            ids[take], attention[take], read, words=self._words, narrowed=self._reader.narrowed
-        )
+        read = torch.from_numpy(self._asked.read[distinct])
+        return self._at([self._asked.rows[row] for row in distinct], torch.from_numpy(which), read)
+
+    def _at_end(self, rows: Sequence[Sequence[int]], take: Tensor) -> Tensor:
+        return self._at(rows, take, torch.tensor([len(row) - 1 for row in rows]))
+
+    def _at(self, rows: Sequence[Sequence[int]], take: Tensor, read: Tensor) -> Tensor:
+        ids, attention = self._reader.pad(rows)
+        take, read = take.to(ids.device), read.to(ids.device)
+        narrowed = self._reader.narrowed
+        logits = self._reader.logits(ids[take], attention[take], read[take, None], words=self._words, narrowed=narrowed)
         return logits[:, 0].float()
 
 
@@ -160,7 +193,7 @@ def _items(context: TaskContext) -> YesNoItems:
         context.outline,
         context.texts["text"].tolist(),
         context.prompt_texts,
-        settings.ablation.templates,
+        wording_of(settings.ablation),
         settings.stimuli.max_tokens,
     )
 
@@ -170,11 +203,28 @@ def _words(context: TaskContext) -> list[int]:
     words = context.settings.ablation.words
     if not all(word.strip() for word in words):
         raise InputError(f"ablation.words {words}: one is empty; give two words")
+    if wording_of(context.settings.ablation).chat:
+        return _first_words(context.outline, context.once(_items).asked, words)
     try:
         return verbaliser_tokens(context.outline, words)
     except InputError as error:
         problems = (problem.replace("tuning.verbaliser", "ablation.words", 1) for problem in error.problems)
         raise InputError(problems) from error
+
+
+def _first_words(outline: ModelOutline, asked: Asked, words: Sequence[str]) -> list[int]:
+    """Return the tokens of words that follow sentences, each of one."""
+    tokens = continuations(outline, asked, words, "ablation.words")
+    problems = [
+        f"ablation.words {word!r}: {len(ids)} tokens in {outline.name} in an answer; choose a word of one token"
+        for word, ids in zip(words, tokens, strict=True)
+        if len(ids) > 1
+    ]
+    if not problems and tokens[0] == tokens[1]:
+        problems = [f"ablation.words {list(words)}: the same token in {outline.name}; choose two words"]
+    if problems:
+        raise InputError(problems)
+    return [token for (token,) in tokens]
 
 
 def check(context: TaskContext) -> None:
@@ -188,9 +238,9 @@ def check(context: TaskContext) -> None:
 def facts(context: TaskContext) -> dict[str, str]:
     """Describe the items in a line of the report."""
     asked, count = context.settings.ablation, len(context.once(_items).table)
-    templates = asked.templates or YES_NO_TEMPLATES[context.outline.kind]
+    wording = wording_of(asked)
     answers = f"answered “{asked.words[0]}” or “{asked.words[1]}”"
-    return {"Items": f"{count:,}, {answers}: {' · '.join(templates)}"}
+    return {"Items": f"{count:,}{wording.described}, {answers}: {' · '.join(templates_of(context.outline, wording))}"}
 
 
 def make_task(context: TaskContext, _folder: RunFolder) -> YesNoTask:

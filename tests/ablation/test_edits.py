@@ -68,6 +68,9 @@ def test_the_mean_over_rows_of_kept_moments(tmp_path):
     ("given", "refused"),
     [
         ({"templates": ["{text}"]}, {"templates": "yes-no or multiple-choice"}),
+        ({"chat": True, "answer": "I"}, {"chat": "yes-no or multiple-choice", "answer": "yes-no or multiple-choice"}),
+        ({"task": "yes-no", "scoring": "first-token"}, {"scoring": "multiple-choice"}),
+        ({"task": "multiple-choice", "scoring": "first-token", "chat": True, "answer": "I"}, {}),
         ({"task": "multiple-choice", "templates": ["{text}"]}, {}),
         ({"task": "multiple-choice", "words": ["a", "b"]}, {"words": "yes-no"}),
         ({"task": "yes-no", "words": ["a", "b"], "templates": ["{text}"]}, {}),

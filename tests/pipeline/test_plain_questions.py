@@ -1,5 +1,7 @@
 """Runs whose models are asked in plain words, without tuned prompts."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from tiny_run import CONCEPTS, MASKS, contents, manifest, states
@@ -58,6 +60,22 @@ def test_which_concept_stage_by_stage(cli, plain):
     whole = plain.folder / "whole"
     assert cli("run", plain.config, "--out", whole).code == 0
     assert contents(whole, "scores.zarr") == scores
+
+
+def test_which_concept_in_a_chat(cli, plain, tiny_folder):
+    folder = plain.folder / "chatting"
+    shutil.copytree(tiny_folder("gpt2"), folder)
+    (folder / "chat_template.jinja").write_text("{% for one in messages %}she: {{ one.content }}\n{% endfor %}he: ")
+    asked = {"templates": ["{text} ?"], "chat": True, "answer": "she felt", "scoring": "first-token"}
+    plain.write(model={"name": str(folder)}, ablation=asked)
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert (answer.code, answer.err) == (0, "")
+    report = (plain.out / "report.html").read_text(encoding="utf-8")
+    assert "8, each a message of a chat, with an answer that begins “she felt”, answered by one of 4 concepts" in report
+    plain.write(model={"name": str(tiny_folder("gpt2"))}, ablation=asked)
+    assert cli("run", plain.config, "--out", plain.folder / "other").problems == [
+        f"ablation.chat: {tiny_folder('gpt2')} has no chat template; set ablation.chat to false"
+    ]
 
 
 def test_a_task_of_ones_own(cli, plain, monkeypatch):

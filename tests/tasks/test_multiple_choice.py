@@ -14,6 +14,7 @@ from emoscale.errors import InputError
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.tasks.continuations import Continuations
 from emoscale.tasks.multiple_choice import MultipleChoiceTask, draw_single, multiple_choice_items
+from emoscale.tasks.wording import Wording
 
 NAMES = ("joy", "sad alone", "surprise", "sad", "sad angry", "sad alone home", "remorseful")
 STIMULI = StimuliOptions()
@@ -35,7 +36,11 @@ def model(request, tiny_model):
 
 @pytest.fixture(scope="module")
 def items(model):
-    return multiple_choice_items(model.outline, labelled(), NAMES, TEMPLATES, STIMULI)
+    return make_items(model.outline, NAMES, TEMPLATES)
+
+
+def make_items(outline, names=NAMES, templates=TEMPLATES[:1], stimuli=STIMULI, **options):
+    return multiple_choice_items(outline, labelled(names), names, Wording(templates), stimuli, **options)
 
 
 def ways(task):
@@ -111,7 +116,7 @@ def test_what_the_model_was_given_is_known(model, items):
 
 def test_names_of_one_token_need_one_pass(model):
     names = ("joy", "anger", "fear")
-    items = multiple_choice_items(model.outline, labelled(names), names, None, STIMULI)
+    items = make_items(model.outline, names)
     task = MultipleChoiceTask(model, items)
     passes = []
     hook = model.module.register_forward_hook(lambda *_: passes.append(1))
@@ -135,15 +140,15 @@ def test_a_model_that_takes_no_tree_is_asked_name_by_name(model, items, expected
 
 def test_the_opening_token_is_there_once(model):
     tokenizer = model.outline.tokenizer
-    plain = multiple_choice_items(model.outline, labelled(), NAMES, ["{text} she felt"], STIMULI)
+    plain = make_items(model.outline, NAMES, ["{text} she felt"])
     assert plain.rows[0] == tokenizer(f"{tokenizer.decode(plain.rows[0], skip_special_tokens=True)}")["input_ids"]
     opening = tokenizer.bos_token if tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else ""
-    spelled = multiple_choice_items(model.outline, labelled(), NAMES, [f"{opening}{{text}} she felt"], STIMULI)
+    spelled = make_items(model.outline, NAMES, [f"{opening}{{text}} she felt"])
     assert spelled.rows == plain.rows
 
 
 def test_texts_are_cut(model):
-    short = multiple_choice_items(model.outline, labelled(), NAMES, ["{text} she felt"], replace(STIMULI, max_tokens=2))
+    short = make_items(model.outline, NAMES, ["{text} she felt"], replace(STIMULI, max_tokens=2))
     assert len({len(row) for row in short.rows}) <= 2
     assert max(map(len, short.rows)) <= 2 + len(model.outline.tokenizer(" she felt")["input_ids"])
 
@@ -179,14 +184,13 @@ def test_single_texts_are_drawn_with_a_seed():
 )
 def test_what_cannot_be_asked(tiny_outline, names, templates, part):
     with pytest.raises(InputError) as caught:
-        multiple_choice_items(tiny_outline("gpt2"), labelled(), names, templates, STIMULI)
+        multiple_choice_items(tiny_outline("gpt2"), labelled(), names, Wording(templates), STIMULI)
     assert part in str(caught.value)
 
 
 def test_a_name_without_letters(tiny_outline):
-    texts = labelled(("joy", " "))
     with pytest.raises(InputError, match="is empty"):
-        multiple_choice_items(tiny_outline("gpt2"), texts, ("joy", " "), None, STIMULI)
+        make_items(tiny_outline("gpt2"), ("joy", " "))
 
 
 def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
@@ -207,10 +211,10 @@ def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
 
     merging = dataclasses.replace(outline, tokenizer=Merging())
     with pytest.raises(InputError, match=r"felt' and 'joy' as tokens of both; end it with a word"):
-        multiple_choice_items(merging, labelled(), NAMES, ["{text} she felt"], STIMULI)
+        make_items(merging, NAMES, ["{text} she felt"])
 
 
 @pytest.mark.parametrize("name", ["bert", "bert-encoder"])
 def test_a_model_that_continues_no_text(tiny_outline, name):
     with pytest.raises(InputError, match="does not continue a text"):
-        multiple_choice_items(tiny_outline(name), labelled(), NAMES, None, STIMULI)
+        make_items(tiny_outline(name))

@@ -23,6 +23,8 @@ def test_a_mask_takes_words_of_one_token(tiny_model, name):
     found = engine_scores(model, task, off, 100)
     ids = tokenizer(f"she felt {tokenizer.mask_token} at home")["input_ids"]
     at = ids.index(tokenizer.mask_token_id)
+    assert task.rows == [ids]
+    assert task.items["text"].tolist() == [-1]
     tokens = [tokenizer(f"felt {word}", add_special_tokens=False)["input_ids"][-1] for word in task.options]
     for m, mask in enumerate(off):
         expected = log_probabilities(zeroed(model, mask), ids)[at, tokens]

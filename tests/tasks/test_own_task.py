@@ -24,8 +24,9 @@ class Surprise:
         self._reader = RowReader(model)
         self._rows = [tokenizer(text)["input_ids"] for text, *_ in pairs]
         self._ends = torch.tensor([[tokenizer(f" {end}")["input_ids"][-1] for end in ends] for _, *ends in pairs])
-        self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0, "text": -1}, index=range(len(pairs)))
+        self.items = pd.DataFrame({"concept": "any", "replicate": "0", "label": 0}, index=range(len(pairs)))
         self.items["tokens"] = [len(row) for row in self._rows]
+        self.items["text"] = -1
         self.rows, self.option_ids = self._rows, [[], []]
 
     def scores(self, items):

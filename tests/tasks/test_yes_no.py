@@ -9,6 +9,7 @@ from plain_models import engine_scores, some_masks, zeroed
 from emoscale.errors import InputError
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.tasks.wording import Wording
 from emoscale.tasks.yes_no import YesNoTask, yes_no_items
 
 TEXTS = [*tiny_models.TEXTS, "she felt [MASK] <mask> alone"]
@@ -38,7 +39,7 @@ def name(request):
 
 
 def make_task(model, template, words=("negative", "positive")):
-    items = yes_no_items(model.outline, TEXTS, PROMPTS, [template], 256)
+    items = yes_no_items(model.outline, TEXTS, PROMPTS, Wording([template]), 256)
     return YesNoTask(model, items, verbaliser_tokens(model.outline, words))
 
 
@@ -78,12 +79,16 @@ def test_questions_are_those_of_the_prompts(tiny_model, name):
     assert table["replicate"].tolist() == ["1"] * 8 + ["3"] * 4
     assert table["label"].tolist() == [0, 1] * 6
     assert list(task.options) == ["other", "concept"]
+    assert task.items["text"].tolist() == [0, 3, 6, 4] * 2 + [5, 3] * 2
+    assert task.option_ids == [[token] for token in verbaliser_tokens(model.outline, ["negative", "positive"])]
+    tokenizer = model.outline.tokenizer
+    first = TEMPLATES[name].format(text=TEXTS[0], concept="joy", mask=tokenizer.mask_token)
+    assert task.rows[0] == tokenizer(first)["input_ids"]
     assert [len(row) for row in task.rows] == table["tokens"].tolist()
-    assert [len(ids) for ids in task.option_ids] == [1, 1]
 
 
 def test_a_text_asked_about_twice_is_one_row(tiny_outline):
-    items = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, None, 256)
+    items = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, Wording(), 256)
     assert len(items.rows) == 2 * 5
     assert len(items.table) == 12
     assert (items.table["tokens"] == [len(items.rows[row]) for row in items.row]).all()
@@ -91,7 +96,7 @@ def test_a_text_asked_about_twice_is_one_row(tiny_outline):
 
 def test_several_templates_are_replicates(tiny_outline):
     templates = ["{text} {concept}", "{concept}: {text}"]
-    table = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, templates, 256).table
+    table = yes_no_items(tiny_outline("gpt2"), TEXTS, PROMPTS, Wording(templates), 256).table
     assert table["replicate"].unique().tolist() == ["1-0", "3-0", "1-1", "3-1"]
     groups = table.groupby(["concept", "replicate"], sort=False).ngroup()
     assert groups.is_monotonic_increasing  # items of a concept and replicate are consecutive
@@ -99,7 +104,7 @@ def test_several_templates_are_replicates(tiny_outline):
 
 def test_texts_are_cut(tiny_outline):
     outline = tiny_outline("gpt2")
-    cut = yes_no_items(outline, TEXTS, PROMPTS, ["{concept} {text}"], 2)
+    cut = yes_no_items(outline, TEXTS, PROMPTS, Wording(["{concept} {text}"]), 2)
     for prompt, row in zip(np.repeat([0, 1, 2, 3], [4, 4, 2, 2]), cut.row, strict=True):
         text = outline.tokenizer.decode(cut.rows[row]).removeprefix(PROMPTS[prompt].concept + " ")
         assert len(outline.tokenizer(text)["input_ids"]) <= 3
@@ -118,5 +123,5 @@ def test_texts_are_cut(tiny_outline):
 )
 def test_what_cannot_be_asked(tiny_outline, name, templates, part):
     with pytest.raises(InputError) as caught:
-        yes_no_items(tiny_outline(name), TEXTS, PROMPTS, templates, 256)
+        yes_no_items(tiny_outline(name), TEXTS, PROMPTS, Wording(templates), 256)
     assert part in str(caught.value)
