@@ -100,7 +100,8 @@ def scored(
         masking(model.module, sites, torch.from_numpy(off), model.tp_rank, model.tp_size, edit=edit) as masked,
         sharing(model.module, options.shared) as shared,
     ):
-        for chosen, mask in passes(lengths, len(off), options.tokens_per_pass):
+        one_length = model.outline.padding_leaks
+        for chosen, mask in passes(lengths, len(off), options.tokens_per_pass, one_length=one_length):
             asked = items[chosen]
             masked.expect(torch.from_numpy(mask), torch.from_numpy(options.edit.donors(asked, numbers[mask])))
             _, first, row = np.unique(asked, return_index=True, return_inverse=True)
@@ -111,7 +112,7 @@ def scored(
 
 
 def passes(
-    lengths: NDArray[np.int64], masks: int, tokens_per_pass: int
+    lengths: NDArray[np.int64], masks: int, tokens_per_pass: int, *, one_length: bool = False
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pack rows (item, mask) into forward passes.
 
@@ -122,7 +123,7 @@ def passes(
     lengths : ndarray of int64, shape (items,)
         Tokens of each item.
     masks : int
-    tokens_per_pass : int
+    tokens_per_pass, one_length
         See `pack`.
 
     Yields
@@ -130,7 +131,7 @@ def passes(
     item, mask : ndarray of int64, shape (rows,)
         Each pair of an item and a mask is in one pass.
     """
-    for rows in pack(np.repeat(lengths, masks), tokens_per_pass):
+    for rows in pack(np.repeat(lengths, masks), tokens_per_pass, one_length=one_length):
         yield rows // masks, rows % masks
 
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from emoscale.errors import InputError
+from emoscale.models.kinds import Kind, kind_of, loader_of
 from emoscale.models.options import ModelOptions
 from emoscale.models.sites.registry import find_sites, site_notes
 from emoscale.models.sites.site import Site
-
-Kind = Literal["masked-lm", "causal-lm", "encoder", "encoder-decoder"]
-
-LOADERS: dict[Kind, Any] = {
-    "masked-lm": AutoModelForMaskedLM,
-    "causal-lm": AutoModelForCausalLM,
-    "encoder": AutoModel,
-    "encoder-decoder": AutoModel,
-}
-"""The class that builds and loads a model of each kind."""
 
 _PACKAGE = "package:"
 
@@ -62,6 +54,9 @@ class ModelOutline:
         Whether transformers says how to spread its layers' tensors over processes, and none of them are experts.
     trust_remote_code : bool
         Whether the user lets Python code run that comes with the model.
+    padding_leaks : bool
+        Whether the padding of a row changes its neurons, so that only rows of one length may share a pass; known once
+        the model is loaded, see `try_model`.
     """
 
     name: str
@@ -77,12 +72,14 @@ class ModelOutline:
     takes_positions: bool
     has_tensor_plan: bool
     trust_remote_code: bool
+    padding_leaks: bool = False
 
     @property
     def pad_id(self) -> int:
         """Id of the token that fills rows up; which token it is does not matter, as padding is masked."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else 0
+        pad, vocabulary = self.tokenizer.pad_token_id, getattr(self.config.get_text_config(), "vocab_size", None)
+        # A token that was added to the tokenizer alone has no embedding.
+        return pad if pad is not None and 0 <= pad < (vocabulary or math.inf) else 0
 
     @property
     def neurons(self) -> int:
@@ -115,13 +112,13 @@ def outline_model(options: ModelOptions) -> ModelOutline:
     return ModelOutline(
         options.name,
         folder,
-        _kind(config),
+        kind_of(config),
         config,
         tokenizer,
         sites,
         site_notes(skeleton, sites),
         parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
-        positions=getattr(config.get_text_config(), "max_position_embeddings", None),
+        positions=_positions(config),
         first_position=0 if padding is None else padding + 1,
         takes_positions="position_ids" in inspect.signature(skeleton.base_model.forward).parameters,
         has_tensor_plan=_has_tensor_plan(skeleton),
@@ -136,7 +133,7 @@ def _read(options: ModelOptions, folder: Path) -> tuple[Any, Any, Any]:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
         with torch.device("meta"):
-            skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
+            skeleton = loader_of(config).from_config(config, trust_remote_code=trust)
     except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
         raise InputError(
             f"model.name {options.name!r}: transformers cannot read {folder} ({first_lines(error)}); set another model"
@@ -158,8 +155,34 @@ def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -
     -------
     list of list of int
     """
-    encoded = outline.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=max_tokens)
-    return list(encoded["input_ids"])
+    ids: list[list[int]] = truncated(outline, texts, max_tokens, special=False)["input_ids"]
+    return ids
+
+
+def truncated(
+    outline: ModelOutline, texts: Sequence[str], max_tokens: int, *, special: bool, offsets: bool = False
+) -> Any:
+    """Tokenise texts and cut them at the end that the tokenizer cuts (its `truncation_side`).
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    texts : sequence of str
+    max_tokens : int
+        Special tokens included.
+    special : bool
+        Whether special tokens are added.
+    offsets : bool
+        Whether to return which characters a token is, too; fast tokenizers alone know.
+
+    Returns
+    -------
+    BatchEncoding
+        ``input_ids``, and ``offset_mapping`` if asked for.
+    """
+    return outline.tokenizer(
+        list(texts), add_special_tokens=special, truncation=True, max_length=max_tokens, return_offsets_mapping=offsets
+    )
 
 
 def _locate(name: str, revision: str | None) -> Path:
@@ -196,17 +219,10 @@ def first_lines(error: Exception) -> str:
     return " ".join(line.strip() for line in lines[:2]) if lines else type(error).__name__
 
 
-def _kind(config: Any) -> Kind:
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    if architecture == "ElectraForPreTraining":  # it distinguishes replaced tokens and predicts no words
-        return "encoder"
-    if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
-        return "masked-lm"
-    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        return "causal-lm"
-    return "encoder"
+def _positions(config: Any) -> int | None:
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    # XLNet has no limit, and -1.
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _has_tensor_plan(skeleton: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,6 +86,20 @@ def _present(token: int | None) -> tuple[int, ...]:
     return () if token is None else (token,)
 
 
+def _embeddings(model: LanguageModel) -> Any:
+    """Return the word embeddings, in place of which the model takes a prompt's vectors."""
+    try:
+        embeddings = model.module.get_input_embeddings()
+    except NotImplementedError:
+        embeddings = None
+    if embeddings is None or "inputs_embeds" not in inspect.signature(model.module.forward).parameters:
+        raise InputError(
+            f"model.name {model.outline.name!r}: {type(model.module).__name__} takes no vectors in place of words, so "
+            "prompts cannot be tuned; set extraction.rows and ablation.task to others, or another model"
+        )
+    return embeddings
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows of input, padded on the right.
@@ -144,7 +160,7 @@ class PromptedModel:
         self.layout = make_layout(layout, model.outline)
         self.prompt_length = prompt_length
         self.readout: Readout = READOUTS[model.outline.kind](model.outline, verbaliser)
-        self._embeddings = model.module.get_input_embeddings()
+        self._embeddings = _embeddings(model)
 
     def row_tokens(self, text: Sequence[int]) -> int:
         """Return how many tokens a row with this text has."""
