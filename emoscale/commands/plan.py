@@ -98,6 +98,7 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             notes.append(reason)
         else:
             throughput = measure_throughput(context, amount, measure_seconds)
+            notes += [note for note in context.outline.notes if note not in notes]  # now that the model was tried
     hours = {}
     if throughput:
         hours["extract"] = amount.rows / throughput["rows_a_second"] / ranks / 3600

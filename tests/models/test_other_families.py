@@ -144,6 +144,7 @@ def test_a_model_is_what_it_does(case):
     assert model.outline.kind == kind
     assert model.outline.padding_leaks == (name in LEAKING)
     assert (PADDING_NOTE in model.outline.notes) == (name in LEAKING)
+    assert any("ffn.0.output.dense" in note for note in model.outline.notes) == (name == "mobilebert")
     assert {site.order for site in model.outline.sites} == {
         "padded" if name in PADDED else "tokens" if name == "xlnet" else "rows"
     }
