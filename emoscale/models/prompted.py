@@ -252,7 +252,7 @@ class PromptedModel:
         vectors[:, start : start + self.prompt_length] = prompts.to(vectors.dtype)
         options = {}
         if self.layout.positions_from_zero:
-            options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device)[None]
+            options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device).expand(len(batch), -1)
         with reading(self.model.module, batch.read_values, words=words, narrowed=narrowed):
             output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
         read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits

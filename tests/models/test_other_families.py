@@ -1,6 +1,7 @@
 """Models that are not what their name says, and usual ones: extraction and ablation give what one row alone gives."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import other_families as families
@@ -21,20 +22,26 @@ from emoscale.extraction.options import ExtractionOptions
 from emoscale.extraction.work import Job
 from emoscale.models.loading import load_model
 from emoscale.models.options import ModelOptions
-from emoscale.models.outline import outline_model
+from emoscale.models.outline import encode_texts, outline_model
 from emoscale.models.packing import pad_rows
+from emoscale.models.prompted import PromptedModel
 from emoscale.models.trials import PADDING_NOTE
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
+from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import open_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
+from emoscale.tasks.soft_prompt import SoftPromptTask
 from emoscale.tasks.yes_no import YesNoItems, YesNoTask
+from emoscale.tuning.options import TuningOptions
+from emoscale.tuning.training import GroupTrainer
 
 pytestmark = pytest.mark.slow
 
 TEXTS = [*tiny_models.TEXTS, "a dog", "news", "my friend won a game at home that moment", "she felt sad", "fear , joy"]
 LEAKING, PADDED = ("fnet", "convbert", "mobilebert"), ("longformer", "longformer-attention")
+WORDS = ["negative", "positive"]
 CLOSE = {"rtol": 0, "atol": 2e-5}
 
 
@@ -187,6 +194,33 @@ def test_masked_scores_are_those_of_zeroed_weights(case, tokens_per_pass):
     )
     assert (expected[:, 1:] - expected[:, :1]).abs().max() > 1e-3
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*LEAKING, "longformer", "xlnet", "t5-encoder"])
+def test_prompts_are_tuned_and_asked_as_one_row_at_a_time(tmp_path, name):
+    make, _, site = families.ALL[name]
+    families.save(make, tmp_path)
+    model = PromptedModel(load_model(outline_model(ModelOptions(str(tmp_path), site=site))), "prefix", 2, WORDS)
+    tokens = encode_texts(model.model.outline, TEXTS, 20)
+    sample = Sample(np.arange(len(TEXTS)), np.arange(len(TEXTS)) % 2)
+    prompts = [PromptTexts("joy", 1, sample, sample)]
+    off = np.random.default_rng(0).random((2, model.model.outline.neurons)) < 0.3
+
+    def scores(tokens_per_pass):
+        options = TuningOptions(prompt_length=2, epochs=2, batch_size=8, learning_rate=0.1, precision="exact")
+        options = dataclasses.replace(options, tokens_per_pass=tokens_per_pass)
+        tuned = GroupTrainer(model, tokens, prompts, options).train(Silent())
+        found = torch.full((len(TEXTS), 2, 2), torch.nan)
+        task, forward = (
+            SoftPromptTask(model, tokens, prompts, tuned),
+            ForwardOptions(RowEdit(), "exact", tokens_per_pass),
+        )
+        for one in scored(model.model, task, np.arange(len(TEXTS)), off, np.arange(2), forward):
+            found[one.item, one.mask] = one.scores
+        return tuned.vectors, found
+
+    for alone, together in zip(scores(1), scores(10_000), strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
