@@ -90,9 +90,10 @@ def _in_one_line(model: LanguageModel) -> Iterator[None]:
     except StageError as error:
         raise InputError(error.problems) from error
     except Exception as error:
+        fix = "set another model" if _is_exact(model) else "set model.dtype to float32, or another model"
         raise InputError(
             f"model.name {model.outline.name!r}: {type(model.module).__name__} cannot be run on a row of tokens "
-            f"({type(error).__name__}: {first_lines(error)}); set another model"
+            f"({type(error).__name__}: {first_lines(error)}); {fix}"
         ) from error
 
 

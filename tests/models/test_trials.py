@@ -95,6 +95,12 @@ def test_a_model_that_cannot_be_run_is_refused_in_one_line(tiny_model):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_a_model_that_cannot_be_run_in_half_precision_says_so(tmp_path):
+    other_families.save(other_families.ALL["fnet"][0], tmp_path)
+    with pytest.raises(InputError, match=r"FNetForMaskedLM cannot be run .*; set model\.dtype to float32, or another"):
+        load_model(outline_model(ModelOptions(str(tmp_path))), dtype="bfloat16")
+
+
 @pytest.mark.parametrize("name", tiny_models.MAKERS)
 def test_models_that_pad_and_look_as_they_should_are_left_alone(tiny_model, tiny_outline, name):
     tried, before = tiny_model(name).outline, tiny_outline(name)
