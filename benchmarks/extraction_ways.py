@@ -215,7 +215,7 @@ def batches(ids: Ids, block_rows: int) -> Iterator[NDArray[np.int64]]:
     first, row_of = np.zeros_like(lengths), np.arange(len(ids) + 1)
     for start in range(0, len(ids), block_rows):
         end = min(start + block_rows, len(ids))
-        for batch in batches_of(lengths, first, lengths, row_of, start, end, BATCH_ROWS):
+        for batch in batches_of(lengths, first, lengths, row_of, slice(start, end), BATCH_ROWS):
             yield batch.rows
 
 

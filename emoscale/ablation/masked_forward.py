@@ -94,6 +94,7 @@ def scored(
     lengths = task.items["tokens"].to_numpy()[items]
     sites, edit = model.outline.sites, options.edit
     prefix = _prefix(model, task, items, edit)
+    one_length = model.outline.padding_leaks
     every, bits = np.arange(len(off)), torch.from_numpy(off)
     # What all rows begin with is kept for as many masks as one pass computes.
     most = max(options.tokens_per_pass // prefix.length, 1) if prefix.length else max(len(off), 1)
@@ -109,7 +110,7 @@ def scored(
                 with precision(options.precision, model.device):
                     prefix.compute(len(some))
             # By whole rows, though they may leave tokens out: attention and logits take as much memory for the others.
-            for chosen, within in passes(lengths, len(some), options.tokens_per_pass):
+            for chosen, within in passes(lengths, len(some), options.tokens_per_pass, one_length=one_length):
                 asked, mask = items[chosen], some[within]
                 masked.expect(torch.from_numpy(mask), torch.from_numpy(edit.donors(asked, numbers[mask])))
                 _, first, row = np.unique(asked, return_index=True, return_inverse=True)
@@ -129,7 +130,7 @@ def _prefix(model: LanguageModel, task: Task, items: NDArray[np.int64], edit: Ro
 
 
 def passes(
-    lengths: NDArray[np.int64], masks: int, tokens_per_pass: int
+    lengths: NDArray[np.int64], masks: int, tokens_per_pass: int, *, one_length: bool = False
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pack rows (item, mask) into forward passes.
 
@@ -140,7 +141,7 @@ def passes(
     lengths : ndarray of int64, shape (items,)
         Tokens of each item.
     masks : int
-    tokens_per_pass : int
+    tokens_per_pass, one_length
         See `pack`.
 
     Yields
@@ -148,5 +149,5 @@ def passes(
     item, mask : ndarray of int64, shape (rows,)
         Each pair of an item and a mask is in one pass.
     """
-    for rows in pack(np.repeat(lengths, masks), tokens_per_pass):
+    for rows in pack(np.repeat(lengths, masks), tokens_per_pass, one_length=one_length):
         yield rows // masks, rows % masks

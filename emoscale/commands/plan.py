@@ -99,6 +99,7 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             notes.append(reason)
         else:
             throughput = measure_throughput(context, amount, measure_seconds)
+            notes += [note for note in context.outline.notes if note not in notes]  # now that the model was tried
             hours = _hours(context, amount, throughput["rows_a_second"], measure_seconds, ranks)
             notes.append("mask, analyze and report are not measured; together they take seconds to a minute")
         if hours and ranks > 1:

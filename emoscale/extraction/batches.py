@@ -49,9 +49,9 @@ def batches_of(
     first: Integers,
     stop: Integers,
     row_of: NDArray[np.int64],
-    start: int,
-    end: int,
+    block: slice,
     batch_rows: int,
+    most_padding: float = MOST_PADDING,
 ) -> list[Batch]:
     """Cut a block of rows into batches of inputs of similar length.
 
@@ -66,35 +66,37 @@ def batches_of(
         Span of the tokens of every input that are used.
     row_of : ndarray of int64, shape (inputs + 1,)
         First row of every input, and the number of rows. Each token of an input with more than one row is a row.
-    start, end : int
+    block : slice
         The block's rows.
     batch_rows : int
         The most inputs of a batch.
+    most_padding : float
+        The largest share of a batch that is padding; with 0, its inputs are all of one length.
 
     Returns
     -------
     list of Batch
-        No more than a tenth of each is padding.
     """
+    start, end = block.start, block.stop
     inputs = np.arange(np.searchsorted(row_of, start, side="right") - 1, np.searchsorted(row_of, end, side="left"))
     begin, finish = np.maximum(row_of[inputs], start), np.minimum(row_of[inputs + 1], end)
     from_token = first[inputs] + np.where(begin > row_of[inputs], begin - row_of[inputs], 0)
     to_token = np.where(finish < row_of[inputs + 1], from_token + finish - begin, stop[inputs])
     order = np.argsort(lengths[inputs], kind="stable")
     batches = []
-    for chosen in _cut(lengths[inputs][order], batch_rows):
+    for chosen in _cut(lengths[inputs][order], batch_rows, most_padding):
         own = order[chosen]
         rows = np.concatenate([np.arange(begin[i], finish[i]) for i in own])
         batches.append(Batch(inputs[own], from_token[own].astype(np.int64), to_token[own].astype(np.int64), rows))
     return batches
 
 
-def _cut(lengths: Integers, most: int) -> Iterator[slice]:
+def _cut(lengths: Integers, most: int, most_padding: float) -> Iterator[slice]:
     """Cut sorted lengths where a batch is full or would hold too much padding."""
     start, tokens = 0, 0
     for number, length in enumerate(lengths.tolist()):
         count = number - start
-        if count == most or tokens + length < (1 - MOST_PADDING) * length * (count + 1):
+        if count == most or tokens + length < (1 - most_padding) * length * (count + 1):
             yield slice(start, number)
             start, tokens = number, 0
         tokens += length
@@ -151,12 +153,13 @@ class BatchRunner:
     def __init__(self, sequences: Sequences, rows: Rows, batch_rows: int) -> None:
         self._sequences, self._rows, self._batch_rows = sequences, rows, batch_rows
         self._pad_id = rows.model.outline.pad_id
+        self._most_padding = 0.0 if rows.model.outline.padding_leaks else MOST_PADDING
         self._copies = HostCopies()
 
     def run(self, block: slice, captured: Captured, values: Tensor) -> None:
         """Fill the first rows of `values` (rows, neurons) with the block's activations."""
         s = self._sequences
-        batches = batches_of(s.lengths, s.first, s.stop, s.row_of, block.start, block.stop, self._batch_rows)
+        batches = batches_of(s.lengths, s.first, s.stop, s.row_of, block, self._batch_rows, self._most_padding)
         lowest = min(int(batch.inputs.min()) for batch in batches)
         ids = s.ids(lowest, max(int(batch.inputs.max()) for batch in batches) + 1)
         for batch in batches:

@@ -14,6 +14,7 @@ from emoscale.errors import InputError
 from emoscale.extraction.pooling import POOLINGS, Pooling, Span
 from emoscale.models.forward import run_body
 from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import truncated
 from emoscale.models.prompted import Layout, PromptedModel
 from emoscale.system.option_types import lookup
 
@@ -181,7 +182,7 @@ class TextRows:
         tokenizer = self.model.outline.tokenizer
         for batch in self._texts:
             texts = batch["text"].tolist()
-            ids: list[list[int]] = tokenizer(texts, truncation=True, max_length=self._max_tokens)["input_ids"]
+            ids: list[list[int]] = truncated(self.model.outline, texts, self._max_tokens, special=True)["input_ids"]
             for text, own in zip(texts, ids, strict=True):
                 if not own:
                     raise InputError(f"{self.model.outline.name} has no token for the text {text!r}; remove it")

@@ -197,7 +197,7 @@ def _sample_prompts(context: RowContext, amount: Amount, count: int) -> Rows:
     from emoscale.extraction.inputs import PromptRows
 
     # Time does not depend on the values of a prompt's vectors, so they need not be tuned.
-    hidden = context.model.module.get_input_embeddings().embedding_dim
+    hidden = context.prompted.initial_prompt().shape[1]
     vectors = torch.zeros(count, context.settings.tuning.prompt_length, hidden)
     table = pd.DataFrame({"concept": ["any"] * count, "replicate": [""] * count})
     return PromptRows(context.prompted, vectors, table, context.pooling)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from emoscale.errors import InputError
-from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
+
+if TYPE_CHECKING:  # it is tried with a forward pass once it is loaded
+    from emoscale.models.loading import LanguageModel
 
 
 def run_body(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
@@ -34,12 +36,13 @@ def run_body(model: LanguageModel, ids: Tensor, attention: Tensor) -> None:
         _run_stacks(model, ids, attention)
         return
     body = model.module.base_model
-    options: dict[str, Any] = {"use_cache": False} if _may_cache(type(body).forward) else {}
+    options: dict[str, Any] = {"use_cache": False} if may_cache(type(body).forward) else {}
     body(input_ids=ids, attention_mask=attention, **options)
 
 
 @cache
-def _may_cache(forward: Callable[..., object]) -> bool:
+def may_cache(forward: Callable[..., object]) -> bool:
+    """Return whether a forward function can be asked not to keep what generating texts would need."""
     return "use_cache" in inspect.signature(forward).parameters
 
 
@@ -68,7 +71,7 @@ def _start_token(outline: ModelOutline) -> int:
     config = outline.config
     start = getattr(config, "decoder_start_token_id", None)
     if start is None:
-        start = config.bos_token_id
+        start = getattr(config, "bos_token_id", None)
     if start is None:
         raise InputError(f"{outline.name}: its config.json has no decoder_start_token_id; add it")
     return int(start)

@@ -64,7 +64,7 @@ def reading(
             for name in narrowed:
                 hooks.callback(model.get_submodule(name).register_forward_pre_hook(narrow).remove)
         if words is not None:
-            hooks.enter_context(_only(model.get_output_embeddings(), words, model.config.get_text_config().vocab_size))
+            hooks.enter_context(_only(model, words))
         yield
 
 
@@ -73,11 +73,12 @@ def _positions(read: Tensor) -> Tensor:
 
 
 @contextmanager
-def _only(head: Any, words: Sequence[int], vocabulary: int) -> Iterator[None]:
+def _only(model: Any, words: Sequence[int]) -> Iterator[None]:
     """Let a head compute the logits of some words, where it is a plain linear map that lies on one device."""
+    head, vocabulary = model.get_output_embeddings(), model.config.get_text_config().vocab_size
     is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, Tensor) and not head.weight.is_meta
     # What some models call their head (DeBERTa's newer one) comes before the map to words.
-    is_last = is_plain and len(head.weight) == vocabulary and not head._forward_hooks
+    is_last = is_plain and len(head.weight) == vocabulary and not head._forward_hooks and not _adds_more(model, head)
     if not is_last or "forward" in head.__dict__ or hasattr(head, "_hf_hook"):
         yield
         return
@@ -89,3 +90,10 @@ def _only(head: Any, words: Sequence[int], vocabulary: int) -> Iterator[None]:
         yield
     finally:
         del head.forward
+
+
+def _adds_more(model: nn.Module, head: nn.Linear) -> bool:
+    """Return whether the module that a head belongs to has a bias of its own for every word (ESM)."""
+    name = next(name for name, module in model.named_modules() if module is head)
+    others = model.get_submodule(name.rpartition(".")[0]).parameters(recurse=False)
+    return any(other is not head.bias and other.shape[:1] == head.weight.shape[:1] for other in others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,9 +13,11 @@ from transformers.distributed.configuration_utils import DistributedConfig
 
 from emoscale.errors import InputError, first_lines
 from emoscale.models.adapters import merge_adapter
+from emoscale.models.kinds import loader_of
 from emoscale.models.options import ModelOptions
-from emoscale.models.outline import LOADERS, ModelOutline, advice_on
+from emoscale.models.outline import ModelOutline, advice_on
 from emoscale.models.quantised import check_library, config_to_load, quantisation
+from emoscale.models.trials import try_model
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class LanguageModel:
     @property
     def device(self) -> torch.device:
         """Where the word embeddings compute; offloaded weights come there for the pass."""
-        embeddings = self.module.get_input_embeddings()
+        try:
+            embeddings = self.module.get_input_embeddings()
+        except NotImplementedError:
+            embeddings = None
+        if embeddings is None:
+            return next(self.module.parameters()).device  # type: ignore[no-any-return]
         device = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
         return embeddings.weight.device if device is None else torch.device(device)
 
@@ -50,7 +57,7 @@ def load_model(
     dtype: str = ModelOptions.dtype,
     split: Literal["layers", "tensors"] | None = None,
 ) -> LanguageModel:
-    """Load a model's weights (safetensors only), frozen, in evaluation mode.
+    """Load a model's weights (safetensors only), frozen, in evaluation mode, and try the model on a few tokens.
 
     Parameters
     ----------
@@ -71,7 +78,8 @@ def load_model(
     ------
     InputError
         If the weights cannot be read, do not fit the configuration, or are incomplete; if a library for them or the
-        model's code is missing; or if the model cannot be split this way.
+        model's code is missing; if the model cannot be split this way; or if it is not what its configuration says, see
+        `try_model`.
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Its table of weights that do not fit repeats what the error below reports in one line.
@@ -81,7 +89,7 @@ def load_model(
     check_split(outline, split, tp_size)
     check_library(outline.name, outline.config)
     try:
-        module, report = LOADERS[outline.kind].from_pretrained(
+        module, report = loader_of(outline.config).from_pretrained(
             outline.folder,
             config=config_to_load(outline.config),
             dtype=getattr(torch, dtype),
@@ -103,7 +111,8 @@ def load_model(
         module = module.to(device)
     if outline.files.adapter:
         module = merge_adapter(outline.name, outline.files.adapter, module)
-    return LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
+    model = LanguageModel(outline, module.eval().requires_grad_(False), tp_rank, tp_size)
+    return replace(model, outline=try_model(model))
 
 
 def _check_weights(outline: ModelOutline, missing_keys: Collection[str]) -> None:

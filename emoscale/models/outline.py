@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from emoscale.errors import InputError, first_lines
 from emoscale.models.finding import ModelFiles, find_model
+from emoscale.models.kinds import Kind, kind_of, loader_of
 from emoscale.models.options import ModelOptions
 from emoscale.models.sites.registry import find_sites, site_notes
 from emoscale.models.sites.site import Site
-
-Kind = Literal["masked-lm", "causal-lm", "encoder", "encoder-decoder"]
-
-LOADERS: dict[Kind, Any] = {
-    "masked-lm": AutoModelForMaskedLM,
-    "causal-lm": AutoModelForCausalLM,
-    "encoder": AutoModel,
-    "encoder-decoder": AutoModel,
-}
-"""The class that builds and loads a model of each kind."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,9 @@ class ModelOutline:
         Whether transformers says how to spread its layers' tensors over processes, and none of them are experts.
     trust_remote_code : bool
         Whether the user lets Python code run that comes with the model.
+    padding_leaks : bool
+        Whether the padding of a row changes its neurons, so that only rows of one length may share a pass; known once
+        the model is loaded, see `try_model`.
     """
 
     name: str
@@ -74,6 +69,7 @@ class ModelOutline:
     takes_positions: bool
     has_tensor_plan: bool
     trust_remote_code: bool
+    padding_leaks: bool = False
 
     @property
     def folder(self) -> Path:
@@ -83,8 +79,9 @@ class ModelOutline:
     @property
     def pad_id(self) -> int:
         """Id of the token that fills rows up; which token it is does not matter, as padding is masked."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else 0
+        pad, vocabulary = self.tokenizer.pad_token_id, getattr(self.config.get_text_config(), "vocab_size", None)
+        # A token that was added to the tokenizer alone has no embedding.
+        return pad if pad is not None and 0 <= pad < (vocabulary or math.inf) else 0
 
     @property
     def neurons(self) -> int:
@@ -114,13 +111,13 @@ def outline_model(options: ModelOptions) -> ModelOutline:
     return ModelOutline(
         options.name,
         files,
-        _kind(config),
+        kind_of(config),
         config,
         tokenizer,
         sites,
         site_notes(skeleton, sites),
         parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
-        positions=getattr(config.get_text_config(), "max_position_embeddings", None),
+        positions=_positions(config),
         first_position=0 if padding is None else padding + 1,
         takes_positions="position_ids" in inspect.signature(skeleton.base_model.forward).parameters,
         has_tensor_plan=_has_tensor_plan(skeleton),
@@ -140,7 +137,7 @@ def _read(options: ModelOptions, files: ModelFiles) -> tuple[Any, Any, Any]:
         # Without its files transformers makes an empty one, to which every text is the same.
         raise InputError(f"model.name {options.name!r}: {files.tokenizer} has no tokenizer; save the model's own there")
     with _reading(options, "", files.folder), torch.device("meta"):
-        skeleton = LOADERS[_kind(config)].from_config(config, trust_remote_code=trust)
+        skeleton = loader_of(config).from_config(config, trust_remote_code=trust)
     return config, tokenizer, skeleton
 
 
@@ -182,21 +179,40 @@ def encode_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -
     -------
     list of list of int
     """
-    encoded = outline.tokenizer(list(texts), add_special_tokens=False, truncation=True, max_length=max_tokens)
-    return list(encoded["input_ids"])
+    ids: list[list[int]] = truncated(outline, texts, max_tokens, special=False)["input_ids"]
+    return ids
 
 
-def _kind(config: Any) -> Kind:
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    if architecture == "ElectraForPreTraining":  # it distinguishes replaced tokens and predicts no words
-        return "encoder"
-    if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
-        return "masked-lm"
-    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        return "causal-lm"
-    return "encoder"
+def truncated(
+    outline: ModelOutline, texts: Sequence[str], max_tokens: int, *, special: bool, offsets: bool = False
+) -> Any:
+    """Tokenise texts and cut them at the end that the tokenizer cuts (its `truncation_side`).
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    texts : sequence of str
+    max_tokens : int
+        Special tokens included.
+    special : bool
+        Whether special tokens are added.
+    offsets : bool
+        Whether to return which characters a token is, too; fast tokenizers alone know.
+
+    Returns
+    -------
+    BatchEncoding
+        ``input_ids``, and ``offset_mapping`` if asked for.
+    """
+    return outline.tokenizer(
+        list(texts), add_special_tokens=special, truncation=True, max_length=max_tokens, return_offsets_mapping=offsets
+    )
+
+
+def _positions(config: Any) -> int | None:
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    # XLNet has no limit, and -1.
+    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def _has_tensor_plan(skeleton: Any) -> bool:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
+def pack(
+    lengths: Sequence[int] | NDArray[np.int64], tokens: int, *, one_length: bool = False
+) -> list[NDArray[np.int64]]:
     """Cut rows into passes of rows of similar length, to pad little.
 
     Parameters
@@ -19,6 +21,8 @@ def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArra
         Tokens of every row.
     tokens : int
         The most tokens of one pass, padding included. A row that is longer has a pass of its own.
+    one_length : bool
+        Whether rows of different lengths must not share a pass, see `ModelOutline.padding_leaks`.
 
     Returns
     -------
@@ -31,6 +35,8 @@ def pack(lengths: Sequence[int] | NDArray[np.int64], tokens: int) -> list[NDArra
     while start < len(order):
         # More rows than of the shortest kind cannot fit.
         some = ascending[start : start + max(tokens // max(int(ascending[start]), 1), 1)]
+        if one_length:
+            some = some[some == some[0]]
         fit = np.searchsorted(np.arange(1, len(some) + 1) * some, tokens, side="right")
         start += max(int(fit), 1)
         cuts.append(start)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,6 +87,20 @@ def _present(token: int | None) -> tuple[int, ...]:
     return () if token is None else (token,)
 
 
+def _embeddings(model: LanguageModel) -> Any:
+    """Return the word embeddings, in place of which the model takes a prompt's vectors."""
+    try:
+        embeddings = model.module.get_input_embeddings()
+    except NotImplementedError:
+        embeddings = None
+    if embeddings is None or "inputs_embeds" not in inspect.signature(model.module.forward).parameters:
+        raise InputError(
+            f"model.name {model.outline.name!r}: {type(model.module).__name__} takes no vectors in place of words, so "
+            "prompts cannot be tuned; set extraction.rows and ablation.task to others, or another model"
+        )
+    return embeddings
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows of input, padded on the right.
@@ -149,7 +165,7 @@ class PromptedModel:
         self.layout = make_layout(layout, model.outline)
         self.prompt_length = prompt_length
         self.readout: Readout = READOUTS[model.outline.kind](model.outline, verbaliser)
-        self._embeddings = model.module.get_input_embeddings()
+        self._embeddings = _embeddings(model)
         self.prefix = Prefix(model)
         """What `forward` leaves out; it is empty unless a causal model computes the prompt once for many texts."""
 
@@ -247,7 +263,7 @@ class PromptedModel:
         read_values = batch.without_first(self.prefix.tokens).read_values
         options = self.prefix.options()
         if self.layout.positions_from_zero:
-            options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device)[None]
+            options["position_ids"] = torch.arange(vectors.shape[1], device=vectors.device).expand(len(batch), -1)
         with reading(self.model.module, read_values, words=words, narrowed=narrowed):
             output = self.model.module(inputs_embeds=vectors, attention_mask=batch.attention, **options)
         read: Tensor = output.last_hidden_state if self.model.outline.kind == "encoder" else output.logits

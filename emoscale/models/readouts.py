@@ -100,12 +100,11 @@ def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
     """
     tokens, problems = [], []
     for word in words:
-        candidates = [outline.tokenizer.encode(form, add_special_tokens=False) for form in (" " + word, word)]
-        single = [ids[0] for ids in candidates if len(ids) == 1 and ids[0] != outline.tokenizer.unk_token_id]
-        if single:
-            tokens.append(single[0])
+        token = word_token(outline, word)
+        if token is not None:
+            tokens.append(token)
         else:
-            count = len(candidates[0])
+            count = len(outline.tokenizer.encode(f" {word}", add_special_tokens=False))
             problems.append(
                 f"tuning.verbaliser {word!r}: {f'{count} tokens' if count > 1 else 'unknown'} in {outline.name}; "
                 "choose a word of one token"
@@ -115,3 +114,23 @@ def verbaliser_tokens(outline: ModelOutline, words: Sequence[str]) -> list[int]:
     if problems:
         raise InputError(problems)
     return tokens
+
+
+def word_token(outline: ModelOutline, word: str, before: str = "a ") -> int | None:
+    """Return the token that a word is after a text; None if it is several, or unknown.
+
+    Parameters
+    ----------
+    outline : ModelOutline
+    word : str
+        Without its space it may be a token of its own, and another word.
+    before : str
+        With a space at the end if one is before the word.
+    """
+    # Where a space is a part of what follows, it is no token of the text before.
+    known, both = (
+        outline.tokenizer.encode(text, add_special_tokens=False) for text in (before.rstrip(" "), before + word)
+    )
+    added = both[len(known) :]
+    is_single = both[: len(known)] == known and len(added) == 1 and added[0] != outline.tokenizer.unk_token_id
+    return int(added[0]) if is_single else None

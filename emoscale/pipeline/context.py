@@ -120,7 +120,9 @@ class Context:
     def model(self) -> LanguageModel:
         """The model, loaded."""
         m, machine = self.settings.model, self.settings.machine
-        return load_model(self.outline, device=self.ranks.device, dtype=m.dtype, split=machine.split_model)
+        loaded = load_model(self.outline, device=self.ranks.device, dtype=m.dtype, split=machine.split_model)
+        self.outline = loaded.outline  # which says more, now that the model was tried
+        return loaded
 
     @cached_property
     def prompted(self) -> PromptedModel:

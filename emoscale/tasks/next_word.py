@@ -13,6 +13,7 @@ from torch import Tensor
 from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
+from emoscale.models.readouts import word_token
 from emoscale.tasks.multiple_choice import MultipleChoiceTask, ask
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import Task
@@ -62,19 +63,12 @@ def next_word(
     if len(masks) != 1:
         raise InputError(f"text {text!r}: has another mask besides {_MASK}; remove it")
     check_lengths(outline, len(row))
-    tokens = {word: token for word in words if (token := _single_token(outline, word)) is not None}
+    before = text[: text.index(_MASK)]
+    tokens = {word: token for word in words if (token := word_token(outline, word, before)) is not None}
     if not tokens:
         raise InputError(f"{outline.name}: none of the words is a single token; give another model")
     item = item.assign(tokens=len(row))
     return lambda model: AtMask(model, item, row, masks[0], tokens), [word for word in words if word not in tokens]
-
-
-def _single_token(outline: ModelOutline, word: str) -> int | None:
-    for form in (f" {word}", word):
-        ids = outline.tokenizer.encode(form, add_special_tokens=False)
-        if len(ids) == 1 and ids[0] != outline.tokenizer.unk_token_id:
-            return int(ids[0])
-    return None
 
 
 class AtMask:

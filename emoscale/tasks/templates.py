@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from string import Formatter
 
 from emoscale.errors import InputError
-from emoscale.models.outline import ModelOutline
+from emoscale.models.outline import ModelOutline, encode_texts, truncated
 
 
 def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:
@@ -41,14 +42,29 @@ def check_templates(templates: Sequence[str], fields: Collection[str]) -> None:
 
 
 def cut_texts(outline: ModelOutline, texts: Sequence[str], max_tokens: int) -> list[str]:
-    """Cut texts to their first tokens."""
+    """Cut texts to the tokens that `truncated` keeps."""
     if not texts:
         return []
-    spans = outline.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    if not outline.tokenizer.is_fast:
+        return [_cut_slowly(outline, text, max_tokens) for text in texts]
+    spans = truncated(outline, texts, max_tokens, special=False, offsets=True)["offset_mapping"]
     return [
-        text if len(own) <= max_tokens else text[: own[max_tokens - 1][1]]
+        _kept(text, own[0][0], own[-1][1], outline) if len(own) == max_tokens else text
         for text, own in zip(texts, spans, strict=True)
     ]
+
+
+def _kept(text: str, first: int, last: int, outline: ModelOutline) -> str:
+    """Cut a text before or after the characters of the tokens that are kept, if there is more than space."""
+    cut = text[first:] if outline.tokenizer.truncation_side == "left" else text[:last]
+    return text if cut.strip() == text.strip() else cut
+
+
+def _cut_slowly(outline: ModelOutline, text: str, max_tokens: int) -> str:
+    """Find the longest part of no more tokens, where the tokenizer does not say which characters a token is."""
+    is_left = outline.tokenizer.truncation_side == "left"
+    parts = [text[len(text) - size :] if is_left else text[:size] for size in range(len(text) + 1)]
+    return parts[bisect_right(parts, max_tokens, key=lambda part: len(encode_texts(outline, [part], len(text))[0])) - 1]
 
 
 def tokenise(outline: ModelOutline, sentences: Sequence[str], *, closed: bool) -> list[list[int]]:

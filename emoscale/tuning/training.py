@@ -171,7 +171,8 @@ class GroupTrainer:
     def _passes(self, rows: _Rows) -> list[NDArray[np.int64]]:
         lengths = [self._model.row_tokens(self._tokens[text]) for text in rows.text]
         usual = TOKENS_PER_PASS["cpu" if self._model.model.device.type == "cpu" else "gpu"]
-        return pack(lengths, self._options.tokens_per_pass or usual)
+        one_length = self._model.model.outline.padding_leaks
+        return pack(lengths, self._options.tokens_per_pass or usual, one_length=one_length)
 
     def _scores(self, rows: _Rows, part: NDArray[np.int64]) -> Tensor:
         used, which = np.unique(rows.prompt[part], return_inverse=True)

@@ -26,7 +26,7 @@ def test_every_row_is_computed_once_and_little_is_padding(lengths, block_rows, b
     seen = []
     for start in range(0, row_of[-1], block_rows):
         end = min(start + block_rows, row_of[-1])
-        for batch in batches_of(lengths, first, stop, row_of, start, end, batch_rows):
+        for batch in batches_of(lengths, first, stop, row_of, slice(start, end), batch_rows):
             own = lengths[batch.inputs]
             assert len(own) <= batch_rows
             assert 1 - own.sum() / (own.max() * len(own)) <= MOST_PADDING + 1e-12
@@ -45,7 +45,7 @@ def test_rows_belong_to_the_tokens_used(lengths, block_rows, batch_rows):
     row_of = starts(lengths)
     for start in range(0, row_of[-1], block_rows):
         end = min(start + block_rows, row_of[-1])
-        for batch in batches_of(lengths, np.zeros_like(lengths), lengths, row_of, start, end, batch_rows):
+        for batch in batches_of(lengths, np.zeros_like(lengths), lengths, row_of, slice(start, end), batch_rows):
             tokens = [
                 (number, token)
                 for number, first, stop in zip(batch.inputs, batch.first, batch.stop, strict=True)

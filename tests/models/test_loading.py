@@ -270,7 +270,8 @@ def test_a_model_without_its_tokenizer_is_refused(copy_of, name):
 
 def test_encoder_decoder_models_have_neurons_and_no_prompt_task(copy_of):
     folder = copy_of("bert")
-    T5Model(T5Config(vocab_size=48, d_model=16, d_ff=24, d_kv=8, num_layers=1, num_heads=2)).save_pretrained(folder)
+    config = T5Config(vocab_size=48, d_model=16, d_ff=24, d_kv=8, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    T5Model(config).save_pretrained(folder)
     outline = outline_model(ModelOptions(str(folder), site="decoder"))
     assert (outline.kind, outline.neurons, outline.positions) == ("encoder-decoder", 24, None)
     assert isinstance(load_model(outline).module, T5Model)

@@ -127,5 +127,7 @@ def test_what_is_said_of_other_errors(folder, monkeypatch, error, fix):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("emoscale.models.loading.LOADERS", {"causal-lm": type("Loader", (), {"from_pretrained": fail})})
+    monkeypatch.setattr(
+        "emoscale.models.loading.loader_of", lambda config: type("Loader", (), {"from_pretrained": fail})
+    )
     assert refusal(folder).endswith(f"); {fix}")

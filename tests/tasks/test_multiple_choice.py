@@ -197,7 +197,7 @@ def test_a_name_that_merges_with_the_sentence(tiny_outline, monkeypatch):
     outline = tiny_outline("gpt2")
 
     class Merging:
-        unk_token_id = None
+        unk_token_id, is_fast = None, True
 
         def __call__(self, sentences, **options):
             if isinstance(sentences, str):

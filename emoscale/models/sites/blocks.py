@@ -16,6 +16,9 @@ STACKS = ("encoder", "decoder")
 
 _ALBERT = "albert_layer_groups"
 
+_TEXT_MODELS = {"language_model", "text_model"}
+"""What models that see or hear call their part that reads texts."""
+
 
 class Block(NamedTuple):
     """A block: its number, its path, and which of the calls of its modules in a forward pass is its own."""
@@ -29,7 +32,7 @@ def stacks(model: nn.Module, stack: str | None) -> list[list[Block]]:
     """Return a model's stacks of blocks.
 
     A list inside a block is not a stack (experts, sublayers), nor are the blocks that process images or sound for a
-    language model: texts do not pass them.
+    language model, or stand between the two: texts do not pass them.
 
     Parameters
     ----------
@@ -48,6 +51,7 @@ def stacks(model: nn.Module, stack: str | None) -> list[list[Block]]:
         for name, module in modules.items()
         if isinstance(module, nn.ModuleList) and len(module) and not re.search(r"(^|\.)\d|vision|visual|audio", name)
     ]
+    paths = [path for path in paths if _TEXT_MODELS.intersection(path.split("."))] or paths
     has_two = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
     if stack and not has_two:
         raise InputError(

@@ -8,6 +8,7 @@ normalise inside the block, it equals the last block's output as well.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,11 +58,18 @@ def find_residual(model: nn.Module, stack: str | None) -> list[BlockOutput]:
     """Find the output of every block: of the only stack, or of the one that has feed-forwards or attention."""
     inside = [site.path for find in (find_feed_forward, find_attention) for site in find(model, stack)]
     every = stacks(model, stack)
+    # XLM keeps the parts of its blocks in lists side by side, of which none is the block.
+    beside = Counter((_list_of(blocks).rpartition(".")[0], len(blocks)) for blocks in every)
+    every = [blocks for blocks in every if beside[_list_of(blocks).rpartition(".")[0], len(blocks)] == 1]
     found = every if len(every) == 1 else [blocks for blocks in every if _holds(blocks, inside)]
     width = hidden_size(model)
     if not width or len(found) != 1:
         return []
     return [BlockOutput(block.layer, block.path, width, block.call) for block in found[0]]
+
+
+def _list_of(blocks: Sequence[Block]) -> str:
+    return blocks[0].path.rpartition(".")[0]
 
 
 def _holds(blocks: Sequence[Block], paths: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ Touch = Callable[[Any], Any]
 """Takes a site's values, in the form that the site gives and understands, and returns what the model uses instead."""
 
 Detach = Callable[[], None]
+
+Order = Literal["rows", "padded", "tokens"]
+"""How a site has a batch's values: as the batch has them, (rows, tokens); with padding on the right that the model adds
+inside; or tokens first, (tokens, rows). Only a trial of the model can tell (`emoscale.models.trials`)."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Site(ABC):
         call it more than once.
     experts : int
         Number of experts that the units belong to, in equal parts; 0 if there are none.
+    order : {"rows", "padded", "tokens"}
+        See `Order`.
     """
 
     layer: int
@@ -100,6 +106,7 @@ class Site(ABC):
     width: int
     call: int = 0
     experts: int = 0
+    order: Order = "rows"
 
     @abstractmethod
     def attach(self, model: nn.Module, touch: Touch) -> Detach:
@@ -119,7 +126,9 @@ class Site(ABC):
 
     def read(self, values: Any, reading: Reading) -> Tensor:
         """Read a process's own units, (rows, own units); raise StageError unless the values are those of the batch."""
-        own = own_values(values, self, reading.tp_rank, reading.tp_size)
+        own = self._turned(own_values(values, self, reading.tp_rank, reading.tp_size))
+        if self.order == "padded" and own.dim() == 3:
+            own = own[:, : reading.tokens]
         shape, batch = own.shape[:-1], (reading.rows, reading.tokens)
         if shape not in (batch, (reading.rows * reading.tokens,)):
             raise self.other_shape(shape, batch, reading.model)
@@ -128,16 +137,21 @@ class Site(ABC):
 
     def edit(self, values: Any, editing: Editing) -> Any:
         """Return edited values; raise StageError unless the values are those of the batch."""
-        by_row = self._by_row(values, editing)
+        turned = self._turned(values)
+        by_row = self._by_row(turned, editing)
         masked, donors = editing.masks(values, values.shape[-1])
         in_place = self.owns_values and not torch.is_grad_enabled()
-        return editing.apply(by_row, masked, donors, in_place).reshape(values.shape)
+        return self._turned(editing.apply(by_row, masked, donors, in_place).reshape(turned.shape))
+
+    def _turned(self, values: Tensor) -> Tensor:
+        return values.transpose(0, 1) if self.order == "tokens" and values.dim() == 3 else values
 
     def _by_row(self, values: Tensor, editing: Editing) -> Tensor:
         shape, rows, tokens = values.shape[:-1], editing.rows, editing.tokens
         # Where only some positions are computed there are fewer tokens: the same masks hold for each of them.
         if len(shape) == 2:
-            fits = shape[0] == rows and (tokens is None or shape[1] <= tokens)
+            # The padding inside is edited too; no token sees it.
+            fits = shape[0] == rows and (tokens is None or shape[1] <= tokens or self.order == "padded")
         else:
             fits = shape == (rows,) or (tokens is not None and shape == (rows * tokens,))
         if not fits:
