@@ -33,6 +33,7 @@ from emoscale.store import open_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
 from emoscale.tasks.soft_prompt import SoftPromptTask
+from emoscale.tasks.wording import Asked
 from emoscale.tasks.yes_no import YesNoItems, YesNoTask
 from emoscale.tuning.options import TuningOptions
 from emoscale.tuning.training import GroupTrainer
@@ -118,7 +119,7 @@ def without(plain, sites, off):
 class HiddenTask:
     """Scores of an encoder's row: two of the units of its last token's last state."""
 
-    options, normalizations = ("other", "concept"), {"none": np.ones(2)}
+    options, option_ids = ("other", "concept"), ([], [])
 
     def __init__(self, model, rows, items):
         self.model, self.rows, self.items = model, rows, items
@@ -134,7 +135,7 @@ def task_of(model, rows):
     items = pd.DataFrame({"concept": "joy", "replicate": "1", "label": 0, "tokens": lengths})
     if model.outline.kind == "encoder":
         return HiddenTask(model, rows, items)
-    return YesNoTask(model, YesNoItems(items, rows, np.arange(len(rows)), lengths - 1), [5, 6])
+    return YesNoTask(model, YesNoItems(items, Asked([], " ", list, rows), np.arange(len(rows)), lengths - 1), [5, 6])
 
 
 def scores_plainly(plain, model, row):

@@ -47,6 +47,7 @@ def make_model(family, setting):
     module = tiny_models.randomise(kind(config(**options, **setting)))
     sites = find_sites(module)
     outline = SimpleNamespace(
+        padding_leaks=False,
         name="tiny",
         kind="causal-lm",
         pad_id=0,
