@@ -4,7 +4,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Models in tests are tiny: a second thread costs more than it brings, above all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
+
+# How long an example takes says something of the machine, not of what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def test_summary_counts_what_was_not_measured():
     assert np.isnan(table.loc["none", "max_tau"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.data())
 def test_overlap_counts_shared_members(seed, n, data):
     ks = data.draw(st.lists(st.integers(1, n), min_size=1, max_size=3, unique=True))

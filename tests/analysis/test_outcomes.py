@@ -110,7 +110,7 @@ def test_outcomes_equal_their_formulas(tmp_path, normalization, options):
     assert (found.loc[found["mask"] == 0, "kl"].abs() < 1e-12).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 20), st.integers(1, 6))
 def test_chunks_do_not_matter(tmp_path_factory, items, masks):
     folder = tmp_path_factory.mktemp("scores")

@@ -99,7 +99,7 @@ def test_specific_neurons_are_found_and_others_are_not():
     assert np.mean(np.array(p) < 0.2) < 0.4
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**16), st.integers(3, 9), st.sampled_from([1, 2, 20]))
 def test_ties_constants_and_few_concepts_agree_with_the_plain_loop(seed, concepts, levels):
     rng = np.random.default_rng(seed)

@@ -57,7 +57,7 @@ def test_the_worked_example_of_shrout_and_fleiss():
     assert (two.ci_low, two.ci_high) == pytest.approx((0.071, 0.93), abs=0.005)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     arrays(np.float64, st.tuples(st.integers(3, 6), st.integers(2, 5)), elements=st.integers(1, 9).map(float)),
 )

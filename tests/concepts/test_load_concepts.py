@@ -152,7 +152,7 @@ def test_byte_order_mark_is_not_part_of_the_header(write):
     assert load(write(COLOURS, encoding="utf-8-sig")).names[0] == "red"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(order=st.permutations(PAIRS), swapped=st.lists(st.booleans(), min_size=6, max_size=6))
 def test_pairs_in_any_order_and_direction(tmp_path_factory, order, swapped):
     folder = tmp_path_factory.mktemp("pairs")

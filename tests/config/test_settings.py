@@ -32,6 +32,7 @@ unusual = st.fixed_dictionaries(
         ),
         "extraction": st.fixed_dictionaries({"templates": st.none() | st.lists(words)}),
         "masks": st.fixed_dictionaries({"k": st.lists(seeds | fractions, min_size=1)}),
+        "analysis": st.fixed_dictionaries({"outcome": st.sampled_from(["accuracy", "log-odds"])}),
     }
 )
 

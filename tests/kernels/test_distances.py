@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import slow_twins
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial.distance import pdist
@@ -11,19 +11,16 @@ from emoscale_kernels import condensed_distances, decimal_distances, mean_pair_d
 anything = st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0, np.nan, np.inf, -np.inf])
 
 
-@settings(deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=6), elements=anything))
 def test_mean_pair_distances_equal_the_twin(values):
     np.testing.assert_array_equal(mean_pair_distances(values), slow_twins.mean_pair_distances(values))
 
 
-@settings(deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7), elements=anything))
 def test_condensed_distances_equal_the_twin(scores):
     np.testing.assert_array_equal(condensed_distances(scores), slow_twins.condensed_distances(scores))
 
 
-@settings(deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7), elements=anything))
 def test_decimal_distances_equal_the_twin(scores):
     np.testing.assert_array_equal(decimal_distances(scores), slow_twins.decimal_distances(scores))

@@ -42,7 +42,7 @@ def two_sets_of_distances(draw):
     return tuple(draw(arrays(np.float64, (draw(st.integers(0, most)), P), elements=elements)) for most in (9, 3))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(two_sets_of_distances())
 def test_both_algorithms_equal_the_twin(distances):
     neurons, attributes = distances
@@ -56,7 +56,7 @@ def test_both_algorithms_equal_the_twin(distances):
         np.testing.assert_array_equal(rdms.ties, expected_ties)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 70)), elements=tied | untied))
 def test_ranks_and_ties_equal_their_twins(distances):
     ranks, ties = ranks_and_ties(distances)
@@ -64,7 +64,7 @@ def test_ranks_and_ties_equal_their_twins(distances):
     np.testing.assert_array_equal(ranks, [slow_twins.dense_ranks(row) for row in distances])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arrays(np.float64, st.tuples(st.integers(0, 3), st.integers(0, 70)), elements=untied | close | signed))
 def test_keys_are_in_the_order_of_the_distances_or_doubtful(distances):
     keys, doubtful = order_keys(distances)
@@ -104,7 +104,6 @@ def blocks(draw):
 
 
 @pytest.mark.parametrize("bits", [True, False])
-@settings(deadline=None)
 @given(blocks())
 def test_tau_is_scipys_to_the_last_bit(bits, block):
     values, scores = block

@@ -3,7 +3,7 @@ import numba
 import numpy as np
 import pytest
 import slow_twins
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -49,13 +49,11 @@ def normal_rows(rows, n, dtype, G, seed=0):
     return generator.normal(3, 2, size=(rows, n)).astype(dtype), generator.integers(-1, G, size=rows)
 
 
-@settings(deadline=None)
 @given(rows_in_cells())
 def test_equal_the_twin_to_the_last_bit(case):
     assert_same(moments_of(*case), slow_twins.moments(*case))
 
 
-@settings(deadline=None)
 @given(rows_in_cells(finite))
 def test_are_numpys_mean_and_variance(case):
     values, cells, G = case
@@ -193,7 +191,6 @@ def test_the_bits_of_bfloat16_are_not_taken_for_float16():
         update_moments(empty_moments(1, 3), np.ones((1, 3), dtype=np.uint16), np.array([0]))
 
 
-@settings(deadline=None)
 @given(rows_in_cells(finite | st.just(np.nan)), st.integers(0, 20))
 def test_merged_is_as_if_added_to_one(case, cut):
     values, cells, G = case
@@ -212,7 +209,6 @@ def test_merging_is_associative_but_for_rounding():
         np.testing.assert_allclose(one, other, rtol=1e-13)
 
 
-@settings(deadline=None)
 @given(rows_in_cells())
 def test_merging_with_no_rows_changes_nothing(case):
     moments = moments_of(*case)
@@ -229,7 +225,6 @@ def test_merging_touches_neither_side():
         np.testing.assert_array_equal(part, copy)
 
 
-@settings(deadline=None)
 @given(rows_in_cells(finite | st.just(np.nan)), st.lists(st.integers(-1, 2), min_size=4, max_size=4))
 def test_grouped_is_as_if_added_to_the_group(case, group):
     values, cells, G = case
@@ -243,7 +238,6 @@ def test_grouped_is_as_if_added_to_the_group(case, group):
     np.testing.assert_allclose(grouped.m2, whole.m2, rtol=1e-12, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(rows_in_cells())
 def test_eta_squared_equals_the_twin(case):
     values, concepts, _ = case
@@ -260,7 +254,6 @@ def test_eta_squared_of_concepts_apart_and_alike():
     np.testing.assert_array_equal(eta_squared(moments_of(values, concepts, 3)), [1.0, 0.0, np.nan])
 
 
-@settings(deadline=None)
 @given(rows_in_cells(), st.data())
 def test_pearson_equals_scipys(case, data):
     values, concepts, C = case
@@ -273,7 +266,6 @@ def test_pearson_equals_scipys(case, data):
     assert not (np.abs(r) > 1).any()
 
 
-@settings(deadline=None)
 @given(
     st.floats(-1e300, 1e300),
     arrays(np.int64, st.integers(1, 30), elements=st.integers(-1, 5)),

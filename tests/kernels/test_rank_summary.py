@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import slow_twins
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu
@@ -49,7 +49,6 @@ def assert_equals_the_twins(values, concepts, C):
             np.testing.assert_allclose(summary.average_precision[c, k], expected, rtol=1e-12)
 
 
-@settings(deadline=None)
 @given(rows_of_concepts())
 def test_the_summary_and_auroc_equal_the_twins(case):
     assert_equals_the_twins(*case)
@@ -191,7 +190,6 @@ def test_the_bits_of_bfloat16_are_not_taken_for_float16():
         rank_summary(np.ones((1, 3), dtype=np.uint16), np.array([0]), 1)
 
 
-@settings(deadline=None)
 @given(rows_of_concepts(), st.data())
 def test_spearman_equals_scipys(case, data):
     values, concepts, C = case

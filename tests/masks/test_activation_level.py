@@ -49,7 +49,7 @@ def plain_mean(column):
     ),
     chunks=st.tuples(st.integers(1, ROWS), st.integers(1, NEURONS)),
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_mean_over_rows_with_a_value(dtype, values, chunks):
     with TemporaryDirectory() as path:
         folder, stored = write(path, values, chunks, dtype)

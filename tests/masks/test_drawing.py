@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscale.errors import InputError
@@ -66,7 +66,6 @@ def can_be_drawn(kind, request):
 
 
 @given(st.sampled_from(list(CONTROLS)), requests())
-@settings(deadline=None)
 def test_controls_balance_what_they_promise(kind, request):
     if not can_be_drawn(kind, request):
         with pytest.raises(InputError):
@@ -85,7 +84,6 @@ def test_controls_balance_what_they_promise(kind, request):
 
 
 @given(st.sampled_from(list(CONTROLS)), requests(), st.data())
-@settings(deadline=None)
 def test_a_control_depends_on_nothing_but_its_own_coordinates(kind, request, data):
     if not can_be_drawn(kind, request):
         return

@@ -131,7 +131,7 @@ def llama():
     return make_model("llama", {})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     TOKENS.map(lambda row: (row * SHORTEST)[: SHORTEST + len(row)]),
     st.lists(TOKENS, min_size=2, max_size=4),

@@ -213,7 +213,7 @@ def test_shared_logits_are_the_whole_models(model, family, site):
     assert not hooks_of(model(family))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=9), st.sampled_from(["gpt2", "opt", "llama"]))
 def test_rows_may_repeat_in_any_order(model, rows, family):
     shared, whole = shared_and_whole(model(family), "ffn", rows, "zero")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import slow_twins
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -19,7 +19,6 @@ def blocks(draw):
     return values, draw(arrays(np.float64, (C, draw(st.integers(1, 3))), elements=tied | st.floats(-10, 10)))
 
 
-@settings(deadline=None)
 @given(blocks())
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_tau_and_p_are_scipys(block):

@@ -30,7 +30,7 @@ def labelled(draw):
     return texts_of((("joy",), "train"), (("fear", "joy"), "train"), (("fear",), "train"), *rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     texts=labelled(),
     seed=st.integers(0, 2**32),

@@ -66,7 +66,7 @@ labels = st.sampled_from(["joy", "fear", " joy", "joy;fear", "grief; joy"])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(texts, labels, st.sampled_from([*SPLIT_OF])), min_size=2, max_size=12),
     chunk=st.integers(1, 13),
@@ -93,7 +93,7 @@ def test_every_format_chunk_and_split(write, suffix, rows, chunk, seed, separato
     assert_reads(expected, chunk, "file", path=path, **options)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.sampled_from(["train", "Validation ", "test"]), max_size=8), chunk=st.integers(1, 9))
 def test_split_columns_without_dev(write, parts, chunk):
     parts = ["train", *parts, "test"]

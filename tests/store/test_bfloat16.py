@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 import zarr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from zarr.codecs import Crc32cCodec, GzipCodec
@@ -50,7 +50,6 @@ def test_widening_is_exact():
 
 
 @given(arrays(np.uint32, array_shapes(max_dims=3, max_side=9, min_side=0), elements=st.integers(0, 2**32 - 1)))
-@settings(deadline=None)
 def test_any_bits(patterns):
     values = patterns.view(np.float32)
     np.testing.assert_array_equal(bfloat16_bits(values), by_torch(values))

@@ -22,7 +22,7 @@ def test_a_block_twice_is_one_block(tmp_path):
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=5), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_torn_last_line_does_not_count(tmp_path_factory, blocks, data):
     """A file cut anywhere contains the blocks whose lines are complete, and a later writer's lines stay apart."""
     folder = tmp_path_factory.mktemp("torn")

@@ -23,7 +23,7 @@ def store_of(path, values, chunks):
     return store
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     values=arrays(
         np.float32,

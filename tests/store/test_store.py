@@ -175,7 +175,7 @@ bound = st.none() | st.integers(-15, 15)
     columns=st.builds(slice, bound, bound),
     data=st.data(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_part_that_is_read_equals_the_slice(tmp_path_factory, chunks, rows, columns, data):
     path = tmp_path_factory.mktemp("part") / "x.zarr"
     store = filled(path, ACTIVATIONS, dict(zip(("observation", "neuron"), chunks, strict=True)))

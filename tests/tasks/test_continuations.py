@@ -81,7 +81,7 @@ def llama():
     return tiny_families.make("llama")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(CONTINUATIONS)
 def test_tree_and_stems_give_what_one_pass_for_each_gives(llama, continuations):
     names = Continuations(make_reader(llama), continuations)
