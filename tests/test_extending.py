@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from emoscale.ablation.edits import EDITS
+from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.analysis.tables import TABLES
 from emoscale.config import load_settings, loading, settings_schema
 from emoscale.config.settings import Settings
@@ -42,6 +43,8 @@ REGISTRIES = (
     EDITS,
     FIGURES,
     MEASURES,
+    NORMALIZATIONS,
+    OUTCOMES,
     ROW_MEASURES,
     SECOND_MAPS,
     SITES,
@@ -213,6 +216,40 @@ EDITS["mine"] = replace(EDITS["zero"], name="mine", done="were edited in my own 
     )
     assert "were edited in my own manner" in report
     assert folder.scores.exists()
+
+
+def test_an_outcome(extended):
+    folder, report = extended(
+        """
+import numpy as np
+
+from emoscale.analysis.outcomes import OUTCOMES, Outcome
+
+
+def lead(values, right):
+    return 7.0 + 0 * np.take_along_axis(values, right, axis=2)
+
+
+OUTCOMES["my-lead"] = Outcome("my-lead", "the lead that I mean", "points", lead)
+""",
+        "analysis.outcome=my-lead",
+    )
+    assert "the lead that I mean" in report
+    assert (folder.table("control_draws")["value"] == 7).all()
+
+
+def test_a_normalization(extended):
+    folder, _ = extended(
+        """
+from emoscale.analysis.outcomes import NORMALIZATIONS, Normalization
+
+NORMALIZATIONS["mine"] = Normalization("mine", "its opposite", lambda scores, _: -scores)
+""",
+        "analysis.normalization=mine",
+    )
+    opposite, unmasked = folder.table("unmasked")["accuracy"].mean(), array(folder, "scores", "scores")[:, 0]
+    right = unmasked.argmin(axis=1) == array(folder, "scores", "right")
+    assert opposite == right.mean()
 
 
 def test_a_type_of_stored_values(extended):

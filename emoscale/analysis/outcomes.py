@@ -118,32 +118,70 @@ NORMALIZATIONS: dict[str, Normalization] = {
 """What ``analysis.normalization`` can name."""
 
 
+def _answers(values: Floats) -> Floats:
+    """Return the share of each option in the answer: 1 where its score is the highest, divided among those that tie."""
+    highest = values == values.max(axis=2, keepdims=True)
+    return np.asarray(highest / highest.sum(axis=2, keepdims=True))
+
+
+def log_odds(values: Floats, right: NDArray[np.int64]) -> Floats:
+    """Return the log-odds of the right option among all.
+
+    Parameters
+    ----------
+    values : ndarray, float64, shape (items, masks, options)
+    right : ndarray of int64, shape (items, 1, 1)
+
+    Returns
+    -------
+    ndarray, float64, shape (items, masks, 1)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(log_odds(np.log([[[0.2, 0.8]]]), np.array([[[1]]])).squeeze().round(6)) == round(np.log(4), 6)
+    True
+    """
+    others = np.where(np.arange(values.shape[2]) == right, -np.inf, values)
+    return np.asarray(np.take_along_axis(values, right, axis=2) - logsumexp(others, axis=2, keepdims=True))
+
+
+def accuracy(values: Floats, right: NDArray[np.int64]) -> Floats:
+    """Return the share of the right option in the answer; parameters and returns as of `log_odds`."""
+    return np.asarray(np.take_along_axis(_answers(values), right, axis=2))
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What effects can be measured in.
+    """What effects can be measured in; higher is better.
 
     Attributes
     ----------
     name : str
     noun : str
         In a sentence.
-    column : str
-        Of the table of `evaluate`.
     unit : str
         Of a difference; empty for a share.
+    compute : callable
+        From scores, float64, (items, masks, options), and the right options, (items, 1, 1), to (items, masks, 1).
     """
 
     name: str
     noun: str
-    column: str
     unit: str
+    compute: Callable[[Floats, NDArray[np.int64]], Floats]
+
+    @property
+    def column(self) -> str:
+        """Its name in tables."""
+        return self.name.replace("-", "_")
 
 
 OUTCOMES: dict[str, Outcome] = {
     outcome.name: outcome
     for outcome in (
-        Outcome("log-odds", "the log-odds of the right answer", "log_odds", "nats"),
-        Outcome("accuracy", "accuracy", "accuracy", ""),
+        Outcome("log-odds", "the log-odds of the right answer", "nats", log_odds),
+        Outcome("accuracy", "accuracy", "", accuracy),
     )
 }
 """What ``analysis.outcome`` can name."""
@@ -157,11 +195,10 @@ class Outcomes:
     ----------
     table : DataFrame
         ``concept``, ``replicate``, the mask's coordinates, ``items`` and ``options`` (numbers of them), and under the
-        chosen normalization ``accuracy``, ``top3``, ``log_odds`` and ``kl``; concept by concept, then replicates, then
-        masks.
+        chosen normalization a column for each of `OUTCOMES`, ``top3`` and ``kl``; concept by concept, then replicates,
+        then masks.
     normalized : mapping of str to DataFrame
-        ``accuracy``, ``top3`` and ``log_odds`` under every normalization that means something here, rows as of
-        `table`.
+        The same, without ``kl``, under every normalization that means something here, rows as of `table`.
     answers : ndarray of float64, shape (rows, options)
         Share of the items that each option was the answer to, under the chosen normalization.
     options : list of str
@@ -209,11 +246,14 @@ def evaluate(store: Store, normalization: str) -> Outcomes:
         return by_mask[key].reshape(len(rows), -1)
 
     normalized = {
-        name: pd.DataFrame({what: column((name, what))[:, 0] for what in ("accuracy", "top3", "log_odds")})
-        for name in names
+        name: pd.DataFrame({what: column((name, what))[:, 0] for what in (*_columns(), "top3")}) for name in names
     }
     table = pd.concat([rows, normalized[normalization]], axis=1).assign(kl=column((normalization, "kl"))[:, 0])
     return Outcomes(table, normalized, column((normalization, "answers")), design.options)
+
+
+def _columns() -> list[str]:
+    return [outcome.column for outcome in OUTCOMES.values()]
 
 
 def _baseline(store: Store, design: Design, normalization: str) -> Floats:
@@ -231,47 +271,15 @@ def _block(
     found: dict[tuple[str, str], Floats] = {}
     for name in names:
         values = NORMALIZATIONS[name].apply(scores, design)
-        answers = _answers(values)
         of_right = np.take_along_axis(values, right, axis=2)
-        per_item = {
-            "accuracy": np.take_along_axis(answers, right, axis=2),
-            "top3": (np.count_nonzero(values > of_right, axis=2) < _TOP)[:, :, None].astype(np.float64),
-            "log_odds": log_odds(values, right),
-        }
+        per_item = {outcome.column: outcome.compute(values, right) for outcome in OUTCOMES.values()}
+        per_item["top3"] = (np.count_nonzero(values > of_right, axis=2) < _TOP)[:, :, None].astype(np.float64)
         if name == chosen:
             q = log_softmax(values, axis=2)
             per_item["kl"] = (np.exp(baseline) * (baseline - q)).sum(axis=2, keepdims=True)
-            per_item["answers"] = answers
+            per_item["answers"] = _answers(values)
         found |= {(name, what): _means(array, group) for what, array in per_item.items()}
     return found
-
-
-def _answers(values: Floats) -> Floats:
-    """Return the share of each option in the answer: 1 where its score is the highest, divided among those that tie."""
-    highest = values == values.max(axis=2, keepdims=True)
-    return np.asarray(highest / highest.sum(axis=2, keepdims=True))
-
-
-def log_odds(values: Floats, right: NDArray[np.int64]) -> Floats:
-    """Return the log-odds of the right option among all.
-
-    Parameters
-    ----------
-    values : ndarray, float64, shape (items, masks, options)
-    right : ndarray of int64, shape (items, 1, 1)
-
-    Returns
-    -------
-    ndarray, float64, shape (items, masks, 1)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(log_odds(np.log([[[0.2, 0.8]]]), np.array([[[1]]])).squeeze().round(6)) == round(np.log(4), 6)
-    True
-    """
-    others = np.where(np.arange(values.shape[2]) == right, -np.inf, values)
-    return np.asarray(np.take_along_axis(values, right, axis=2) - logsumexp(others, axis=2, keepdims=True))
 
 
 def _means(values: Floats, group: NDArray[np.int64]) -> Floats:
