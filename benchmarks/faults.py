@@ -1,10 +1,9 @@
 """Does a stage that was killed and resumed end with the same bytes as one that was not?
 
 An extraction or an ablation sweep of a tiny random model, two ranks under torchrun. In every trial one rank is killed
-(SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command resumes, and
-every file of the result is compared with the undisturbed one: the store of activations and its commit log, or the
-ablation table and its parts. The moments are spread evenly: the stage's time is divided into as many parts as there are
-kills, and each part has one.
+(SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command resumes, and every
+file of the result is compared with the undisturbed one: the store of activations or of scores, and its commit log. The
+moments are spread evenly: the stage's time is divided into as many parts as there are kills, and each part has one.
 
     python -m benchmarks.faults [--stage ablate] --kills 30 [--json FILE]
 """

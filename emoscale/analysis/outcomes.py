@@ -54,7 +54,8 @@ class Design:
     @property
     def normalizations(self) -> list[str]:
         """Names of the normalizations that mean something for these options."""
-        return [name for name, entry in NORMALIZATIONS.items() if len(self.options) > 2 or not entry.by_length]
+        differ = len(self.options) > 2 and len(set(self.tokens)) > 1
+        return [name for name, entry in NORMALIZATIONS.items() if differ or not entry.by_length]
 
 
 def read_design(store: Store) -> Design:
@@ -79,7 +80,7 @@ class Normalization:
     apply : callable
         From scores, float64 of shape (items, masks, options), and the `Design` to scores of the same shape.
     by_length : bool
-        Whether it compares names of unequal length, and says nothing of two fixed answers.
+        Whether it is for names of unequal length, and says nothing where as many tokens of each are scored.
     """
 
     name: str

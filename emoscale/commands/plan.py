@@ -30,6 +30,7 @@ from emoscale.pipeline.stages import STAGES
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS, StoreSchema
 from emoscale.store import COORDINATE_CHUNK
 from emoscale.store.types import stored_type
+from emoscale.system.progress import duration
 from emoscale.system.ranks import join
 
 _CHECKSUM_BYTES = 4
@@ -266,14 +267,10 @@ def _cost_lines(plan: Plan) -> list[tuple[str, str, str]]:
         costs.append(
             ("rows a second", speed, f"on {plan.throughput['device']}, {plan.throughput['seconds']:.0f} s measured")
         )
-    costs += [(f"time to {name}", _time(hours), _on(plan)) for name, hours in plan.hours.items()]
+    costs += [(f"time to {name}", duration(3600 * hours), _on(plan)) for name, hours in plan.hours.items()]
     if plan.hours:
-        costs.append(("time in all", _time(sum(plan.hours.values())), "but for what is not measured"))
+        costs.append(("time in all", duration(3600 * sum(plan.hours.values())), "but for what is not measured"))
     return costs
-
-
-def _time(hours: float) -> str:
-    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
 def _on(plan: Plan) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ from emoscale.run.lock import locked
 from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
 from emoscale.system.files import disk_is_full, link, remove, write_text
-from emoscale.system.progress import Silent, say, stage_progress
+from emoscale.system.progress import Silent, duration, say, stage_progress
 
 if TYPE_CHECKING:
     from emoscale.pipeline.context import Context
@@ -106,6 +109,7 @@ def _run(
     from emoscale.pipeline.context import Context
     from emoscale.system.ranks import join, leave
 
+    begin = time.perf_counter()
     ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
     if ranks.is_main and is_complete(folder):
         finish_replacement(folder, STAGES, _files_of)
@@ -136,8 +140,17 @@ def _run(
     ranks.wait()
     leave()
     if folder.report.exists() and (not request.only or request.only == "report"):
+        if not request.only:
+            spent = duration(time.perf_counter() - begin)
+            say(console, f"took {spent}, {_peak_memory() / 1e9:.1f} GB of memory at most")
         say(console, f"report: {folder.report}")
     return True
+
+
+def _peak_memory() -> int:
+    """Return the most memory that this process has used, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def execute(

@@ -71,8 +71,8 @@ def _pooled(overall: pd.Series, words: ControlWords, outcome: OutcomeWords) -> s
         )
     if where == Verdict.UNCLEAR:
         return (
-            f"Switching off {selective} was not clearly different from switching off {control}: {outcome.noun} was "
-            f"{number(abs(drop), 3)} {'lower' if drop > 0 else 'higher'} ({size}), but "
+            f"Switching off {selective} was not clearly different from switching off {control}: {outcome.noun} came "
+            f"out {number(abs(drop), 3)} {'lower' if drop > 0 else 'higher'} ({size}), but "
             f"{_doubt(overall, words.adjective)}, so a difference of this size may be due to which control neurons "
             f"were drawn."
         )

@@ -50,6 +50,19 @@ class _Line:
         self._bars.update(self._task, advance=amount)
 
 
+def duration(seconds: float) -> str:
+    """Write a duration in the unit that suits it.
+
+    Examples
+    --------
+    >>> duration(3.21), duration(252), duration(5400)
+    ('3.2 s', '4.2 min', '1.5 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
+
+
 def say(console: Console, line: str) -> None:
     """Print a line without markup or wrapping: paths may contain brackets, and must not be broken."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -56,7 +56,8 @@ def emoscale(*arguments):
 def test_a_whole_run(world, finished):
     done = emoscale("run", finished.config, "--out", world.out)
     assert (done.returncode, done.stderr) == (0, "")
-    *lines, last = done.stdout.splitlines()
+    *lines, took, last = done.stdout.splitlines()
+    assert re.fullmatch(r"took \d+\.\d (s|min), \d+\.\d GB of memory at most", took)
     assert [line.split()[0] for line in lines] == list(STAGES)
     assert lines[0].startswith("tune     8 prompts, mean held-out accuracy 0.")
     assert last == f"report: {world.out / 'report.html'}"

@@ -75,7 +75,7 @@ def test_a_difference_within_the_draw_of_the_random_masks_is_not_claimed(drop, l
     single = verdict(overall(drop, low, high, error=NAN, masks=1), masks=(0.7,))[0]
     for first in (several, single):
         assert "was not clearly different from" in first
-        assert f"accuracy was .030 {word}" in first
+        assert f"accuracy came out .030 {word}" in first
         assert "hurt" not in first
     assert "the 5 random masks differ so much among themselves that their mean is known only to within .050" in several
     assert "only one random mask of this size was drawn, so" in single
