@@ -91,21 +91,17 @@ class AnalysisInputs:
         )
 
     @cached_property
-    def outcomes(self) -> Outcomes | None:
-        """What the run's scores come to; None where answers are given instead."""
-        if self.given_answers is not None:
-            return None
+    def outcomes(self) -> Outcomes:
+        """What the run's scores come to."""
         return evaluate(open_finished(self.folder.scores, SCORES), self.options.normalization)
 
     @cached_property
     def answers(self) -> pd.DataFrame:
         """Outcomes in order of concepts, replicates and masks; ``value`` is the one that effects are measured in."""
         concepts = self.concepts
-        if self.outcomes is None:
-            table = self.given_answers
-        else:
+        table = self.given_answers
+        if table is None:
             table = self.outcomes.table.assign(row=np.arange(len(self.outcomes.table)))
-        assert table is not None  # noqa: S101
         unknown = {
             "concepts": set(table["concept"]) - set(concepts.names),
             "attributes": set(table["attribute"]) - {"", *concepts.attributes},
@@ -127,9 +123,9 @@ class AnalysisInputs:
     @cached_property
     def choices(self) -> Outcomes | None:
         """The outcomes in the order of `answers`, of a model that chose among more than two options; else None."""
-        found = self.outcomes
-        if found is None or len(found.options) <= _TWO:
+        if self.given_answers is not None or len(self.outcomes.options) <= _TWO:
             return None
+        found = self.outcomes
         row = self.answers["row"].to_numpy()
         normalized = {name: table.iloc[row].reset_index(drop=True) for name, table in found.normalized.items()}
         return replace(found, table=self.answers, normalized=normalized, answers=found.answers[row])
