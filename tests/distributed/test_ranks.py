@@ -137,7 +137,7 @@ def write_inputs(folder, model):
         "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 16},
         "masks": {"k": [5, 0.5], "draws": 2},
         "ablation": {"masks_per_unit": 7, "tokens_per_pass": 300},
-        "machine": {"device": "cpu"},
+        "machine": {"device": "cpu", "threads": 1},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder / "config.yaml"
