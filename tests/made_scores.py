@@ -36,6 +36,7 @@ def write_scores(folder: RunFolder, table: pd.DataFrame, options: list[str] | No
         for row in rows.to_dict("records"):
             scores[items, number[row["mask"]]] = _scores(row, own, len(names))
     keys = [key for key, _ in groups]
+    tokens = np.arange(len(names), dtype=np.int32) % 2 + 1 if options else np.ones(2, np.int32)
     coordinates = {
         "concept": np.repeat(np.array([concept for concept, _ in keys], object), total),
         "replicate": np.repeat(np.array([replicate for _, replicate in keys], object), total),
@@ -44,14 +45,14 @@ def write_scores(folder: RunFolder, table: pd.DataFrame, options: list[str] | No
         "length": np.ones(len(scores), np.int32),
         **{name: masks[name].to_numpy() for name in ("kind", "attribute", "k", "draw")},
         "option": np.array(names, object),
-        "option_tokens": np.ones(len(names), np.int32),
+        "option_tokens": tokens,
     }
-    sizes = {"token": len(scores), "option_token": len(names)}
+    sizes = {"token": len(scores), "option_token": int(tokens.sum())}
     store = create_store(folder.scores, SCORES, coordinates, {"mask": 7}, sizes=sizes)
     for start in range(0, len(masks), 7):
         store.write("scores", scores[:, start : start + 7], mask=start)
     store.write("token_ids", np.zeros(len(scores), np.int32))
-    store.write("option_token_ids", np.zeros(len(names), np.int32))
+    store.write("option_token_ids", np.zeros(tokens.sum(), np.int32))
     store.mark_complete()
 
 
