@@ -1,7 +1,7 @@
 """How long do many masks take, compared with bare forward passes and with other methods?
 
 A random model of RoBERTa-base's shape (12 x 3,072 neurons, 50,265 words, prompts of 100 vectors, read at the mask by
-two words) and the demo's MiniLM (prompts of 8 vectors, a label head at the mean) classify the same held-out texts of
+two words) and MiniLM (prompts of 8 vectors, a label head at the mean) classify the same held-out texts of
 GoEmotions under the same random masks, in one process:
 
 - study: the published loop written plainly: for every mask the model is loaded again from its folder, texts are padded

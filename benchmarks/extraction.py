@@ -1,6 +1,6 @@
 """How do the time and memory of extraction compare with bare forward passes and with other libraries?
 
-The demo's MiniLM and a random model of RoBERTa-base's shape read the same texts in the same batches, at the mean over
+MiniLM and a random model of RoBERTa-base's shape read the same texts in the same batches, at the mean over
 the text, in float32. Everything from token ids to finished files is timed; imports, loading and a first batch are not.
 Each method has a process of its own, whose peak memory is measured:
 
