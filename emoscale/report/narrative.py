@@ -156,7 +156,7 @@ def limits(findings: Findings) -> list[str]:
         f"The comparison is with {_masks_text(findings)}, the same for all {units}, and with one selective "
         f"mask an attribute. Intervals over {units} or concepts do not include what other draws would give.",
         "Attributes are related to one another (what is pleasant is seldom unfair), so the neurons of one attribute "
-        "can stand for another. That a neuron follows an attribute is a correlation; only the masks are an "
+        "can be those of another. That a neuron follows an attribute is a correlation; only the masks are an "
         "intervention, and they act on many neurons at once.",
         "The attributes’ scores come from one group of people. Others may see these concepts otherwise.",
     ]

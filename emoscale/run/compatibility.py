@@ -43,7 +43,7 @@ def holds_run(folder: RunFolder) -> bool:
 
 
 def model_differences(folder: RunFolder, identity: Mapping[str, str]) -> list[str]:
-    """Say in what the files of the model of a folder's run differ from those here; empty if there is no run.
+    """Say how the model's files here differ from those of the folder's run; nothing if there is no run.
 
     Parameters
     ----------
