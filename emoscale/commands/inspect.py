@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from emoscale.errors import InputError, StoreError
+from emoscale.pipeline.stages import STAGES
 from emoscale.run.folder import RunFolder
 from emoscale.store import Store, open_store
 from emoscale.system.progress import say
@@ -37,15 +38,8 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
         stores = [open_store(path)]
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
-        paths = (
-            folder.inputs,
-            folder.activations,
-            folder.moments,
-            folder.selectivity,
-            folder.row_measures,
-            folder.masks,
-        )
-        stores = [open_store(path) for path in paths if path.exists()]
+        paths = [path for stage in STAGES.values() for path in stage.outputs(folder)]
+        stores = [open_store(path) for path in paths if (path / "zarr.json").is_file()]
         _print_run(folder, stores, console)
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")

@@ -59,9 +59,8 @@ def test_dimensions_and_chunks(cli, finished, monkeypatch):
 def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.endswith(
-        "verified: every chunk is there and whole (inputs.zarr, activations.zarr, selectivity.zarr, masks.zarr)\n"
-    )
+    names = "inputs.zarr, activations.zarr, selectivity.zarr, masks.zarr, scores.zarr"
+    assert answer.out.endswith(f"verified: every chunk is there and whole ({names})\n")
 
 
 def test_every_damaged_or_missing_chunk_is_named(cli, copied):
