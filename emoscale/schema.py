@@ -197,6 +197,9 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
     )
 
 
+NO_MASK, SELECTIVE = "none", "selective"
+"""Kinds of masks that are no controls."""
+
 MASKS = StoreSchema(
     "masks",
     data=(
@@ -212,7 +215,7 @@ MASKS = StoreSchema(
             "kind",
             ("mask",),
             "str",
-            "none, selective, or the name of a control",
+            f"{NO_MASK}, {SELECTIVE}, or the name of a control",
         ),
         Array(
             "attribute",

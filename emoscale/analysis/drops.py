@@ -15,14 +15,13 @@ import diptest
 import numpy as np
 import pandas as pd
 
-from emoscale.analysis.outcomes import NO_MASK
+from emoscale.schema import NO_MASK, SELECTIVE
 from emoscale.statistics import Floats, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
 SIZE = ["control", "k"]
 """What one comparison is made of: a kind of control and a size of masks."""
 
-SELECTIVE = "selective"
 _FEWEST_FOR_DIP = 4
 """Hartigan's dip is not defined below."""
 
@@ -57,7 +56,9 @@ def paired_answers(answers: pd.DataFrame) -> pd.DataFrame:
             shared.append("attribute")
         means = masks.groupby(shared, observed=True)[values].mean().add_suffix("_control")
         pairs.append(each.reset_index().merge(means.reset_index(), on=shared, how="inner").assign(control=control))
-    empty = pd.DataFrame(columns=[*SIZE, "attribute", *PROMPT, *(f"{v}_{m}" for v in values for m in _MASKS)])
+    empty = pd.DataFrame(
+        columns=[*SIZE, "attribute", *PROMPT, *(f"{v}_{m}" for v in values for m in ("selective", "control"))]
+    )
     table = pd.concat(pairs, ignore_index=True) if pairs else empty
     table = table.assign(
         control=pd.Categorical(table["control"], kinds, ordered=True),
@@ -68,7 +69,6 @@ def paired_answers(answers: pd.DataFrame) -> pd.DataFrame:
     return table[[*SIZE, "attribute", *PROMPT, "selective", "control_value", "d", "accuracy_d", *known]]
 
 
-_MASKS = ("selective", "control")
 BESIDE = ("accuracy_d", "kl_selective", "kl_control")
 """What is reported beside an effect, whatever it is measured in."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.analysis.outcomes import OUTCOMES, Outcomes, evaluate, read_design
+from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES, Outcomes, evaluate, read_design
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
@@ -66,8 +66,8 @@ class AnalysisInputs:
         StageError
             If the ablation or selectivity belongs to other concepts or attributes, or has nothing to compare.
         """
-        if problem := self._not_calibrated():
-            raise StageError(problem)
+        if self.given_answers is None:
+            self._check_normalization()
         if self.paired.empty:
             raise StageError(
                 f"{self.folder.scores}: no concept has both selective and control masks of one size; run mask and "
@@ -79,16 +79,13 @@ class AnalysisInputs:
                 f"{self.folder.selectivity}: made for other attributes ({', '.join(attributes)}); run select again"
             )
 
-    def _not_calibrated(self) -> str:
-        if self.given_answers is not None or self.options.normalization != "calibrated":
-            return ""
-        fewest = int(np.bincount(read_design(open_finished(self.folder.scores, SCORES)).question).min())
-        return (
-            "analysis.normalization 'calibrated': a question was asked about a single text, so there is no mean to "
-            "subtract; set stimuli.dev_texts to more, or analysis.normalization to none"
-            if fewest < _TWO
-            else ""
-        )
+    def _check_normalization(self) -> None:
+        questions = read_design(open_finished(self.folder.scores, SCORES)).question
+        if NORMALIZATIONS[self.options.normalization].needs_several and np.bincount(questions).min() == 1:
+            raise StageError(
+                f"analysis.normalization {self.options.normalization!r}: a question was asked about a single text, so "
+                "there is no mean to subtract; set stimuli.dev_texts to more, or analysis.normalization to none"
+            )
 
     @cached_property
     def outcomes(self) -> Outcomes:

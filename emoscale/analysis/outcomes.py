@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
+from emoscale.schema import NO_MASK
 from emoscale.statistics import Floats
 from emoscale.store import Store
 
 GROUP = ["concept", "replicate"]
 _TOP = 3
-NO_MASK = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,6 @@ class Design:
     options: list[str]
     tokens: NDArray[np.int64]
     question: NDArray[np.int64]
-
-    @property
-    def chooses_concept(self) -> bool:
-        """Whether the options are the concepts."""
-        return set(self.items["concept"]) <= set(self.options)
 
     @property
     def normalizations(self) -> list[str]:
@@ -81,12 +76,15 @@ class Normalization:
         From scores, float64 of shape (items, masks, options), and the `Design` to scores of the same shape.
     by_length : bool
         Whether it is for names of unequal length, and says nothing where as many tokens of each are scored.
+    needs_several : bool
+        Whether a question must have been asked about several texts.
     """
 
     name: str
     meaning: str
     apply: Callable[[Floats, Design], Floats]
     by_length: bool = False
+    needs_several: bool = False
 
 
 def _calibrated(scores: Floats, design: Design) -> Floats:
@@ -113,7 +111,12 @@ NORMALIZATIONS: dict[str, Normalization] = {
             lambda scores, design: np.asarray(scores / [max(len(option), 1) for option in design.options]),
             by_length=True,
         ),
-        Normalization("calibrated", "log probability minus the name's mean over the texts (calibrated)", _calibrated),
+        Normalization(
+            "calibrated",
+            "log probability minus the name's mean over the texts (calibrated)",
+            _calibrated,
+            needs_several=True,
+        ),
     )
 }
 """What ``analysis.normalization`` can name."""

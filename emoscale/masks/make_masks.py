@@ -17,10 +17,10 @@ from emoscale.masks.controls import CONTROLS
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Mask, Request
-from emoscale.masks.selective import NONE, SELECTIVE, most_selective, no_neurons
+from emoscale.masks.selective import most_selective, no_neurons
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
-from emoscale.schema import MASKS, SELECTIVITY
+from emoscale.schema import MASKS, NO_MASK, SELECTIVE, SELECTIVITY
 from emoscale.store import create_store
 from emoscale.system.option_types import lookup
 from emoscale.system.progress import Progress
@@ -97,7 +97,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     for control in controls:
         if control.needs_rows:
             open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
-    makers = {NONE: no_neurons, SELECTIVE: most_selective}
+    makers = {NO_MASK: no_neurons, SELECTIVE: most_selective}
     made = _make(request, makers, progress)
     made += _make(request, {control.name: control.draw for control in controls}, progress)
     coordinates = {

@@ -9,8 +9,6 @@ import numpy as np
 from emoscale.errors import InputError
 from emoscale.masks.request import Mask, Request
 
-NONE, SELECTIVE = "none", "selective"
-
 
 def no_neurons(request: Request) -> Iterator[Mask]:
     """Yield the mask that edits nothing."""

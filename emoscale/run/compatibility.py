@@ -43,7 +43,7 @@ def holds_run(folder: RunFolder) -> bool:
 
 
 def model_differences(folder: RunFolder, identity: Mapping[str, str]) -> list[str]:
-    """Say how the model's files here differ from those of the folder's run; nothing if there is no run.
+    """Return the differences between a model's files and those that a folder's run used; empty without a run.
 
     Parameters
     ----------

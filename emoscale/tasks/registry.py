@@ -45,7 +45,6 @@ TASKS: dict[str, TaskKind] = {
             check=_from("multiple_choice", "check"),
             facts=_from("multiple_choice", "facts"),
             uses=("templates", "scoring", "chat", "answer"),
-            chooses_concept=True,
         ),
     )
 }

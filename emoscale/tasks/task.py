@@ -145,8 +145,6 @@ class TaskKind:
         Options of the ablation that only some tasks read, such as ``templates``; the others are refused.
     uses_prompts : bool
         Whether it needs tuned prompts.
-    chooses_concept : bool
-        Whether the options are the concepts.
     replicates : str
         What its replicates are called, in the plural.
     """
@@ -158,5 +156,4 @@ class TaskKind:
     facts: Callable[[TaskContext], dict[str, str]] = _no_facts
     uses: tuple[str, ...] = ()
     uses_prompts: bool = False
-    chooses_concept: bool = False
     replicates: str = "sets of items"
