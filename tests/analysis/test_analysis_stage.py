@@ -248,6 +248,14 @@ def test_nothing_to_compare(folder, kinds):
         analyzed(folder)
 
 
+def test_a_question_about_a_single_text_cannot_be_calibrated(folder):
+    write_answers(folder, read_answers(folder).assign(correct=1, total=1))
+    with pytest.raises(StageError, match="'calibrated': a question was asked about a single text"):
+        analyzed(folder, options=AnalysisOptions(outcome="accuracy"))
+    assert not folder.tables.exists()
+    analyzed(folder)
+
+
 def test_missing_or_foreign_input(folder):
     with pytest.raises(StageError, match="other attributes"):
         analyze(AnalysisInputs(folder, Concepts(CONCEPTS, [*ATTRIBUTES, "novelty"], SCORES, None), 0.01), Silent())
