@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emoscale.errors import StageError
-from emoscale.models.passes import CallCounter, by_path, touching
-from emoscale.models.sites.blocks import stack_of
+from emoscale.models.passes import PassTracker, by_path, touching, tracking
 from emoscale.models.sites.site import Editing, Site
 from emoscale.models.tensor_parallel import own_neurons
 
@@ -56,9 +55,7 @@ class Masked:
         self._packed: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._donor_values: dict[tuple[int, bool, torch.device], Tensor] = {}
         self._rows: dict[torch.device, tuple[Tensor, Tensor]] = {}
-        self._tokens: int | None = None
-        self._calls: CallCounter | None = None
-        self._inside: list[nn.Module] = []
+        self._passes = PassTracker(sites, self._end_of_pass)
         self._is_checking = True
         self._checks = ExitStack()
         self._expected: dict[str, Any] = {}
@@ -78,11 +75,9 @@ class Masked:
         StageError
             If the pass before left a site out: its units were not edited. One that an error ended is forgotten.
         """
-        self._check_complete()
+        self._passes.forget()
         chosen = torch.zeros_like(masks) if donors is None else donors
         self._rows = {torch.device("cpu"): (masks.cpu(), chosen.cpu())}
-        self._calls = self._tokens = None
-        self._inside.clear()
         self._expected.clear()
         if self._is_checking:
             self._attach_checks()
@@ -94,36 +89,16 @@ class Masked:
             if detach := site.attach_check(self._model, partial(self._check, path)):
                 self._checks.callback(detach)
 
-    def _check_complete(self) -> None:
-        if self._calls is not None and not self._inside:
-            self._calls.check_complete()
-
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        if module in self._inside:  # an error ended the pass before
-            self._inside.clear()
-            self._calls = None
-        if not self._inside:
-            self._check_complete()
-            self._calls, self._tokens = CallCounter(self._sites), None
-        self._inside.append(module)
-        self._tokens = _tokens(args, inputs) or self._tokens
-
-    def _end(self, module: nn.Module, _args: Any, _output: Any) -> None:
-        if module in self._inside:
-            del self._inside[self._inside.index(module) :]
-        if not self._inside:
-            self._check_complete()
-            self._is_checking = False
-            self._checks.close()
+    def _end_of_pass(self) -> None:
+        self._is_checking = False
+        self._checks.close()
 
     def _touch(self, path: str, values: Any) -> Any:
         if not self._rows:
             raise StageError("a forward pass ran before Masked.expect said which mask each row gets")
-        if self._calls is None:  # a part of the model was called by itself
-            self._calls = CallCounter(self._sites)
-        number = self._calls.next(path)
+        number, name = self._passes.next(path), type(self._model).__name__
         rows = len(self._rows[torch.device("cpu")][0])
-        editing = Editing(type(self._model).__name__, rows, self._tokens, partial(self._at, number), self._edited)
+        editing = Editing(name, rows, self._passes.tokens, partial(self._at, number), self._edited)
         if self._is_checking:
             plainly = replace(editing, apply=self._edited_plainly)
             self._expected[path] = self._sites[number].edit(values, plainly)
@@ -169,13 +144,6 @@ class Masked:
         return torch.where(masked[:, None], wanted, rows)
 
 
-def _tokens(args: tuple[Any, ...], inputs: dict[str, Any]) -> int | None:
-    """Return the tokens of a batch, as a model is given it."""
-    candidates = (inputs.get("inputs_embeds"), inputs.get("input_ids"), *args[:1])
-    given = next((value for value in candidates if value is not None), None)
-    return given.shape[1] if isinstance(given, Tensor) and given.dim() > 1 else None
-
-
 _BITS = torch.arange(7, -1, -1, dtype=torch.uint8)
 
 
@@ -214,19 +182,5 @@ def masking(
         if in the first pass the model did not use the edited values: the ablation would not be what the mask says.
     """
     masked = Masked(model, sites, off, edit, (tp_rank, tp_size))
-    with ExitStack() as hooks, touching(model, sites, masked._touch):
-        hooks.callback(masked._checks.close)
-        for module in _passed_by_all_tokens(model, sites):
-            hooks.callback(module.register_forward_pre_hook(masked._begin, with_kwargs=True).remove)
-            hooks.callback(module.register_forward_hook(masked._end).remove)
+    with masked._checks, touching(model, sites, masked._touch), tracking(model, sites, masked._passes):
         yield masked
-        masked._check_complete()
-
-
-def _passed_by_all_tokens(model: Any, sites: Sequence[Site]) -> list[nn.Module]:
-    """Return the modules whose call is a pass of the sites' stack: the model, its base model, and one of two stacks."""
-    modules = [model, getattr(model, "base_model", model)]
-    stack = stack_of(sites[0].path)
-    if stack and getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        modules.append(model.get_decoder() if stack == "decoder" else model.get_encoder())
-    return list(dict.fromkeys(modules))
