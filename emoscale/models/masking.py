@@ -135,7 +135,7 @@ class Masked:
         """Edit values (rows, tokens, units) by masks and donors (rows, units)."""
         if donors is not None:
             return torch.where(masked[:, None], donors[:, None], rows)
-        factor = torch.where(masked, self._edit.factor, 1.0).to(rows.dtype)[:, None]
+        factor = torch.where(masked, rows.new_full((), self._edit.factor), rows.new_ones(()))[:, None]
         return rows.mul_(factor) if in_place else rows * factor
 
     def _edited_plainly(self, rows: Tensor, masked: Tensor, donors: Tensor | None, _in_place: bool) -> Tensor:
