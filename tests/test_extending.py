@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from emoscale.ablation.edits import EDITS
-from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.analysis.tables import TABLES
 from emoscale.config import load_settings, loading, settings_schema
 from emoscale.config.settings import Settings
@@ -33,6 +32,7 @@ from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.stimuli.sources import SOURCES
 from emoscale.store.types import STORED_TYPES
+from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.tasks.registry import TASKS
 from emoscale_kernels import torch_backend
 
@@ -223,7 +223,7 @@ def test_an_outcome(extended):
         """
 import numpy as np
 
-from emoscale.analysis.outcomes import OUTCOMES, Outcome
+from emoscale.tasks.outcomes import OUTCOMES, Outcome
 
 
 def lead(values, right):
@@ -241,7 +241,7 @@ OUTCOMES["my-lead"] = Outcome("my-lead", "the lead that I mean", "points", lead)
 def test_a_normalization(extended):
     folder, _ = extended(
         """
-from emoscale.analysis.outcomes import NORMALIZATIONS, Normalization
+from emoscale.tasks.outcomes import NORMALIZATIONS, Normalization
 
 NORMALIZATIONS["mine"] = Normalization("mine", "its opposite", lambda scores, _: -scores)
 """,

@@ -12,7 +12,7 @@ import pandas as pd
 from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES, Outcomes, evaluate, read_design
+from emoscale.analysis.outcomes import Outcomes, evaluate
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
@@ -20,6 +20,7 @@ from emoscale.run.stores import open_finished
 from emoscale.schema import SCORES, SELECTIVITY
 from emoscale.statistics import Floats
 from emoscale.store import Store
+from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, read_design
 from emoscale_kernels import decimal_distances
 
 _TWO = 2

@@ -14,10 +14,10 @@ class AnalysisOptions:
 
     __pydantic_config__ = OPTIONS
 
-    outcome: Annotated[str, OneOf("emoscale.analysis.outcomes:OUTCOMES")] = "log-odds"
+    outcome: Annotated[str, OneOf("emoscale.tasks.outcomes:OUTCOMES")] = "log-odds"
     """What effects are measured in: ``log-odds`` of the right answer, which needs several times fewer items for an
     interval of the same width; or ``accuracy``, as published."""
-    normalization: Annotated[str, OneOf("emoscale.analysis.outcomes:NORMALIZATIONS")] = "calibrated"
+    normalization: Annotated[str, OneOf("emoscale.tasks.outcomes:NORMALIZATIONS")] = "calibrated"
     """What is done to an option's score before options are compared: ``none``; ``per-token`` or ``per-character``,
     divided by the option's length; ``calibrated``, minus the option's mean over the items under the same mask, so that
     no option wins whatever the text."""

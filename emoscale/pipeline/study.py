@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from emoscale.ablation.edits import EDITS
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.analysis.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.config import Settings
 from emoscale.masks.controls import CONTROLS
 from emoscale.pipeline.stage import Stages
 from emoscale.report.study import ControlWords, EditWords, OutcomeWords, Study
 from emoscale.run.folder import RunFolder
+from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.tasks.registry import TASKS
 
 

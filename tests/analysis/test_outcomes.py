@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoscale.analysis.outcomes import NORMALIZATIONS, evaluate
+from emoscale.analysis.outcomes import evaluate
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SCORES
 from emoscale.store import create_store
+from emoscale.tasks.outcomes import NORMALIZATIONS
 
 CONCEPTS = ["joy", "fear", "remorse"]
 TOKENS = [1, 1, 3]
