@@ -1,6 +1,6 @@
-"""What an extraction leaves: every row's activations, or only their moments.
+"""What is left of rows of values: every row, or only their moments.
 
-The row blocks of activations are each committed once they are on disk. For moments the rows are cut into consecutive
+The row blocks are each committed once they are on disk. For moments the rows are cut into consecutive
 shards, each summed in order by one rank, and the shards are merged in their order. Either result is bit-identical for
 any number of ranks.
 """
@@ -18,23 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.errors import InputError, StageError
-from emoscale.extraction.options import ExtractionOptions
-from emoscale.extraction.work import Work, count_shards
+from emoscale.extraction.work import StoreOptions, Target, Work, count_shards
 from emoscale.extraction.writing import buffers
-from emoscale.schema import ACTIVATIONS, MOMENT_SHARDS, MOMENTS
 from emoscale.store import Store, create_store, open_store
 from emoscale.store.types import STORED_TYPES
 from emoscale_kernels import MOMENTS_BYTES, Moments, empty_moments, merge_moments, update_moments
 
 
-def host_bytes(options: ExtractionOptions, writers: int, cells: int, neurons: int) -> int:
+def host_bytes(options: StoreOptions, writers: int, cells: int, neurons: int) -> int:
     """Return the memory that the values of a process take until they are written.
 
     Parameters
     ----------
-    options : ExtractionOptions
+    options : StoreOptions
     writers : int
-        Threads that write activations.
+        Threads that write rows.
     cells : int
         Number of pairs of concept and replicate.
     neurons : int
@@ -48,13 +46,13 @@ def host_bytes(options: ExtractionOptions, writers: int, cells: int, neurons: in
     return blocks + (MOMENTS_BYTES * cells * neurons if options.keep == "moments" else 0)
 
 
-def _buffer_type(options: ExtractionOptions) -> torch.dtype:
+def _buffer_type(options: StoreOptions) -> torch.dtype:
     buffer_type: torch.dtype = getattr(torch, STORED_TYPES[options.dtype].gathered_as)
     return buffer_type
 
 
 class Sink(Protocol):
-    """Takes the row blocks of an extraction."""
+    """Takes row blocks."""
 
     def shares(self) -> list[list[int]]:
         """Return the blocks that one rank computes one after the other, and commits together."""
@@ -77,8 +75,8 @@ class Sink(Protocol):
         """Declare everything done; return how many values are absent."""
 
 
-class ActivationSink:
-    """Writes the activations of every row.
+class RowSink:
+    """Writes every row.
 
     Parameters
     ----------
@@ -90,13 +88,15 @@ class ActivationSink:
         self.buffer_type = _buffer_type(work.options)
         ranks = work.ranks
         if ranks.is_main:
-            _create_activations(work)
+            _create_rows(work)
         ranks.wait()
-        self._store = open_store(work.folder.activations, ACTIVATIONS, mode="r+")
+        self._store = open_store(work.target.rows, work.target.rows_schema, mode="r+")
         self._logs = work.commit_logs(self._store)
         everything = range(work.blocks)
         committed = set(everything) if self._store.complete else set(everything).intersection(*self._committed())
-        self._damaged = _damaged_blocks(self._store, ranks.own(sorted(committed))) if work.job.repair else {}
+        self._damaged = (
+            _damaged_blocks(self._store, work.target.array, ranks.own(sorted(committed))) if work.job.repair else {}
+        )
         self._done = committed - self._damaged.keys()
         ranks.wait()  # all see the same blocks done before any does another
 
@@ -116,10 +116,11 @@ class ActivationSink:
         rows, block_values = self._work.rows(block), values.numpy()
         absent = self._work.check.count_absent(block_values, rows.start)
         if block in self._damaged:
-            read_back = self._store.as_read("activations", block_values)
-            _write_damaged(self._store, read_back, rows.start, self._damaged[block])
+            read_back = self._store.as_read(self._work.target.array, block_values)
+            _write_damaged(self._store, read_back, rows.start, self._damaged[block], self._work.target)
         else:
-            self._work.write_columns(self._store, "activations", block_values, observation=rows.start)
+            target = self._work.target
+            self._work.write_columns(self._store, target.array, block_values, **{target.dim: rows.start})
         self._logs[self._work.ranks.tp_rank].add(block, absent)
 
     def finish(self) -> int:
@@ -134,37 +135,38 @@ class ActivationSink:
         return absent
 
 
-def _create_activations(work: Work) -> None:
-    path, job = work.folder.activations, work.job
+def _create_rows(work: Work) -> None:
+    target, job = work.target, work.job
     try:
-        store = open_store(path, ACTIVATIONS, mode="r+")
+        store = open_store(target.rows, target.rows_schema, mode="r+")
         is_other = store.attributes["origin"] != job.origin
     except InputError:
         is_other = True
     if not (is_other or job.repair):
         return
-    coordinates = {**work.sequences.coordinates(), **work.neurons}
+    coordinates = {**work.table.coordinates(), **work.neurons}
     if not is_other:
         _write_damaged_coordinates(store, coordinates)
         return
-    shutil.rmtree(work.folder.commits(path), ignore_errors=True)
-    chunks = {"observation": work.options.block_rows, "neuron": work.chunk_neurons}
-    dtypes = {"activations": work.options.dtype}
-    create_store(path, ACTIVATIONS, coordinates, chunks, dtypes=dtypes, attributes=job.origin)
+    shutil.rmtree(work.folder.commits(target.rows), ignore_errors=True)
+    chunks = {target.dim: work.options.block_rows, "neuron": work.chunk_neurons}
+    dtypes = {target.array: work.options.dtype}
+    create_store(target.rows, target.rows_schema, coordinates, chunks, dtypes=dtypes, attributes=job.origin)
 
 
-def _damaged_blocks(store: Store, blocks: Iterable[int]) -> dict[int, list[int]]:
+def _damaged_blocks(store: Store, array: str, blocks: Iterable[int]) -> dict[int, list[int]]:
     """Return the row blocks with missing or damaged chunks, and the places of those among the block's chunks."""
-    size, total = store.chunks("activations")[0], store.sizes["observation"]
+    dim = store.schema[array].dims[0]
+    size, total = store.chunks(array)[0], store.sizes[dim]
     found = {}
     for block in blocks:
         rows = slice(block * size, min((block + 1) * size, total))
-        if damage := store.damage("activations", observation=rows):
+        if damage := store.damage(array, **{dim: rows}):
             found[block] = [column for _, column in damage]
     return found
 
 
-def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iterable[int]) -> None:
+def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iterable[int], target: Target) -> None:
     """Write the damaged chunks of a row block.
 
     Parameters
@@ -176,19 +178,21 @@ def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iter
         Its first row.
     columns : iterable of int
         Places of the damaged chunks, from `_damaged_blocks`.
+    target : Target
 
     Raises
     ------
     StageError
         If the block's intact chunks are not bit-identical to `values`: this machine would mix two computations.
     """
-    width, damaged = store.chunks("activations")[1], set(columns)
+    array, dim = target.array, target.dim
+    width, damaged = store.chunks(array)[1], set(columns)
     rows = slice(start, start + len(values))
     for column, first in enumerate(range(0, values.shape[1], width)):
         chunk = values[:, first : first + width]
         if column in damaged:
             continue
-        stored = store.read("activations", observation=rows, neuron=slice(first, first + width))
+        stored = store.read(array, **{dim: rows, "neuron": slice(first, first + width)})
         if stored.tobytes() != np.ascontiguousarray(chunk).tobytes():
             raise StageError(
                 f"{store.path}: rows {rows.start} to {rows.stop - 1} differ from those stored (another machine, device "
@@ -196,7 +200,7 @@ def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iter
             )
     for column in sorted(damaged):
         first = column * width
-        store.write("activations", values[:, first : first + width], observation=start, neuron=first)
+        store.write(array, values[:, first : first + width], **{dim: start, "neuron": first})
 
 
 def _write_damaged_coordinates(store: Store, coordinates: Mapping[str, NDArray[Any]]) -> None:
@@ -224,7 +228,7 @@ class MomentSink:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._cell_of, self._cells = _cells(work)
-        shards = np.array_split(np.arange(work.blocks), count_shards(work.options, work.sequences.rows))
+        shards = np.array_split(np.arange(work.blocks), count_shards(work.options, work.table.rows))
         self._shares = [blocks.tolist() for blocks in shards]
         self._shard_of = {block: shard for shard, blocks in enumerate(self._shares) for block in blocks}
         self._moments = self._empty()
@@ -233,7 +237,7 @@ class MomentSink:
         if ranks.is_main:
             self._create()
         ranks.wait()
-        self._store = open_store(work.folder.moments, MOMENTS, mode="r+")
+        self._store = open_store(work.target.moments, work.target.moments_schema, mode="r+")
         self._logs = work.commit_logs(self._store)
         everything = set(range(len(self._shares)))
         self._done = everything if self._store.complete else everything.intersection(*self._committed())
@@ -248,19 +252,19 @@ class MomentSink:
         return empty_moments(len(self._cells), self._work.width)
 
     def _create(self) -> None:
-        work, folder, origin = self._work, self._work.folder, self._work.job.origin
+        work, target, origin = self._work, self._work.target, self._work.job.origin
         try:
-            store = open_store(folder.moments, MOMENTS)
+            store = open_store(target.moments, target.moments_schema)
             if store.attributes["origin"] == origin and (store.complete or _open_shards(work)):
                 return
         except InputError:
             pass
-        shutil.rmtree(folder.commits(folder.moments), ignore_errors=True)
+        shutil.rmtree(work.folder.commits(target.moments), ignore_errors=True)
         chunks = {"shard": 1, "neuron": work.chunk_neurons}
         sizes = {"shard": len(self._shares), "cell": len(self._cells), "neuron": len(work.neurons["layer"])}
-        create_store(folder.moment_shards, MOMENT_SHARDS, {}, chunks, sizes, attributes=origin)
+        create_store(target.shards, target.shards_schema, {}, chunks, sizes, attributes=origin)
         coordinates = {name: self._cells[name].to_numpy() for name in ("concept", "replicate", "rows")}
-        create_store(folder.moments, MOMENTS, {**coordinates, **work.neurons}, chunks, attributes=origin)
+        create_store(target.moments, target.moments_schema, {**coordinates, **work.neurons}, chunks, attributes=origin)
 
     def shares(self) -> list[list[int]]:
         """Return the blocks of every shard."""
@@ -274,7 +278,7 @@ class MomentSink:
         """Add a block to its shard, and commit the shard with its last block."""
         rows, shard = self._work.rows(block), self._shard_of[block]
         self._absent += self._work.check.count_absent(values.numpy(), rows.start)
-        inputs = np.searchsorted(self._work.sequences.row_of, np.arange(rows.start, rows.stop), side="right") - 1
+        inputs = np.searchsorted(self._work.table.row_of, np.arange(rows.start, rows.stop), side="right") - 1
         update_moments(self._moments, values.numpy(), self._cell_of[inputs])
         if block != self._shares[shard][-1]:
             return
@@ -285,7 +289,7 @@ class MomentSink:
 
     def finish(self) -> int:
         """Merge the shards, and declare the moments complete; return how many values are absent."""
-        ranks, folder = self._work.ranks, self._work.folder
+        ranks, target = self._work.ranks, self._work.target
         ranks.wait()
         absent = sum(sum(done.values()) for done in self._committed())
         if not self._store.complete:
@@ -297,13 +301,13 @@ class MomentSink:
         if ranks.is_main:
             if not self._store.complete:
                 self._store.mark_complete()
-            shutil.rmtree(folder.commits(folder.moments), ignore_errors=True)
-            shutil.rmtree(folder.moment_shards, ignore_errors=True)
+            shutil.rmtree(self._work.folder.commits(target.moments), ignore_errors=True)
+            shutil.rmtree(target.shards, ignore_errors=True)
         return absent
 
 
 def _open_shards(work: Work) -> Store:
-    return open_store(work.folder.moment_shards, MOMENT_SHARDS, mode="r+")
+    return open_store(work.target.shards, work.target.shards_schema, mode="r+")
 
 
 def _arrays(moments: Moments) -> list[tuple[str, NDArray[Any]]]:
@@ -325,16 +329,18 @@ def _merge(shards: Store, store: Store, neurons: slice) -> None:
 def _cells(work: Work) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """Return the cell of every input, -1 for none, and a table of the cells."""
     concepts = work.job.concepts
-    concept, replicate = work.sequences.labels()
+    concept, replicate = work.table.labels()
     number = pd.Index(concepts).get_indexer(pd.Index(concept))
     used = number >= 0
     if not used.any():
-        raise InputError("extraction.keep 'moments': no row represents a concept; check concepts and texts' labels")
+        raise InputError(
+            f"{work.target.setting}.keep 'moments': no row represents a concept; check concepts and texts' labels"
+        )
     seed, names = pd.factorize(replicate[used])
     cell, found = pd.factorize(seed * len(concepts) + number[used], sort=True)
     cell_of = np.full(len(concept), -1, dtype=np.int64)
     cell_of[used] = cell
-    rows = np.bincount(cell, weights=np.diff(work.sequences.row_of)[used]).astype(np.int64)
+    rows = np.bincount(cell, weights=np.diff(work.table.row_of)[used]).astype(np.int64)
     table = {
         "concept": np.array(concepts, dtype=object)[found % len(concepts)],
         "replicate": np.asarray(names, dtype=object)[found // len(concepts)],

@@ -1,35 +1,121 @@
-"""What an extraction works on: its job, its inputs, this process's neurons, and the blocks that rows are cut into."""
+"""What fills a store row by row: its job, its rows, this process's neurons, and the blocks that rows are cut into."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import StageError
-from emoscale.extraction.options import ExtractionOptions
-from emoscale.extraction.sequences import Sequences
+from emoscale.models.sites.site import Site, neuron_coordinates
+from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.folder import RunFolder
+from emoscale.schema import StoreSchema
 from emoscale.store import CommitLog, Store
 from emoscale.system.ranks import Ranks
 
 
+class StoreOptions(Protocol):
+    """The settings of what is written row by row, see `ExtractionOptions`."""
+
+    @property
+    def keep(self) -> str:
+        """``moments``, or the name of the rows' own values."""
+
+    @property
+    def dtype(self) -> str:
+        """Type of the rows' values in the store."""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows computed, written and committed at a time."""
+
+    @property
+    def chunk_neurons(self) -> int:
+        """Neurons in a chunk of the store."""
+
+    @property
+    def reduction_shards(self) -> int:
+        """Shards of the rows in which moments are summed."""
+
+
+class RowTable(Protocol):
+    """The rows of a store, and the inputs that they are of.
+
+    Attributes
+    ----------
+    row_of : ndarray of int64, shape (inputs + 1,)
+        First row of every input, and the number of rows.
+    """
+
+    row_of: NDArray[np.int64]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+
+    def labels(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return concept and replicate of every input."""
+
+    def coordinates(self) -> dict[str, NDArray[Any]]:
+        """Return the coordinates of every row, by name."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where rows are written, or their moments, and what is said of them.
+
+    Attributes
+    ----------
+    rows, moments, shards : Path
+        Stores of every row, of the moments, and of those of shards of the rows until they are merged.
+    rows_schema, moments_schema, shards_schema : StoreSchema
+        The first has one array of data, (row, neuron).
+    setting, name, advice : str
+        For messages: the settings' section, the values' name in the plural, how to avoid those that are not finite.
+    stops : bool
+        Whether a value that is not finite is an error.
+    """
+
+    rows: Path
+    moments: Path
+    shards: Path
+    rows_schema: StoreSchema
+    moments_schema: StoreSchema
+    shards_schema: StoreSchema
+    setting: str
+    name: str
+    advice: str
+    stops: bool = True
+
+    @property
+    def array(self) -> str:
+        """Name of the array of rows."""
+        return self.rows_schema.data[0].name
+
+    @property
+    def dim(self) -> str:
+        """Name of its first dimension."""
+        return self.rows_schema.data[0].dims[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What an extraction is done for.
+    """What the values are computed for.
 
     Attributes
     ----------
     origin : dict
-        Where the activations come from; stores of another origin are replaced.
+        Where they come from; stores of another origin are replaced.
     concepts : sequence of str
         Those whose moments are kept.
     writers : int
-        Threads that write activations.
+        Threads that write rows.
     repair : bool
         Check every chunk, and write missing and damaged ones again.
     """
@@ -41,21 +127,20 @@ class Job:
 
 
 class FiniteCheck:
-    """What is done about activations that are not finite.
+    """What is done about values that are not finite.
 
     Parameters
     ----------
-    sequences : Sequences
+    table : RowTable
         To name what a row represents.
     layer, expert : ndarray of int32, shape (neurons,)
         Of the neurons in the columns of the values. NaN in an expert's neuron means that its token was not routed to
         the expert.
-    stops : bool
-        Whether to raise an error, or only count.
+    target : Target
     """
 
-    def __init__(self, sequences: Sequences, layer: NDArray[np.int32], expert: NDArray[np.int32], stops: bool) -> None:
-        self._sequences, self._layer, self._stops = sequences, layer, stops
+    def __init__(self, table: RowTable, layer: NDArray[np.int32], expert: NDArray[np.int32], target: Target) -> None:
+        self._table, self._layer, self._target = table, layer, target
         self._may_be_absent = expert >= 0
 
     def count_absent(self, values: NDArray[Any], first_row: int) -> int:
@@ -77,31 +162,30 @@ class FiniteCheck:
             return 0
         absent = np.isnan(values) & self._may_be_absent
         wrong = ~(finite | absent)
-        if self._stops and wrong.any():
+        if self._target.stops and wrong.any():
             raise self._error(wrong, first_row, values.dtype)
         return int(absent.sum())
 
     def _error(self, wrong: NDArray[np.bool_], first_row: int, dtype: np.dtype[Any]) -> StageError:
         row, neuron = np.argwhere(wrong)[0]
         row += first_row
-        item = int(np.searchsorted(self._sequences.row_of, row, side="right")) - 1
-        concept, replicate = (names[item] for names in self._sequences.labels())
+        item = int(np.searchsorted(self._table.row_of, row, side="right")) - 1
+        concept, replicate = (names[item] for names in self._table.labels())
+        where = f"layer {self._layer[neuron]}, row {row} ({concept}, {replicate})"
         return StageError(
-            f"{wrong.sum()} activations are not finite in {dtype}, first in layer {self._layer[neuron]}, row {row} "
-            f"({concept}, {replicate}); set extraction.dtype and model.dtype to float32, or extraction.non_finite to "
-            "keep"
+            f"{wrong.sum()} {self._target.name} are not finite in {dtype}, first in {where}; {self._target.advice}"
         )
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an extraction works on.
+    """What a store is filled with, and where.
 
     Attributes
     ----------
     folder : RunFolder
-    sequences : Sequences
-        The inputs.
+    target : Target
+    table : RowTable
     neurons : dict of ndarray
         Coordinates of all neurons.
     columns : sequence of slice
@@ -110,18 +194,19 @@ class Work:
     chunk_neurons : int
         Neurons of a chunk, see `chunk_width`.
     check : FiniteCheck
-    options : ExtractionOptions
+    options : StoreOptions
     job : Job
     ranks : Ranks
     """
 
     folder: RunFolder
-    sequences: Sequences
+    target: Target
+    table: RowTable
     neurons: dict[str, NDArray[np.int32]]
     columns: Sequence[slice]
     chunk_neurons: int
     check: FiniteCheck
-    options: ExtractionOptions
+    options: StoreOptions
     job: Job
     ranks: Ranks
 
@@ -133,12 +218,12 @@ class Work:
     @property
     def blocks(self) -> int:
         """Number of row blocks."""
-        return count_blocks(self.options, self.sequences.rows)
+        return count_blocks(self.options, self.table.rows)
 
     def rows(self, block: int) -> slice:
         """Return the rows of a block."""
         size = self.options.block_rows
-        return slice(block * size, min((block + 1) * size, self.sequences.rows))
+        return slice(block * size, min((block + 1) * size, self.table.rows))
 
     def write_columns(self, store: Store, name: str, values: NDArray[Any], **starts: int) -> None:
         """Write values whose last dimension is this process's neurons."""
@@ -154,12 +239,31 @@ class Work:
         return [CommitLog(folder / f"tp-{part}", self.ranks.rank) for part in range(self.ranks.tp_size)]
 
 
-def chunk_width(options: ExtractionOptions, widths: Sequence[int], tp_size: int) -> int:
+def make_work(
+    folder: RunFolder,
+    target: Target,
+    table: RowTable,
+    sites: Sequence[Site],
+    options: StoreOptions,
+    job: Job,
+    ranks: Ranks,
+) -> Work:
+    """Find out which neurons this process computes, and how they are chunked."""
+    neurons, columns = neuron_coordinates(sites), own_neurons(sites, ranks.tp_rank, ranks.tp_size)
+    own = np.concatenate([np.arange(chosen.start, chosen.stop) for chosen in columns])
+    check = FiniteCheck(table, neurons["layer"][own], neurons["expert"][own], target)
+    if ranks.tp_size == 1:
+        columns = [slice(0, len(own))]
+    width = chunk_width(options, [site.width for site in sites], ranks.tp_size)
+    return Work(folder, target, table, neurons, columns, width, check, options, job, ranks)
+
+
+def chunk_width(options: StoreOptions, widths: Sequence[int], tp_size: int) -> int:
     """Return how many neurons a chunk has.
 
     Parameters
     ----------
-    options : ExtractionOptions
+    options : StoreOptions
     widths : sequence of int
         Neurons of every layer.
     tp_size : int
@@ -171,11 +275,11 @@ def chunk_width(options: ExtractionOptions, widths: Sequence[int], tp_size: int)
     return max(size for size in range(1, min(options.chunk_neurons, shared) + 1) if shared % size == 0)
 
 
-def count_blocks(options: ExtractionOptions, rows: int) -> int:
+def count_blocks(options: StoreOptions, rows: int) -> int:
     """Return the number of blocks that rows are cut into."""
     return -(-rows // options.block_rows)
 
 
-def count_shards(options: ExtractionOptions, rows: int) -> int:
+def count_shards(options: StoreOptions, rows: int) -> int:
     """Return the number of shards in which the moments of rows are summed."""
     return min(options.reduction_shards, count_blocks(options, rows))
