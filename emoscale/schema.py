@@ -137,12 +137,13 @@ MOMENTS = StoreSchema(
     written_by="extract",
 )
 
-MOMENT_SHARDS = StoreSchema(
-    "moment shards",
-    data=tuple(Array(array.name, ("shard", *array.dims), array.dtype, array.meaning) for array in MOMENTS.data),
-    coordinates=(),
-    written_by="extract",
-)
+
+def _in_shards(moments: StoreSchema) -> StoreSchema:
+    data = tuple(Array(array.name, ("shard", *array.dims), array.dtype, array.meaning) for array in moments.data)
+    return StoreSchema(f"{moments.kind} of shards", data, (), moments.written_by)
+
+
+MOMENT_SHARDS = _in_shards(MOMENTS)
 """Moments of consecutive shards of the rows, there until all are merged."""
 
 
@@ -266,4 +267,67 @@ SCORES = StoreSchema(
         ),
     ),
     written_by="ablate",
+)
+
+EFFECTS = StoreSchema(
+    "effects",
+    data=(
+        Array(
+            "effects",
+            ("item", "neuron"),
+            "float32",
+            "What editing the neuron alone would add to the outcome through the item, to first order; NaN where none "
+            "of the item's tokens was routed to the neuron's expert",
+            "nats",
+        ),
+    ),
+    coordinates=(*SCORES.coordinates[:4], *NEURON_COORDINATES),
+    written_by="attribute-effects",
+)
+
+EFFECT_MOMENTS = StoreSchema(
+    "effect moments",
+    data=(
+        Array("mean", ("cell", "neuron"), "float64", "Mean of the neuron's effect over the cell's items", "nats"),
+        Array("m2", ("cell", "neuron"), "float64", "Sum of the squared deviations from that mean"),
+        Array("count", ("cell", "neuron"), "int32", "Items in which the neuron was not absent", "items"),
+    ),
+    coordinates=(
+        Array("concept", ("cell",), "str", "Concept the cell's items ask about, or that their texts show"),
+        Array("replicate", ("cell",), "str", "Seed of their prompt, or number of their template"),
+        Array("rows", ("cell",), "int64", "Number of items of the cell", "items"),
+        *NEURON_COORDINATES,
+    ),
+    written_by="attribute-effects",
+)
+
+EFFECT_SHARDS = _in_shards(EFFECT_MOMENTS)
+
+EFFECT_CHECK = StoreSchema(
+    "effect check",
+    data=(
+        Array(
+            "estimated",
+            ("item", "sample"),
+            "float32",
+            "Sum of the estimated effects of the sample's neurons on the outcome through the item",
+            "nats",
+        ),
+        Array(
+            "exact",
+            ("item", "sample"),
+            "float32",
+            "Change of the item's scores when these neurons are edited together, weighed as the outcome weighs them",
+            "nats",
+        ),
+        Array("change", ("sample",), "float64", "Change of the mean outcome when they are edited together", "nats"),
+    ),
+    coordinates=(
+        Array("concept", ("item",), "str", "Concept the item asks about, or that its text shows"),
+        Array("replicate", ("item",), "str", "Seed of the prompt, or number of the template"),
+        Array("stratum", ("sample",), "str", "What the sample's neurons were drawn from"),
+        Array("k", ("sample",), "int32", "Number of neurons edited", "neurons"),
+        Array("neuron", ("sample",), "int64", "Number of the neuron where it is a single one, else -1"),
+    ),
+    written_by="attribute-effects",
 )

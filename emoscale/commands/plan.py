@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from rich.console import Console
 from rich.table import Table
 
-from emoscale.commands.stage_times import ablation_seconds, selection_seconds, tuning_seconds
+from emoscale.commands.stage_times import selection_seconds, task_seconds, tuning_seconds
 from emoscale.commands.throughput import measure_throughput, why_not_measured
 from emoscale.config import Settings
 from emoscale.errors import InputError
@@ -79,7 +79,8 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
     settings : Settings
         The weights of a model on the hub are not fetched.
     measure_seconds : float
-        How long to measure each of tuning, extraction, selectivity and ablation on the run's own work; 0 to skip it.
+        How long to measure each of tuning, extraction, selectivity, attribution and ablation on the run's own work; 0
+        to skip it.
     ranks : int
         Processes, each with a device like this one.
 
@@ -128,7 +129,7 @@ def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks:
         **({"tune": tuning_seconds(context, seconds) / ranks} if "tune" in needed else {}),
         "extract": amount.rows / rate / ranks,
         "select": selection_seconds(context, amount, seconds),
-        "ablate": ablation_seconds(context, seconds) / ranks,
+        **{stage: spent / ranks for stage, spent in task_seconds(context, seconds).items()},
     }
     return {stage: spent / 3600 for stage, spent in work.items()}
 

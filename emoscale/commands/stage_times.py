@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from emoscale.ablation.ablate import ablate
+from emoscale.ablation.forward_options import SMALLEST_PASS
 from emoscale.ablation.options import AblationOptions
+from emoscale.attribution.estimate import Estimator
 from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
-from emoscale.masks.controls import CONTROLS
+from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.make_masks import resolve_k
-from emoscale.models.prefix import Prefix
+from emoscale.models.masking import ZERO
 from emoscale.models.prompt_files import TunedPrompts, prompt_file
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
@@ -33,7 +32,8 @@ from emoscale.store import create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
 from emoscale.tasks.registry import TASKS
-from emoscale.tasks.task import SharesPrefix, Task
+from emoscale.tasks.some_items import some_items
+from emoscale.tasks.task import Task
 from emoscale.tuning.training import GroupTrainer
 
 _TRIED_NEURONS = 64
@@ -138,54 +138,52 @@ def selection_seconds(context: Context, amount: Amount, seconds: float) -> float
         return context.outline.neurons / rate(run, _TRIED_NEURONS, context.outline.neurons, seconds)
 
 
-class _SomeItems:
-    """Some items of a task."""
-
-    def __init__(self, task: Task, numbers: NDArray[np.int64]) -> None:
-        self._task, self._numbers = task, numbers
-        self.items: pd.DataFrame = task.items.iloc[numbers].reset_index(drop=True)
-        self.options: Sequence[str] = task.options
-        self.rows = [task.rows[number] for number in numbers]
-        self.option_ids = task.option_ids
-
-    def scores(self, items: NDArray[np.int64]) -> Tensor:
-        """Score the options of some of these items."""
-        return self._task.scores(self._numbers[items])
-
-    def parts(self, items: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Cut some of these items as their task does."""
-        if not isinstance(self._task, SharesPrefix):
-            return [items]
-        return [np.searchsorted(self._numbers, part) for part in self._task.parts(self._numbers[items])]
-
-    def prefix(self, items: NDArray[np.int64]) -> Prefix | None:
-        """Return what some of these items begin with."""
-        return self._task.prefix(self._numbers[items]) if isinstance(self._task, SharesPrefix) else None
-
-
-def _some_items(task: Task, count: int) -> Task:
-    """Take items from all over the task."""
-    return _SomeItems(task, np.unique(np.linspace(0, len(task.items) - 1, count).astype(np.int64)))
-
-
-def ablation_seconds(context: Context, seconds: float) -> float:
-    """Estimate the time of the ablation: some items are answered under some random masks, zeroed whatever the edit."""
-    settings = context.settings
+def task_seconds(context: Context, seconds: float) -> dict[str, float]:
+    """Estimate the time of the stages in which the model does its task, by their names: each is tried on some items."""
+    kind, masks = TASKS[context.settings.ablation.task], count_masks(context)
     with beside_the_run() as path:
         folder = RunFolder(path)
-        if TASKS[settings.ablation.task].uses_prompts:
+        if kind.uses_prompts:
             _untuned(context).save(prompt_file(folder.prompts, 0))
-        masks = _write_masks(context, folder)
-        task = TASKS[settings.ablation.task].make(context, folder)
-        options = replace(settings.ablation, edit="zero", factor=AblationOptions.factor)
-        tried, _ = _answer(context, folder, _some_items(task, _TRIED_ITEMS), options)
-        measured = replace(options, tokens_per_pass=tried["tokens_per_pass"])
+        task = kind.make(context, folder)
+        exact, estimated = _exact_rate(context, folder, task, seconds), _estimated_rate(context, task, seconds)
+    count, options = len(task.items), context.settings.attribution
+    samples = options.check_neurons + options.check_draws * len(options.check_groups)
+    compared = count + (min(count, options.check_items) * (1 + samples) if samples else 0)
+    passes = 1 if options.steps == 1 else options.steps * len(context.outline.sites)
+    return {
+        "attribute-effects": count * passes / estimated + compared / exact,
+        "ablate": count * masks / exact,
+    }
 
-        def run(items: int) -> tuple[int, float]:
-            done, took = _answer(context, folder, _some_items(task, items), measured)
-            return done["rows"], took
 
-        return len(task.items) * masks / rate(run, 2 * _TRIED_ITEMS, len(task.items), seconds)
+def _exact_rate(context: Context, folder: RunFolder, task: Task, seconds: float) -> float:
+    """Return rows (item, mask) a second under random masks, their neurons zeroed whatever the edit."""
+    _write_masks(context, folder)
+    options = replace(context.settings.ablation, edit="zero", factor=AblationOptions.factor)
+    tried, _ = _answer(context, folder, some_items(task, _TRIED_ITEMS), options)
+    measured = replace(options, tokens_per_pass=tried["tokens_per_pass"])
+
+    def run(items: int) -> tuple[int, float]:
+        done, took = _answer(context, folder, some_items(task, items), measured)
+        return done["rows"], took
+
+    return rate(run, 2 * _TRIED_ITEMS, len(task.items), seconds)
+
+
+def _estimated_rate(context: Context, task: Task, seconds: float) -> float:
+    """Return items a second of which the effects are estimated."""
+    options, width = context.settings.attribution, context.outline.neurons
+    weights = np.ones((len(task.items), len(task.options)))
+    estimator = Estimator(context.model, task, weights, ZERO, 1, options.precision)
+
+    def run(items: int) -> tuple[int, float]:
+        some = np.unique(np.linspace(0, len(task.items) - 1, items).astype(np.int64))
+        start = time.perf_counter()
+        estimator.block(some, options.tokens_per_pass or SMALLEST_PASS, torch.empty(len(some), width))
+        return len(some), time.perf_counter() - start
+
+    return rate(run, _TRIED_ITEMS, len(task.items), seconds)
 
 
 def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOptions) -> tuple[dict[str, int], float]:
@@ -198,18 +196,24 @@ def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOp
 def count_masks(context: Context) -> int:
     """Return how many masks the settings ask for."""
     options, attributes = context.settings.masks, len(context.concepts.attributes)
-    each = [attributes if options.disjoint or CONTROLS[name].per_attribute else 1 for name in options.controls]
-    return 1 + len(_sizes(context)) * (attributes + options.draws * sum(each))
+
+    def count(control: Control) -> int:
+        if not control.is_drawn:
+            return 1
+        return options.draws * (attributes if options.disjoint or control.per_attribute else 1)
+
+    each = attributes + sum(count(CONTROLS[name]) for name in options.controls)
+    return 1 + len(_sizes(context)) * each
 
 
 def _sizes(context: Context) -> list[int]:
     return resolve_k(context.settings.masks.k, context.outline.neurons)
 
 
-def _write_masks(context: Context, folder: RunFolder) -> int:
-    """Write as many random masks as one unit has; return how many a run would have."""
-    total, neurons, sizes = count_masks(context), context.outline.neurons, _sizes(context)
-    count = min(total, context.settings.ablation.masks_per_unit)
+def _write_masks(context: Context, folder: RunFolder) -> None:
+    """Write as many random masks as one unit has."""
+    neurons, sizes = context.outline.neurons, _sizes(context)
+    count = min(count_masks(context), context.settings.ablation.masks_per_unit)
     off = np.zeros((count, neurons), np.bool_)
     rng = np.random.default_rng(0)
     for number in range(1, count):
@@ -226,7 +230,6 @@ def _write_masks(context: Context, folder: RunFolder) -> int:
     )
     store.write("bits", bits)
     store.mark_complete()
-    return total
 
 
 def _untuned(context: Context) -> TunedPrompts:

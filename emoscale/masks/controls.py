@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emoscale.masks.drawing import draw_evenly, draw_matched, level_bins
 from emoscale.masks.request import Mask, Request
@@ -35,6 +36,10 @@ class Control:
         Whether each mask belongs to an attribute also where it may hold selective neurons.
     needs_rows : bool
         Whether it needs every row's activations, not only their moments.
+    needs_effects : bool
+        Whether it needs the neurons' estimated effects.
+    is_drawn : bool
+        Whether chance chooses its neurons; else there is one mask of each size, whatever ``masks.draws`` says.
     exchangeable : bool
         Whether its masks differ in chance alone, even if each was drawn for an attribute.
     stream : int
@@ -49,6 +54,8 @@ class Control:
     drawn: str
     per_attribute: bool = True
     needs_rows: bool = False
+    needs_effects: bool = False
+    is_drawn: bool = True
     exchangeable: bool = False
     stream: int = 0
 
@@ -59,7 +66,7 @@ class Control:
             "neurons": self.neurons,
             "adjective": self.adjective,
             "drawn": self.drawn,
-            "per_attribute": self.per_attribute or disjoint,
+            "per_attribute": self.per_attribute or (disjoint and self.is_drawn),
         }
 
 
@@ -84,6 +91,21 @@ def _random_by_activation(request: Request) -> Iterator[Mask]:
         return f"bin {number + 1} of {BINS} (of mean |activation|)"
 
     return draw_matched(request, BY_ACTIVATION.name, BY_ACTIVATION.stream, bins, place)
+
+
+def _largest_loss(request: Request) -> Iterator[Mask]:
+    """Yield the k neurons without which the outcome would fall most, by their estimated effects."""
+    return _first(request, request.effects())
+
+
+def _largest_effect(request: Request) -> Iterator[Mask]:
+    """Yield the k neurons with the largest estimated effects, whether the outcome would fall or rise."""
+    return _first(request, -np.abs(request.effects()))
+
+
+def _first(request: Request, key: NDArray[np.float64]) -> Iterator[Mask]:
+    order = np.argsort(key, kind="stable")  # NaN, of neurons that were always absent, come last
+    yield from (Mask(order[:k]) for k in request.k)
 
 
 RANDOM = Control(
@@ -118,4 +140,29 @@ BY_ACTIVATION = Control(
     stream=1935459381,
 )
 
-CONTROLS: dict[str, Control] = {control.name: control for control in (RANDOM, BY_LAYER, BY_ACTIVATION)}
+LARGEST_LOSS = Control(
+    "largest-loss",
+    _largest_loss,
+    label="the neurons needed most",
+    neurons="neurons that the answers need most, by their estimated effects",
+    adjective="most needed",
+    drawn="those without which the log-odds of the right answer would fall most, by their estimated effects",
+    per_attribute=False,
+    needs_effects=True,
+    is_drawn=False,
+)
+LARGEST_EFFECT = Control(
+    "largest-effect",
+    _largest_effect,
+    label="the neurons with the largest effects",
+    neurons="neurons with the largest estimated effects",
+    adjective="largest-effect",
+    drawn="those with the largest estimated effects on the log-odds of the right answer, whether these fall or rise",
+    per_attribute=False,
+    needs_effects=True,
+    is_drawn=False,
+)
+
+CONTROLS: dict[str, Control] = {
+    control.name: control for control in (RANDOM, BY_LAYER, BY_ACTIVATION, LARGEST_LOSS, LARGEST_EFFECT)
+}

@@ -18,6 +18,7 @@ from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Mask, Request
 from emoscale.masks.selective import most_selective, no_neurons
+from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
 from emoscale.schema import MASKS, NO_MASK, SELECTIVE, SELECTIVITY
@@ -74,7 +75,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished selectivity, and the activations if a control needs them.
+        Holds the finished selectivity, and the activations or the effects if a control needs them.
     options : MaskOptions
         A control may be given itself in place of its name.
     progress : Progress
@@ -90,7 +91,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     InputError
         If an option cannot be used, or too few neurons are left for a control; nothing has been written then.
     StageError
-        If the selectivity, or the activations if they are needed, are missing or not finished.
+        If the selectivity, or the activations or effects if they are needed, are missing or not finished.
     """
     request = make_request(folder, options, progress)
     controls = [lookup("masks.controls", CONTROLS, control) for control in options.controls]
@@ -148,6 +149,7 @@ def make_request(folder: RunFolder, options: MaskOptions, progress: Progress) ->
         has_rank=~np.isnan(store.read("tau")),
         layer=store.read("layer"),
         activation_level=lambda: mean_absolute_activation(folder, progress),
+        effects=lambda: mean_effects(folder).overall,
         attributes=[str(attribute) for attribute in store.read("attribute")],
         k=k,
         draws=options.draws,

@@ -27,7 +27,9 @@ class MaskOptions:
     ] = field(default_factory=lambda: ["random"])
     """What losing the selective neurons is compared with: ``random``, as many drawn evenly from all;
     ``random-by-layer``, as many in every layer; ``random-by-activation``, as many of every level of mean absolute
-    activation. The last two are drawn for each attribute."""
+    activation, both drawn for each attribute; ``largest-loss``, those that the answers need most by their estimated
+    effects, which shows what the loss of so many neurons can do; ``largest-effect``, those with the largest effects of
+    either sign."""
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""

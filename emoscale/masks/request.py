@@ -26,6 +26,8 @@ class Request:
     activation_level : callable
         Returns each neuron's mean absolute activation, float64 of shape (N,). It reads all activations, so it is called
         only where it is needed.
+    effects : callable
+        Returns each neuron's mean estimated effect, float64 of shape (N,), NaN where it was always absent.
     attributes : list of str
         A names.
     k : list of int
@@ -41,6 +43,7 @@ class Request:
     has_rank: NDArray[np.bool_]
     layer: NDArray[np.integer]
     activation_level: Callable[[], NDArray[np.float64]]
+    effects: Callable[[], NDArray[np.float64]]
     attributes: list[str]
     k: list[int]
     draws: int

@@ -108,7 +108,8 @@ class Estimated:
         # What others read they may change in place, before the gradient is there.
         actual = rows.detach() if self._sites[number].owns_values else rows.detach().clone()
         target = self._effects[number].view(-1)
-        target[places] = target[places].nan_to_num(0.0)
+        if self._sites[number].experts:
+            target[places] = target[places].nan_to_num(0.0)
         used = rows if rows.requires_grad else rows.detach().clone().requires_grad_()
         if self._path is not None:
             share = self._path[1]

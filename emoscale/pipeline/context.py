@@ -167,7 +167,8 @@ class Context:
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
             self._check_rows_are_kept,
         ]
-        collect_problems([*checks, *(check for stage in stages for check in stage.checks(self))])
+        # Two stages may have a check in common.
+        collect_problems(dict.fromkeys([*checks, *(check for stage in stages for check in stage.checks(self))]))
         if any(stage.loads_model for stage in stages):
             _ = self.model
 
@@ -184,13 +185,8 @@ class Context:
         return [self._check_k]
 
     def task_checks(self) -> list[Callable[[], object]]:
-        """Return the checks of the ablation."""
-        options = self.settings.ablation
-        return [
-            lambda: check_used(options),
-            lambda: self.texts,
-            lambda: TASKS[options.task].check(self),
-        ]
+        """Return the checks of what the model is asked: the same ones for every stage that asks it."""
+        return self.once(_task_checks)
 
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons
@@ -220,3 +216,12 @@ class Context:
         }
         for setting, entries in chosen.items():
             yield from (f"{setting} {entry.name!r}" for entry in entries if entry.needs_rows)
+
+
+def _task_checks(context: Context) -> list[Callable[[], object]]:
+    options = context.settings.ablation
+    return [
+        lambda: check_used(options),
+        lambda: context.texts,
+        lambda: TASKS[options.task].check(context),
+    ]

@@ -16,6 +16,8 @@ from emoscale.system.progress import Progress
 from emoscale.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from emoscale.config import Settings
+    from emoscale.masks.controls import Control
     from emoscale.masks.options import MaskOptions
     from emoscale.pipeline.context import Context
 
@@ -76,6 +78,29 @@ def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     return select(folder, context.concepts, options, executor=context.executor, progress=progress)
 
 
+def _attribute_effects(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.attribution.attribute_effects import attribute_effects
+    from emoscale.attribution.exact import ExactAblation
+    from emoscale.extraction.work import Job
+
+    settings = context.settings
+    task, origin = TASKS[settings.ablation.task].make(context, folder), _origin_of_scores(context)
+    exact = ExactAblation(folder, context.model, settings.ablation, origin, context.ranks)
+    job = Job(origin=origin, concepts=context.concepts.names, writers=settings.machine.writers)
+    return attribute_effects(folder, task, exact, settings.attribution, job=job, progress=progress)
+
+
+def _origin_of_scores(context: Context) -> dict[str, Any]:
+    options = context.settings.ablation
+    return {
+        "model": context.outline.name,
+        **context.identity,
+        "site": context.settings.model.site,
+        "task": options.task,
+        "edit": options.edit,
+    }
+
+
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.masks.make_masks import make_masks
 
@@ -88,14 +113,7 @@ def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.ablation.ablate import ablate
 
     options = context.settings.ablation
-    task = TASKS[options.task].make(context, folder)
-    origin = {
-        "model": context.outline.name,
-        **context.identity,
-        "site": context.settings.model.site,
-        "task": options.task,
-        "edit": options.edit,
-    }
+    task, origin = TASKS[options.task].make(context, folder), _origin_of_scores(context)
     return ablate(folder, context.model, task, options, origin=origin, ranks=context.ranks, progress=progress)
 
 
@@ -171,8 +189,20 @@ def _controls(m: MaskOptions) -> str:
     from emoscale.masks.controls import CONTROLS
 
     of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
-    kinds = [f"{kind} ({of_each if m.disjoint or CONTROLS[kind].per_attribute else of_all})" for kind in m.controls]
+
+    def masks(control: Control) -> str:
+        if not control.is_drawn:
+            return "one for each k"
+        return of_each if m.disjoint or control.per_attribute else of_all
+
+    kinds = [f"{kind} ({masks(CONTROLS[kind])})" for kind in m.controls]
     return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
+
+
+def _ranks_effects(settings: Settings) -> bool:
+    from emoscale.masks.controls import CONTROLS
+
+    return any(CONTROLS[name].needs_effects for name in settings.masks.controls)
 
 
 STAGES: dict[str, Stage] = {
@@ -238,12 +268,43 @@ STAGES: dict[str, Stage] = {
             checks=lambda context: [context.executor.check],
         ),
         Stage(
+            name="attribute-effects",
+            help="Estimate what editing every single neuron would change, and check some estimates.",
+            summary="{items:,} items × {neurons:,} neurons",
+            run=_attribute_effects,
+            outputs=lambda folder: {
+                folder.effects: "estimated effect of every neuron on every item's outcome",
+                folder.effect_moments: "count, mean and spread of every neuron's estimated effects by concept",
+                folder.effect_check: "estimated and exact effects of sampled neurons and groups",
+            },
+            working=lambda folder: (
+                folder.commits(folder.effects),
+                folder.effect_shards,
+                folder.commits(folder.effect_moments),
+                folder.exact_checks,
+            ),
+            # Some edits take values from the extraction.
+            needs=lambda settings: ("tune", "extract") if TASKS[settings.ablation.task].uses_prompts else ("extract",),
+            depends_on=lambda _: (
+                *_MODEL,
+                "model.site",
+                "concepts.names",
+                "stimuli",
+                "tuning.seeds",
+                "ablation",
+                "attribution",
+            ),
+            checks=lambda context: context.task_checks(),
+            shared=True,
+            loads_model=True,
+        ),
+        Stage(
             name="mask",
             help="Choose the neurons to ablate, and controls.",
             summary="{selective} selective masks, {controls} controls",
             run=_mask,
             outputs=lambda folder: {folder.masks: "the neurons that each mask edits"},
-            needs=lambda _: ("select",),
+            needs=lambda settings: ("select", "attribute-effects") if _ranks_effects(settings) else ("select",),
             depends_on=lambda _: ("masks",),
             checks=lambda context: context.mask_checks(),
         ),
@@ -266,7 +327,7 @@ STAGES: dict[str, Stage] = {
             summary="{tables} tables, {significant:,} of {tests:,} tests significant",
             run=_analyze,
             outputs=lambda folder: {folder.tables: "every number of the report and many more, one table a file"},
-            needs=lambda _: ("select", "ablate"),
+            needs=lambda _: ("select", "attribute-effects", "ablate"),
             depends_on=lambda _: ("concepts", "selectivity.alpha", "analysis"),
         ),
         Stage(

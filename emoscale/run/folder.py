@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,12 @@ class RunFolder:
     Parameters
     ----------
     path : Path
+    ablation : str
+        Folder within the run's that holds its masks and their scores; the run's own by default.
     """
 
     path: Path
+    ablation: str = ""
 
     @property
     def config(self) -> Path:
@@ -78,12 +81,41 @@ class RunFolder:
     @property
     def masks(self) -> Path:
         """Store of the masks (mask, neuron)."""
-        return self.path / "masks.zarr"
+        return self.path / self.ablation / "masks.zarr"
 
     @property
     def scores(self) -> Path:
         """Store of the scores (item, mask, option)."""
-        return self.path / "scores.zarr"
+        return self.path / self.ablation / "scores.zarr"
+
+    @property
+    def effects(self) -> Path:
+        """Store of every item's estimated effects (item, neuron)."""
+        return self.path / "effects.zarr"
+
+    @property
+    def effect_moments(self) -> Path:
+        """Store of their count, mean and spread (cell, neuron); in place of the effects if only these are kept."""
+        return self.path / "effect_moments.zarr"
+
+    @property
+    def effect_shards(self) -> Path:
+        """Store of the moments of shards of the items (shard, cell, neuron), until they are merged."""
+        return self.path / "effect_shards.zarr"
+
+    @property
+    def effect_check(self) -> Path:
+        """Store of estimated and exact effects of some neurons (item, sample)."""
+        return self.path / "effect_check.zarr"
+
+    @property
+    def exact_checks(self) -> Path:
+        """Folder of the exact ablations that effects are compared with, there until they are."""
+        return self.path / "attribution"
+
+    def with_ablation(self, path: Path) -> RunFolder:
+        """Return the same run with masks and scores in a folder of their own, which is within the run's."""
+        return replace(self, ablation=str(path.relative_to(self.path)))
 
     @property
     def tables(self) -> Path:

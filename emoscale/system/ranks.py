@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor
 
 from emoscale.errors import InputError
 
@@ -84,6 +85,12 @@ class Ranks:
         values = [value]
         torch.distributed.broadcast_object_list(values, src=0)
         return values[0]
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum of the parts' values on every part; every part must call it."""
+        if self.tp_size > 1:
+            torch.distributed.all_reduce(values)
+        return values
 
 
 def one_process(device: str = "cpu") -> Ranks:

@@ -155,7 +155,7 @@ def test_sizes_in_bytes(load, text, size):
         (
             "masks: {controls: [randm]}",
             "masks.controls.0: 'randm' cannot be used; unknown (nearest: 'random'); "
-            "use one of random, random-by-layer, random-by-activation",
+            "use one of random, random-by-layer, random-by-activation, largest-loss, largest-effect",
         ),
         ("masks: {disjoint: 1}", "masks.disjoint: 1 cannot be used; input should be a valid boolean"),
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),

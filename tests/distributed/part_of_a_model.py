@@ -12,7 +12,11 @@ import torch
 import emoscale.ablation.ablate as ablation
 from emoscale.ablation.ablate import ablate
 from emoscale.ablation.options import AblationOptions
+from emoscale.attribution.attribute_effects import attribute_effects
+from emoscale.attribution.exact import ExactAblation
+from emoscale.attribution.options import AttributionOptions
 from emoscale.errors import InputError
+from emoscale.extraction.work import Job
 from emoscale.models.capture import capturing
 from emoscale.models.forward import run_body
 from emoscale.models.loading import load_model
@@ -61,8 +65,8 @@ def logits(model):
         return model.module(input_ids=ids).logits
 
 
-def correct_answers(folder, model, ranks):
-    """Ablate two prompts, whose texts are ids."""
+def make_task(model):
+    """Two prompts, whose texts are ids."""
     prompted = PromptedModel(model, "prefix", LENGTH, ["negative", "positive"])
     rng = np.random.default_rng(1)
     tokens = [rng.integers(5, 200, rng.integers(1, TOKENS)).tolist() for _ in range(30)]
@@ -74,14 +78,30 @@ def correct_answers(folder, model, ranks):
     blank = torch.zeros(2, dtype=torch.float64)
     vectors = torch.randn(2, LENGTH, model.outline.config.hidden_size, generator=torch.Generator().manual_seed(2))
     tuned = TunedPrompts(vectors, torch.empty(2, 0), blank, blank, blank, blank.long(), blank.long())
-    ablate(
-        RunFolder(folder),
-        model,
-        SoftPromptTask(prompted, tokens, prompts, tuned),
-        AblationOptions(masks_per_unit=2, tokens_per_pass=150),
-        ranks=ranks,
-        progress=Silent(),
+    return SoftPromptTask(prompted, tokens, prompts, tuned)
+
+
+ABLATION = AblationOptions(masks_per_unit=2, tokens_per_pass=150)
+
+
+def correct_answers(folder, model, ranks):
+    """Ablate them."""
+    ablate(RunFolder(folder), model, make_task(model), ABLATION, ranks=ranks, progress=Silent())
+
+
+def effects(folder, model, ranks):
+    """Estimate the effects of every neuron, and compare some with ablation."""
+    options = AttributionOptions(
+        check_neurons=8,
+        check_groups=[0.25],
+        check_draws=2,
+        check_items=20,
+        tokens_per_pass=150,
+        block_rows=8,
     )
+    job = Job(origin={"model": "tiny"}, concepts=["joy", "fear"], writers=1)
+    exact = ExactAblation(RunFolder(folder), model, ABLATION, job.origin, ranks)
+    attribute_effects(RunFolder(folder), make_task(model), exact, options, job=job, progress=Silent())
 
 
 def load(folder, site, split=None):
@@ -104,6 +124,7 @@ def main(folder, cases):
         found = {"values": values(model), "logits": logits(model), "agreed": ranks.agree(ranks.tp_rank)}
         torch.save(found, folder / family / f"{site}-{ranks.tp_rank}.pt")
         correct_answers(folder / family / f"{site}-parts", model, ranks)
+        effects(folder / family / f"{site}-parts", model, ranks)
     try:
         load(folder / "odd", "ffn", "tensors")
     except InputError as error:

@@ -135,6 +135,14 @@ def write_inputs(folder, model):
         "stimuli": {"source": "file", "path": str(folder / "texts.csv"), "max_tokens": 8, "dev_fraction": 0.4},
         "tuning": {"seeds": [1, 3], "layout": "prefix", "prompt_length": 3, "epochs": 1, "prompts_per_group": 3},
         "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 16},
+        "attribution": {
+            "check_neurons": 6,
+            "check_groups": [0.25],
+            "check_draws": 3,
+            "block_rows": 4,
+            "reduction_shards": 5,
+            "tokens_per_pass": 60,
+        },
         "masks": {"k": [5, 0.5], "draws": 2},
         "ablation": {"masks_per_unit": 7, "tokens_per_pass": 300},
         "machine": {"device": "cpu", "threads": 1},
@@ -153,8 +161,8 @@ def runs(tmp_path_factory, config):
     """One process's run, and copies of it before extraction and before ablation."""
     folder = tmp_path_factory.mktemp("runs")
     usual = torch.get_num_threads()
-    for stage in ("tune", "extract", "select", "mask", "ablate"):
-        if stage in ("extract", "ablate"):
+    for stage in ("tune", "extract", "attribute-effects", "select", "mask", "ablate"):
+        if stage in ("extract", "attribute-effects", "ablate"):
             shutil.copytree(folder / "one", folder / stage)
         run(load_settings(config), RunFolder(folder / "one"), Console(quiet=True), Request(stage))
     torch.set_num_threads(usual)
@@ -182,6 +190,14 @@ def torchrun(stage, config, out, *more, processes=2):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_three_processes_leave_the_effects_that_one_leaves(runs, config):
+    torchrun("attribute-effects", config, runs / "attribute-effects", processes=3)
+    for result in ("effect_moments.zarr", "effect_check.zarr"):
+        expected = files_of(runs / "one" / result)
+        assert expected
+        assert files_of(runs / "attribute-effects" / result) == expected
 
 
 @pytest.mark.parametrize(("stage", "result"), [("extract", "activations.zarr"), ("ablate", "scores.zarr")])

@@ -16,8 +16,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaFo
 
 from emoscale.errors import InputError
 from emoscale.models.tensor_parallel import own_neurons
+from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, MASKS, MOMENTS, SCORES
+from emoscale.schema import ACTIVATIONS, EFFECT_CHECK, MASKS, MOMENTS, SCORES
 from emoscale.store import create_store, open_store
 from emoscale.system import ranks
 from emoscale.system.ranks import Ranks, one_process
@@ -77,6 +78,7 @@ def folder(tmp_path_factory):
         for run in ("parts", "whole"):
             write_masks(folder / family / f"{site}-{run}", part_of_a_model.masks(model.outline.neurons))
         part_of_a_model.correct_answers(folder / family / f"{site}-whole", model, one_process())
+        part_of_a_model.effects(folder / family / f"{site}-whole", model, one_process())
     torchrun(folder)
     return folder
 
@@ -126,6 +128,18 @@ def test_ablation_is_that_of_the_whole_model(folder, family, site):
     parts, whole = (store.read("scores") for store in stores)
     assert np.allclose(parts, whole, atol=1e-4)
     assert np.ptp(whole, axis=1).max() > 0.01
+
+
+@pytest.mark.parametrize(("family", "site"), CASES)
+def test_effects_are_those_of_the_whole_model(folder, family, site):
+    runs = [RunFolder(folder / family / f"{site}-{run}") for run in ("parts", "whole")]
+    parts, whole = (mean_effects(run).by_cell for run in runs)
+    assert np.abs(whole).max() > 0.01
+    assert np.allclose(parts, whole, atol=1e-4 * np.abs(whole).max())
+    checks = [open_store(run.effect_check, EFFECT_CHECK) for run in runs]
+    for name in ("neuron", "estimated", "exact", "change"):
+        one, other = (check.read(name) for check in checks)
+        assert np.allclose(one, other, atol=1e-4)
 
 
 def test_all_parts_do_what_the_first_one_sees(folder):

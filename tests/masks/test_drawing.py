@@ -16,6 +16,8 @@ from emoscale.masks.request import Request
 from emoscale.masks.selective import most_selective
 
 ATTRIBUTES = ("arousal", "valence", "fairness")
+DRAWN = [name for name, control in CONTROLS.items() if control.is_drawn]
+BY_EFFECT = [name for name, control in CONTROLS.items() if control.needs_effects]
 
 
 @st.composite
@@ -33,6 +35,7 @@ def requests(draw):
         has_rank=has_rank,
         layer=np.sort(rng.integers(0, draw(st.integers(1, 5)), size=neurons)) * 2,
         activation_level=lambda: level,
+        effects=lambda: np.zeros(neurons),
         attributes=list(attributes),
         k=sorted(draw(st.sets(st.integers(1, most), min_size=1, max_size=3))),
         draws=draw(st.integers(0, 3)),
@@ -65,7 +68,7 @@ def can_be_drawn(kind, request):
     )
 
 
-@given(st.sampled_from(list(CONTROLS)), requests())
+@given(st.sampled_from(DRAWN), requests())
 def test_controls_balance_what_they_promise(kind, request):
     if not can_be_drawn(kind, request):
         with pytest.raises(InputError):
@@ -83,7 +86,7 @@ def test_controls_balance_what_they_promise(kind, request):
             assert chosen[k, attribute].isdisjoint(neurons)
 
 
-@given(st.sampled_from(list(CONTROLS)), requests(), st.data())
+@given(st.sampled_from(DRAWN), requests(), st.data())
 def test_a_control_depends_on_nothing_but_its_own_coordinates(kind, request, data):
     if not can_be_drawn(kind, request):
         return
@@ -101,7 +104,7 @@ def test_a_control_depends_on_nothing_but_its_own_coordinates(kind, request, dat
         np.testing.assert_array_equal(neurons, many[name])
 
 
-@pytest.mark.parametrize("kind", CONTROLS)
+@pytest.mark.parametrize("kind", DRAWN)
 @pytest.mark.parametrize("disjoint", [False, True])
 def test_every_coordinate_gives_another_draw(kind, disjoint):
     rng = np.random.default_rng(0)
@@ -110,6 +113,7 @@ def test_every_coordinate_gives_another_draw(kind, disjoint):
         has_rank=np.ones((400, 3), dtype=bool),
         layer=np.arange(400) // 200,
         activation_level=lambda: np.arange(400) % 2 * 1.0,
+        effects=lambda: np.zeros(400),
         attributes=list(ATTRIBUTES),
         k=[40, 41],
         draws=3,
@@ -130,7 +134,7 @@ def test_the_generator_of_a_matched_control():
 
 def test_neurons_without_a_rank_may_be_drawn():
     request = one_attribute(layer=[0] * 8, k=[4], draws=40, has_rank=np.arange(8)[:, None] < 4, disjoint=True)
-    for kind in CONTROLS:
+    for kind in DRAWN:
         assert all(set(neurons) == {4, 5, 6, 7} for neurons in made(kind, request).values())
 
 
@@ -172,9 +176,20 @@ def one_attribute(layer, k, draws=1, disjoint=False, has_rank=None):
         has_rank=np.ones((n, 1), dtype=bool) if has_rank is None else has_rank,
         layer=np.array(layer),
         activation_level=lambda: np.ones(n),
+        effects=lambda: np.ones(n),
         attributes=["arousal"],
         k=k,
         draws=draws,
         disjoint=disjoint,
         seed=5,
     )
+
+
+def test_neurons_by_effect_come_without_chance():
+    effects = np.array([0.2, -0.5, np.nan, -0.1, 0.9, -0.5])
+    request = dataclasses.replace(one_attribute([0] * 6, k=[1, 3], draws=4), effects=lambda: effects)
+    found = {kind: {k: list(neurons) for (k, _, _), neurons in made(kind, request).items()} for kind in BY_EFFECT}
+    assert found == {
+        "largest-loss": {1: [1], 3: [1, 5, 3]},
+        "largest-effect": {1: [4], 3: [4, 1, 5]},
+    }

@@ -28,7 +28,7 @@ def test_select_on_a_running_cluster(cli, finished, extracted):
         recorded = yaml.safe_load((extracted.out / "config.yaml").read_text())["machine"]
         assert recorded["scheduler"] == running.scheduler_address
     assert contents(extracted.out, "selectivity.zarr") == contents(finished.out, "selectivity.zarr")
-    assert states(extracted.out) == dict.fromkeys(STAGES[:3], "done")
+    assert states(extracted.out) == dict.fromkeys(STAGES[:4], "done")
     # Nothing but where it is computed has changed, so the run goes on here.
     answer = cli("mask", finished.config, "--out", extracted.out, "--set", "machine.memory_limit=1GB")
     assert (answer.code, answer.err) == (0, "")

@@ -26,13 +26,14 @@ def words(text):
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-def test_a_run(cli, finished):
+def test_a_run(cli, finished, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     answer = cli("inspect", finished.out)
     assert (answer.code, answer.err) == (0, "")
     lines = words(answer.out)
     assert lines[0].startswith(f"{finished.out}: emoscale ")
     assert "(encoder), 48 neurons in 2 layers, weights " in lines[1]
-    assert [line.split()[:2] for line in lines[3:10]] == [[name, "done"] for name in STAGES]
+    assert [line.split()[:2] for line in lines[3:11]] == [[name, "done"] for name in STAGES]
     for kind in STORES:
         assert f"{kind}.zarr: {kind}, complete" in lines
     assert any(line.startswith("tables: accuracy.csv, ") for line in lines)
@@ -59,8 +60,9 @@ def test_dimensions_and_chunks(cli, finished, monkeypatch):
 def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
-    names = "inputs.zarr, activations.zarr, selectivity.zarr, masks.zarr, scores.zarr"
-    assert answer.out.endswith(f"verified: every chunk is there and whole ({names})\n")
+    stores = ("inputs", "activations", "selectivity", "effect_moments", "effect_check", "masks", "scores")
+    names = ", ".join(f"{name}.zarr" for name in stores)
+    assert words(answer.out.replace("\n", " "))[0].endswith(f"verified: every chunk is there and whole ({names})")
 
 
 def test_every_damaged_or_missing_chunk_is_named(cli, copied):

@@ -82,6 +82,8 @@ def continued(cli, world, finished):
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
 COMPLETE = "emoscale.store:Store.mark_complete"
+EXTRACTED, ATTRIBUTED = 3, 17
+"""Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation."""
 
 
 @pytest.mark.parametrize(
@@ -94,9 +96,12 @@ COMPLETE = "emoscale.store:Store.mark_complete"
         ("extract", COMMIT, 2, "before"),  # a block is written and not committed
         ("extract", COMPLETE, 1, "after"),  # the log of commits is still there
         ("select", "emoscale.store:Store.write", 5, "after"),  # three blocks of activations, then tau and p
-        ("ablate", "emoscale.ablation.ablate:create_store", 1, "after"),  # without the token ids
-        ("ablate", COMMIT, 5, "before"),
-        ("ablate", COMMIT, 5, "after"),
+        ("attribute-effects", COMMIT, EXTRACTED + 3, "before"),  # effects are written and not committed
+        ("attribute-effects", COMMIT, EXTRACTED + 10, "after"),  # in the ablation that they are compared with
+        ("attribute-effects", "emoscale.attribution.check:create_store", 1, "after"),  # without values
+        ("ablate", "emoscale.ablation.ablate:create_store", 3, "after"),  # without the token ids
+        ("ablate", COMMIT, ATTRIBUTED + 5, "before"),
+        ("ablate", COMMIT, ATTRIBUTED + 5, "after"),
         ("analyze", "emoscale.run.folder:RunFolder.write_table", 4, "before"),
         ("report", "emoscale.report.figures:save", 1, "after"),
     ],
@@ -109,6 +114,7 @@ def test_killed_and_continued(interrupted, continued, world, stage, function, ca
     continued()
     assert finished_work.items() <= times(world.out).items()
     assert not list(world.out.glob("*.commits"))
+    assert not (world.out / "attribution").exists()
 
 
 def test_committed_blocks_are_not_computed_again(interrupted, continued, world):

@@ -52,7 +52,7 @@ def test_which_concept_a_text_shows(cli, plain):
 
 
 def test_which_concept_stage_by_stage(cli, plain):
-    for stage in WITHOUT_TUNING[:4]:
+    for stage in WITHOUT_TUNING[:5]:
         answer = cli(stage, plain.config, "--out", plain.out)
         assert (answer.code, answer.err) == (0, "")
     scores = contents(plain.out, "scores.zarr")
@@ -132,8 +132,8 @@ def test_what_cannot_be_asked_is_reported_before_anything_runs(cli, plain, tiny_
         return answer.problems
 
     assert problems(ablation={"templates": ["she felt"]}, masks={"k": [1000]}) == [
-        "masks.k = 1000: the model has 48 neurons; give that many or fewer",
         "ablation.templates 'she felt': has no field; it must have {text}, each once",
+        "masks.k = 1000: the model has 48 neurons; give that many or fewer",
     ]
     assert problems(ablation={"task": "yes-no", "words": ["negative", "surprise"]}) == [
         "ablation.words 'surprise': 9 tokens in " + str(tiny_folder("gpt2")) + "; choose a word of one token"

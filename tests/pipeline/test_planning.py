@@ -111,7 +111,7 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
     for planned in (one, two):
         rate = planned.throughput["rows_a_second"]
         assert planned.hours["extract"] * planned.ranks * 3600 == pytest.approx(planned.rows["rows"] / rate)
-        assert list(planned.hours) == ["tune", "extract", "select", "ablate"]
+        assert list(planned.hours) == ["tune", "extract", "select", "attribute-effects", "ablate"]
         assert all(hours > 0 for hours in planned.hours.values())
     assert any("divided by 2" in note for note in two.notes)
 
@@ -138,10 +138,13 @@ def test_every_task_is_measured(world, plan, tiny_folder, monkeypatch, task):
     monkeypatch.setattr(stage_times, "rate", rate)
     words = ["ablation.words=[negative, positive]"] if task == "yes-no" else []
     planned = plan(f"model.name={tiny_folder('gpt2')}", f"ablation.task={task}", *words, measure_seconds=0.1)
-    items, (rows, took) = asked[-1]
+    (items, (rows, took)), (_, (estimated, also_took)) = asked[-2:]
     assert planned.hours["ablate"] * 3600 == pytest.approx(items * 11 / 100)
     assert rows == 4 * world.settings["ablation"]["masks_per_unit"]
-    assert took > 0
+    assert estimated == 2
+    assert min(took, also_took) > 0
+    # Estimated, scored without a mask, and 6 neurons and 3 groups ablated.
+    assert planned.hours["attribute-effects"] * 3600 == pytest.approx(items * (1 + 1 + 10) / 100)
 
 
 def test_measuring_grows_until_a_third_of_the_time_is_used():

@@ -56,6 +56,7 @@ def done_stages(out):
 
 
 AFTER = {stage: list(STAGES[STAGES.index(stage) :]) for stage in STAGES}
+AFTER["select"].remove("attribute-effects")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ AFTER = {stage: list(STAGES[STAGES.index(stage) :]) for stage in STAGES}
         ("masks.k=[6]", AFTER["mask"]),
         ("masks.draws=1", AFTER["mask"]),
         ("masks.controls=[random-by-layer]", AFTER["mask"]),
-        ("ablation.edit=mean", AFTER["ablate"]),
+        ("ablation.edit=mean", ["attribute-effects", *AFTER["ablate"]]),
         ("title=Other", AFTER["report"]),
         ("machine.threads=2", []),
         ("selectivity.block_neurons=40", []),
@@ -143,7 +144,7 @@ def test_a_changed_file_in_a_folder_of_texts_is_noticed(world):
 def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
     answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
-    assert states(copied.out) == dict.fromkeys(("tune", "extract", "select", "mask"), "done")
+    assert states(copied.out) == dict.fromkeys(("tune", "extract", "select", "attribute-effects", "mask"), "done")
     assert not (copied.out / "scores.zarr").exists()
     assert not (copied.out / "report.html").exists()
 

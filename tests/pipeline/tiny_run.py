@@ -16,13 +16,15 @@ from emoscale.report import figures
 CONCEPTS = ("joy", "anger", "fear", "sad")
 NEURONS = 48
 MASKS = 1 + 2 * 3 + 2 * 2
-STAGES = ("tune", "extract", "select", "mask", "ablate", "analyze", "report")
+STAGES = ("tune", "extract", "select", "attribute-effects", "mask", "ablate", "analyze", "report")
 RESULTS = (
     "prompts",
     "prompts.parquet",
     "inputs.zarr",
     "activations.zarr",
     "selectivity.zarr",
+    "effect_moments.zarr",
+    "effect_check.zarr",
     "masks.zarr",
     "scores.zarr",
     "tables",
@@ -84,6 +86,7 @@ class World:
             },
             "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 20},
             "selectivity": {"block_neurons": 20},
+            "attribution": {"check_neurons": 6, "check_groups": [0.25], "check_draws": 3, "block_rows": 5},
             "masks": {"k": [5, 0.25], "draws": 2},
             "ablation": {"masks_per_unit": 4},
             "machine": {"threads": 1},

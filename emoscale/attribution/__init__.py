@@ -1,0 +1,1 @@
+"""Estimating what editing every single neuron would change."""

@@ -1,0 +1,50 @@
+"""Settings of the attribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt
+
+from emoscale.system.option_types import OPTIONS, Count, OneOf, Precision, Seed, Share
+
+
+@dataclass(frozen=True)
+class AttributionOptions:
+    """Estimated effects of every neuron."""
+
+    __pydantic_config__ = OPTIONS
+
+    normalization: Annotated[str, OneOf("emoscale.tasks.outcomes:NORMALIZATIONS")] = "calibrated"
+    """How scores are made comparable before the log-odds of the right answer are taken, as ``analysis.normalization``
+    says."""
+    steps: Count = 1
+    """Points on the way from a neuron's value to its edited value at which the gradient is taken (integrated
+    gradients). With more than one, each layer has passes of its own: as many times the work as there are layers and
+    steps."""
+    keep: Literal["moments", "items"] = "moments"
+    """Count, mean and spread of the effects by concept and replicate, or every item's effects."""
+    dtype: Annotated[str, OneOf("emoscale.store.types:STORED_TYPES")] = "float32"
+    """Of ``keep: items``: type of the effects in the store; moments are float64."""
+    precision: Precision = "exact"
+    """``exact`` is the type of the weights; ``bfloat16`` is faster where the device has it."""
+    tokens_per_pass: Count | None = None
+    """Tokens of one pass; measured by default."""
+    block_rows: Count = 64
+    """Items computed, written and committed at a time."""
+    chunk_neurons: Count = 1024
+    """Neurons in a chunk of the store."""
+    reduction_shards: Count = 16
+    """Shards of the items in which moments are summed, shared by the ranks."""
+    check_neurons: Annotated[StrictInt, Field(ge=0)] = 200
+    """Single neurons that are ablated exactly, to compare: a quarter each of the 0.1 % with the largest estimates, of
+    the rest of the first 1 %, of the rest of the first 10 %, and of all others."""
+    check_groups: list[Share] = field(default_factory=lambda: [0.0005, 0.005, 0.05])
+    """Sizes of random groups of neurons that are ablated exactly, as shares of all neurons."""
+    check_draws: Count = 8
+    """Groups of each size."""
+    check_items: Count = 54
+    """The most items on which they are compared."""
+    seed: Seed = 0
+    """Of the neurons and groups that are compared."""
