@@ -9,11 +9,13 @@ import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
+from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
 from emoscale.analysis.specificity import specificity, specificity_summary
+from emoscale.run.effects import has_effects
 
 Compute = Callable[[AnalysisInputs], pd.DataFrame | None]
 
@@ -56,6 +58,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 
 SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
+EFFECTS = "every neuron's estimated effect"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -183,3 +186,21 @@ def _choice(inputs: AnalysisInputs) -> pd.DataFrame | None:
 def _confusion(inputs: AnalysisInputs) -> pd.DataFrame | None:
     chosen = inputs.choices
     return None if chosen is None else confusion_table(inputs.answers, chosen.answers, chosen.options)
+
+
+@table("effect_agreement", "How far estimated effects agree with exact ablation, by kind of sample", EFFECTS)
+def _effect_agreement(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    checked = read_checked(inputs.folder)
+    return None if checked is None else agreement(checked)
+
+
+@table("effects_by_layer", "Estimated effects of each layer's neurons on the outcome", EFFECTS)
+def _effects_by_layer(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return effects_by_layer(inputs.folder, inputs.selectivity) if has_effects(inputs.folder) else None
+
+
+@table("most_needed", "The neurons without which the outcome would fall most, by estimated effect", EFFECTS)
+def _most_needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    if not has_effects(inputs.folder):
+        return None
+    return most_needed(inputs.folder, inputs.selectivity, inputs.concepts.attributes)

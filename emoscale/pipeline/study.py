@@ -24,6 +24,7 @@ def control_words() -> dict[str, ControlWords]:
             adjective=control.adjective,
             drawn=control.drawn,
             exchangeable=control.exchangeable,
+            is_drawn=control.is_drawn,
         )
         for name, control in CONTROLS.items()
     }

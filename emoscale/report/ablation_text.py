@@ -227,6 +227,29 @@ def controls_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords]) -> s
     )
 
 
+def yardstick_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords], outcome: OutcomeWords) -> list[str]:
+    """Say how much more it costs to lose the neurons that matter most.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``drop_overall`` of one k: one row per control whose neurons chance did not choose.
+    controls, outcome
+        As above.
+
+    Returns
+    -------
+    list of str
+        One sentence a row.
+    """
+    return [
+        f"As a yardstick: after losing as many {controls[row['control']].neurons}, {outcome.noun} came out "
+        f"{number(-row['drop'], 3)} {interval(-row['ci_high'], -row['ci_low'], 3)} lower than after losing the "
+        "selective ones."
+        for row in rows.to_dict("records")
+    ]
+
+
 def dose_text(rows: pd.DataFrame) -> list[str]:
     """Say whether the drop grows with the number of neurons.
 

@@ -27,6 +27,7 @@ _NAMES = (
     "random",
     "answer",
     "normalization",
+    "stratum",
 )
 """Columns that hold text, whatever it looks like."""
 
@@ -89,6 +90,11 @@ class Findings:
         """Return the rows of a table that belong to the control that is described in full."""
         table = self.table(name)
         return table[table["control"] == self.control]
+
+    def of_drawn(self, name: str, drawn: bool = True) -> pd.DataFrame:
+        """Return the rows of a table that belong to controls whose neurons chance chose, or to the others."""
+        table = self.table(name)
+        return table.loc[np.array([self.study.controls[kind].is_drawn is drawn for kind in table["control"]], bool)]
 
     def at_k(self, name: str) -> pd.DataFrame:
         """Return the rows of a table that belong to masks of the shown size (and to the control described in full)."""

@@ -11,6 +11,7 @@ from emoscale.report.ablation_text import (
     sizes_text,
     specificity_elsewhere,
     specificity_text,
+    yardstick_text,
 )
 from emoscale.report.findings import Findings
 from emoscale.report.people_text import people_text
@@ -102,7 +103,7 @@ def ablation_paragraphs(findings: Findings) -> list[list[str]]:
     specific = [specificity_text(row) for _, row in summary.iterrows()]
     specific.append(
         specificity_elsewhere(
-            findings.table("specificity_summary"), findings.k, findings.control, findings.study.controls
+            findings.of_drawn("specificity_summary"), findings.k, findings.control, findings.study.controls
         )
     )
     return [
@@ -111,9 +112,12 @@ def ablation_paragraphs(findings: Findings) -> list[list[str]]:
 
 
 def _controls_text(findings: Findings) -> list[str]:
-    overall = findings.table("drop_overall")
-    text = controls_text(overall[overall["k"] == findings.k], findings.study.controls)
-    return [text] if text else []
+    drawn, others = (findings.of_drawn("drop_overall", is_drawn) for is_drawn in (True, False))
+    texts = [
+        controls_text(drawn[drawn["k"] == findings.k], findings.study.controls),
+        *yardstick_text(others[others["k"] == findings.k], findings.study.controls, findings.study.outcome),
+    ]
+    return [text for text in texts if text]
 
 
 def summary(findings: Findings) -> str:

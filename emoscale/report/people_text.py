@@ -140,6 +140,6 @@ def people_text(findings: Findings) -> list[str]:
     within = findings.at_k("human_comparison").iloc[0]
     over = findings.at_k("mean_drop_correlation").iloc[0]
     models = [mixed_model_text(row, findings.study.outcome) for _, row in findings.at_k("mixed_model").iterrows()]
-    comparison = findings.table("human_comparison")
+    comparison = findings.of_drawn("human_comparison")
     by_control = agreement_by_control(comparison[comparison["k"] == findings.k], findings.study.controls)
     return [agreement_text(within, over), *models, by_control]

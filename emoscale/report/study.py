@@ -22,6 +22,8 @@ class ControlWords:
         How its neurons are chosen, after "are".
     exchangeable : bool
         Whether its masks differ in chance alone, even if each was drawn for an attribute.
+    is_drawn : bool
+        Whether chance chooses its neurons. The others are a yardstick.
     """
 
     label: str
@@ -29,6 +31,7 @@ class ControlWords:
     adjective: str
     drawn: str
     exchangeable: bool = False
+    is_drawn: bool = True
 
 
 @dataclass(frozen=True)

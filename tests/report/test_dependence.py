@@ -2,7 +2,8 @@ import pandas as pd
 import pytest
 from control_words import CONTROLS
 
-from emoscale.report.ablation_text import controls_text, dose_text, sizes_text
+from emoscale.report.ablation_text import controls_text, dose_text, sizes_text, yardstick_text
+from emoscale.report.study import OutcomeWords
 
 NAN = float("nan")
 
@@ -87,3 +88,13 @@ def test_a_dose_response_of_no_attribute_and_one_that_cannot_be_tested():
     assert text[1].startswith("Taken one by one, it neither grows nor shrinks clearly for any attribute.")
     assert "do not vary enough" in dose_text(doses(("", 0.01, NAN, NAN)))[0]
     assert dose_text(doses()) == []
+
+
+def test_the_yardstick_is_told_beside_the_controls():
+    row = {"control": "x", "k": 20, "drop": -0.9, "ci_low": -1.1, "ci_high": -0.7}
+    outcome = OutcomeWords("the log-odds of the right answer", "nats", False, "none")
+    assert yardstick_text(pd.DataFrame([row]), CONTROLS, outcome) == [
+        "As a yardstick: after losing as many x neurons, the log-odds of the right answer came out .900 [.700, 1.100] "
+        "lower than after losing the selective ones."
+    ]
+    assert yardstick_text(pd.DataFrame([row])[:0], CONTROLS, outcome) == []

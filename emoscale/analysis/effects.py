@@ -1,0 +1,145 @@
+"""Every neuron's estimated effect: by layer, the largest, and how far estimates agree with exact ablation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from emoscale.run.effects import mean_effects
+from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_finished
+from emoscale.schema import EFFECT_CHECK, NEURON_COORDINATES
+from emoscale.statistics import Floats, correlation
+from emoscale.store import Store
+
+ALL_SINGLE = "single neurons"
+"""Stratum of the table that joins those of single neurons."""
+
+
+_MOST_NEEDED = 100
+"""Neurons in the table of those with the largest loss."""
+
+
+class Checked(NamedTuple):
+    """What was compared, arrays as in the schema of the effect check."""
+
+    samples: pd.DataFrame
+    estimated: Floats
+    exact: Floats
+    change: Floats
+
+
+def read_checked(folder: RunFolder) -> Checked | None:
+    """Read a run's comparison; None if it has none."""
+    if not folder.effect_check.exists():
+        return None
+    store = open_finished(folder.effect_check, EFFECT_CHECK)
+    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron")})
+    estimated, exact, change = (store.read(name).astype(np.float64) for name in ("estimated", "exact", "change"))
+    return Checked(samples, estimated, exact, change)
+
+
+def agreement(checked: Checked) -> pd.DataFrame:
+    """Compare estimated with exact effects, by stratum.
+
+    Parameters
+    ----------
+    checked : Checked
+
+    Returns
+    -------
+    DataFrame
+        One row a stratum, and one for all single neurons together: ``stratum``, ``k``, ``samples``, ``items``;
+        ``estimated`` and ``exact``, mean changes of the outcome; ``r``, the correlation over samples of the estimated
+        with the exact change of the mean outcome, and ``slope``, of the exact one by the estimated; ``item_r`` and
+        ``item_slope``, the same over items and samples, of what each item contributes.
+    """
+    samples = checked.samples
+    rows = [
+        _compare(checked, str(name), (samples["stratum"] == name).to_numpy()) for name in samples["stratum"].unique()
+    ]
+    single = (samples["neuron"] >= 0).to_numpy()
+    if single.any():
+        rows.insert(0, _compare(checked, ALL_SINGLE, single))
+    return pd.DataFrame(rows)
+
+
+def _compare(checked: Checked, stratum: str, chosen: NDArray[np.bool_]) -> dict[str, object]:
+    estimated, exact, change = checked.estimated[:, chosen], checked.exact[:, chosen], checked.change[chosen]
+    mean = estimated.mean(axis=0)
+    return {
+        "stratum": stratum,
+        "k": int(checked.samples.loc[chosen, "k"].iloc[0]),
+        "samples": int(chosen.sum()),
+        "items": len(estimated),
+        "estimated": mean.mean(),
+        "exact": change.mean(),
+        "r": correlation(mean, change),
+        "slope": _slope(mean, change),
+        "item_r": correlation(estimated.ravel(), exact.ravel()),
+        "item_slope": _slope(estimated.ravel(), exact.ravel()),
+    }
+
+
+def _slope(x: Floats, y: Floats) -> float:
+    """Return the least-squares slope of y by x; NaN where x does not vary."""
+    centered = x - x.mean()
+    spread = float(centered @ centered)
+    return float(centered @ (y - y.mean())) / spread if len(x) > 1 and spread > 0 else np.nan
+
+
+def effects_by_layer(folder: RunFolder, selectivity: Store) -> pd.DataFrame:
+    """Sum up the estimated effects of each layer's neurons.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    selectivity : Store
+        For the neurons' layers.
+
+    Returns
+    -------
+    DataFrame
+        One row a layer: ``layer``, ``neurons`` that were not always absent, ``effect``, the sum of their mean effects
+        (to first order the change of the outcome if all are edited), ``size``, the sum of the effects' sizes, and
+        ``share`` of it in the sum over all layers.
+    """
+    table = pd.DataFrame({"layer": selectivity.read("layer"), "effect": mean_effects(folder).overall}).dropna()
+    table["size"] = table["effect"].abs()
+    found = table.groupby("layer").agg(neurons=("effect", "size"), effect=("effect", "sum"), size=("size", "sum"))
+    return found.assign(share=found["size"] / found["size"].sum()).reset_index()
+
+
+def most_needed(folder: RunFolder, selectivity: Store, attributes: list[str]) -> pd.DataFrame:
+    """List the neurons without which the outcome would fall most, by their estimates.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    selectivity : Store
+    attributes : list of str
+
+    Returns
+    -------
+    DataFrame
+        The 100 neurons with the largest estimated loss, largest first: ``layer``, ``expert``, ``unit``, ``effect`` (the
+        mean over items, negative), ``concepts``, in how many of the concepts and replicates it is negative, and the
+        ``attribute`` of the largest ``tau``.
+    """
+    effects = mean_effects(folder)
+    order = np.argsort(np.nan_to_num(effects.overall, nan=np.inf), kind="stable")[:_MOST_NEEDED]
+    order = order[effects.overall[order] < 0]
+    tau = np.nan_to_num(selectivity.read("tau")[order], nan=-np.inf)
+    best = tau.argmax(axis=1) if len(order) else np.empty(0, np.int64)
+    return pd.DataFrame(
+        {
+            **{array.name: selectivity.read(array.name)[order] for array in NEURON_COORDINATES},
+            "effect": effects.overall[order],
+            "concepts": np.count_nonzero(effects.by_cell[:, order] < 0, axis=0),
+            "attribute": np.array(attributes, object)[best],
+            "tau": np.take_along_axis(tau, best[:, None], axis=1)[:, 0] if len(order) else np.empty(0),
+        }
+    )

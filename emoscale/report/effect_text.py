@@ -1,0 +1,87 @@
+"""What editing every single neuron would change, and how far the estimates can be relied on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from emoscale.report.findings import Findings
+from emoscale.report.phrasing import count, listing, number, signed
+
+_RELIABLE = 0.8
+"""Correlation with exact ablation below which estimates are not to be relied on."""
+_NAMED = 3
+
+
+def effect_text(findings: Findings) -> list[list[str]]:
+    """Say where estimated effects are, which neurons are needed most, and how estimates compare with exact ablation.
+
+    Returns
+    -------
+    list of list of str
+        Sentences of each paragraph; none if the run has no effects.
+    """
+    layers, needed = findings.table("effects_by_layer"), findings.table("most_needed")
+    if layers.empty:
+        return []
+    paragraphs = [
+        [
+            f"One forward and one backward pass for each question estimate what each of the {findings.neurons:,} "
+            "neurons does for the mean log-odds of the right answer: to first order, by how much editing that neuron "
+            "alone would change them.",
+            *_layers_text(layers),
+            *_needed_text(needed),
+        ],
+        agreement_text(findings.table("effect_agreement")),
+    ]
+    return [paragraph for paragraph in paragraphs if paragraph]
+
+
+def _layers_text(layers: pd.DataFrame) -> list[str]:
+    ranked = layers.sort_values("share", ascending=False, kind="stable")
+    few = int(np.searchsorted(ranked["share"].cumsum(), 0.5)) + 1
+    named = listing([str(layer) for layer in sorted(ranked["layer"].iloc[:few])])
+    noun = "layer" if few == 1 else "layers"
+    return [f"Half of the sum of all effects’ sizes lies in {few} of {count(len(layers), 'layer')} ({noun} {named})."]
+
+
+def _needed_text(needed: pd.DataFrame) -> list[str]:
+    if needed.empty:
+        return ["No neuron’s loss is estimated to do harm."]
+    named = []
+    for row in needed.head(_NAMED).to_dict("records"):
+        expert = f", expert {row['expert']}" if row["expert"] >= 0 else ""
+        named.append(f"unit {row['unit']} of layer {row['layer']}{expert} ({signed(row['effect'])})")
+    return [f"The neurons needed most, by these estimates: {listing(named)}."]
+
+
+def agreement_text(agreement: pd.DataFrame) -> list[str]:
+    """Say how far estimates agree with exact ablation, with a warning where they do not.
+
+    Parameters
+    ----------
+    agreement : DataFrame
+        ``effect_agreement``; may be without rows.
+    """
+    if agreement.empty:
+        return ["The estimates were not compared with exact ablation in this run."]
+    rows = agreement.to_dict("records")
+    single = [row for row in rows if row["stratum"] == "single neurons"]
+    groups = [row for row in rows if row["k"] > 1]
+    sentences = [
+        f"Ablated one at a time on {row['items']} questions, {count(row['samples'], 'neuron')} changed the mean "
+        f"outcome as estimated with r = {number(row['r'])} and a slope of {number(row['slope'])} (exact by estimated)."
+        for row in single
+    ]
+    if groups:
+        each = [f"{number(row['item_r'])} ({row['k']:,} neurons)" for row in groups]
+        sentences.append(
+            f"For groups of neurons drawn at random, what each question contributes agrees with r = {listing(each)}."
+        )
+    values = [(row["stratum"], row["r"] if row["k"] == 1 else row["item_r"]) for row in rows]
+    if weak := [f"{name} ({number(r)})" for name, r in values if r < _RELIABLE]:
+        sentences.append(
+            f"Below r = {number(_RELIABLE, 1)} estimates are not to be relied on: {listing(weak)}. More "
+            "attribution.steps may bring them closer."
+        )
+    return sentences
