@@ -242,6 +242,21 @@ def inspect(
     inspect_path(path, verify, Console())
 
 
+@app.command(epilog=_example("top runs/demo --by effect"))
+def top(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    by: Annotated[
+        str,
+        typer.Option(help="effect: the largest estimated loss first; size: the largest effect; or an attribute, by τ."),
+    ] = "effect",
+    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = 20,
+) -> None:
+    """Print the neurons that the model needs most, or that follow an attribute best."""
+    from emoscale.commands.top import show_top
+
+    show_top(run, by, count, Console())
+
+
 @app.command(epilog=_example("doctor"))
 def doctor() -> None:
     """Show what this machine offers, and what is missing."""
