@@ -54,7 +54,13 @@ def main() -> None:
     module = smollm().to(options.device)
     sites = find_sites(module)
     outline = SimpleNamespace(
-        name="SmolLM2", kind="causal-lm", pad_id=0, sites=sites, first_position=0, takes_positions=True
+        name="SmolLM2",
+        kind="causal-lm",
+        pad_id=0,
+        sites=sites,
+        first_position=0,
+        takes_positions=True,
+        padding_leaks=False,
     )
     model = SimpleNamespace(module=module, outline=outline, device=module.device, tp_rank=0, tp_size=1)
     found: dict[str, Any] = {"texts": options.texts, "masks": options.masks, "threshold": prefix.SHORTEST}
