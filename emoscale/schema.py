@@ -303,6 +303,9 @@ EFFECT_MOMENTS = StoreSchema(
 
 EFFECT_SHARDS = _in_shards(EFFECT_MOMENTS)
 
+SINGLE_NEURONS = "single neurons"
+"""Name of all strata of single neurons together, in what is reported of an effect check."""
+
 EFFECT_CHECK = StoreSchema(
     "effect check",
     data=(

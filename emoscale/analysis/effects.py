@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_CHECK, NEURON_COORDINATES
+from emoscale.schema import EFFECT_CHECK, NEURON_COORDINATES, SINGLE_NEURONS
 from emoscale.statistics import Floats, correlation
 from emoscale.store import Store
-
-ALL_SINGLE = "single neurons"
-"""Stratum of the table that joins those of single neurons."""
-
 
 _MOST_NEEDED = 100
 """Neurons in the table of those with the largest loss."""
@@ -63,7 +59,7 @@ def agreement(checked: Checked) -> pd.DataFrame:
     ]
     single = (samples["neuron"] >= 0).to_numpy()
     if single.any():
-        rows.insert(0, _compare(checked, ALL_SINGLE, single))
+        rows.insert(0, _compare(checked, SINGLE_NEURONS, single))
     return pd.DataFrame(rows)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from emoscale.analysis.effects import ALL_SINGLE, Checked, agreement, read_checked
+from emoscale.analysis.effects import Checked, agreement, read_checked
 from emoscale.attribution.estimate import Estimator
 from emoscale.attribution.exact import ExactAblation
 from emoscale.attribution.options import AttributionOptions
@@ -18,7 +18,7 @@ from emoscale.errors import InputError
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_CHECK
+from emoscale.schema import EFFECT_CHECK, SINGLE_NEURONS
 from emoscale.store import create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
@@ -138,7 +138,7 @@ def _finished(folder: RunFolder, origin: dict[str, Any]) -> Checked | None:
 def _summary(checked: Checked) -> dict[str, float]:
     found = agreement(checked).set_index("stratum")
     rows = {
-        "single_r": found["r"].reindex([ALL_SINGLE]),
+        "single_r": found["r"].reindex([SINGLE_NEURONS]),
         "group_r": found.loc[found.index.str.startswith(_RANDOM), "item_r"],
     }
     return {name: float(values.min()) for name, values in rows.items() if values.notna().any()}

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictInt
 
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.system.option_types import OPTIONS, Count, OneOf, Precision, Seed, Share
 
 
@@ -16,9 +17,9 @@ class AttributionOptions:
 
     __pydantic_config__ = OPTIONS
 
-    normalization: Annotated[str, OneOf("emoscale.tasks.outcomes:NORMALIZATIONS")] = "calibrated"
-    """How scores are made comparable before the log-odds of the right answer are taken, as ``analysis.normalization``
-    says."""
+    normalization: Annotated[str, OneOf("emoscale.tasks.outcomes:NORMALIZATIONS")] = AnalysisOptions.normalization
+    """How scores are made comparable before the log-odds of the right answer are taken; by default as in the analysis
+    by default."""
     steps: Count = 1
     """Points on the way from a neuron's value to its edited value at which the gradient is taken (integrated
     gradients). With more than one, each layer has passes of its own: as many times the work as there are layers and

@@ -245,7 +245,7 @@ def yardstick_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords], out
     return [
         f"As a yardstick: after losing as many {controls[row['control']].neurons}, {outcome.noun} came out "
         f"{number(-row['drop'], 3)} {interval(-row['ci_high'], -row['ci_low'], 3)} lower than after losing the "
-        "selective ones."
+        "selective ones. The same questions chose these neurons, so the difference is somewhat optimistic."
         for row in rows.to_dict("records")
     ]
 

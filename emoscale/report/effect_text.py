@@ -7,6 +7,7 @@ import pandas as pd
 
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, listing, number, signed
+from emoscale.schema import SINGLE_NEURONS
 
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
@@ -66,7 +67,7 @@ def agreement_text(agreement: pd.DataFrame) -> list[str]:
     if agreement.empty:
         return ["The estimates were not compared with exact ablation in this run."]
     rows = agreement.to_dict("records")
-    single = [row for row in rows if row["stratum"] == "single neurons"]
+    single = [row for row in rows if row["stratum"] == SINGLE_NEURONS]
     groups = [row for row in rows if row["k"] > 1]
     sentences = [
         f"Ablated one at a time on {row['items']} questions, {count(row['samples'], 'neuron')} changed the mean "

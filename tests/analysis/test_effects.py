@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.analysis.effects import ALL_SINGLE, Checked, agreement, effects_by_layer, most_needed, read_checked
+from emoscale.analysis.effects import Checked, agreement, effects_by_layer, most_needed, read_checked
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, SELECTIVITY
+from emoscale.schema import EFFECT_MOMENTS, SELECTIVITY, SINGLE_NEURONS
 from emoscale.store import create_store
 
 COORDINATES = {
@@ -29,7 +29,7 @@ def checked(rows=40, singles=12, groups=6, noise=0.0, slope=1.0):
 
 def test_perfect_estimates_agree_in_every_stratum():
     found = agreement(checked(slope=0.5))
-    assert found["stratum"].tolist() == [ALL_SINGLE, "largest", "to 1", "random groups of 0.05"]
+    assert found["stratum"].tolist() == [SINGLE_NEURONS, "largest", "to 1", "random groups of 0.05"]
     assert found["samples"].tolist() == [12, 6, 6, 6]
     assert set(found["items"]) == {40}
     for name in ("r", "item_r"):

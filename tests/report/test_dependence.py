@@ -95,6 +95,7 @@ def test_the_yardstick_is_told_beside_the_controls():
     outcome = OutcomeWords("the log-odds of the right answer", "nats", False, "none")
     assert yardstick_text(pd.DataFrame([row]), CONTROLS, outcome) == [
         "As a yardstick: after losing as many x neurons, the log-odds of the right answer came out .900 [.700, 1.100] "
-        "lower than after losing the selective ones."
+        "lower than after losing the selective ones. The same questions chose these neurons, so the difference is "
+        "somewhat optimistic."
     ]
     assert yardstick_text(pd.DataFrame([row])[:0], CONTROLS, outcome) == []
