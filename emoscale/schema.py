@@ -334,3 +334,38 @@ EFFECT_CHECK = StoreSchema(
     ),
     written_by="attribute-effects",
 )
+
+RELATIONS = ("effect", "size", "effect within layers", "size within layers")
+"""What tau is correlated with over neurons: the estimated effect, and how large it is whatever its sign."""
+
+ALL_ATTRIBUTES = "mean over attributes"
+"""In a table of attributes, the row of the mean over them."""
+
+RELATION = StoreSchema(
+    "relation",
+    data=(
+        Array("rho", ("order", "attribute", "relation"), "float64", "Spearman's rho over neurons, of tau with each"),
+        Array(
+            "effect",
+            ("order", "attribute", "size"),
+            "float64",
+            "Sum of the estimated effects of the k neurons with the largest tau",
+            "nats",
+        ),
+        Array(
+            "shared",
+            ("order", "attribute", "size"),
+            "float64",
+            "Number of these neurons that are among the k with the largest estimated loss; of equal tau at the end of "
+            "the k, the expectation",
+            "neurons",
+        ),
+    ),
+    coordinates=(
+        Array("order", ("order",), "int32", "0: the concepts as they are; then each permutation of them"),
+        Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"),
+        Array("relation", ("relation",), "str", "What tau is correlated with, over all neurons or within layers"),
+        Array("k", ("size",), "int64", "Number of neurons", "neurons"),
+    ),
+    written_by="relate",
+)

@@ -17,6 +17,9 @@ _NO_SPREAD = 1e-12
 _PERFECT = 1 - 1e-12
 """Correlations from here on are perfect but for rounding: their Fisher z is infinite."""
 
+_ROUNDING = 1e-9
+"""Values that differ by no more than this share are equal but for rounding."""
+
 _FEWEST_TO_CORRELATE = 3
 """Two points always correlate perfectly."""
 
@@ -243,3 +246,63 @@ def correlation_interval(r: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
     z = np.where(size > 3, fisher_z(values), np.nan)
     half = stats.norm.ppf(0.975) / np.sqrt(np.maximum(size - 3, 1))
     return np.tanh(z - half), np.tanh(z + half)
+
+
+@dataclass(frozen=True)
+class PermutationTests:
+    """Statistics against the same ones under permutations; one element a statistic.
+
+    Attributes
+    ----------
+    null_mean, null_low, null_high : ndarray, float64
+        Mean and middle 95 % under permutation.
+    p : ndarray, float64
+        Two-sided.
+    p_corrected : ndarray, float64
+        The same, corrected for all statistics that are tested together.
+    """
+
+    null_mean: Floats
+    null_low: Floats
+    null_high: Floats
+    p: Floats
+    p_corrected: Floats
+
+
+def permutation_tests(values: Floats) -> PermutationTests:
+    """Test statistics that were computed under permutations too.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (1 + B, S)
+        Of S statistics: first the true ones, then under each of B permutations, the same for all statistics.
+
+    Returns
+    -------
+    PermutationTests
+        NaN where the true value is NaN, or without permutations.
+
+    Notes
+    -----
+    With z = |value - mean| / standard deviation, over all 1 + B orders, p is the share of orders whose z reaches the
+    true one's, and the corrected p that of orders whose largest z of any statistic does (Westfall & Young 1993,
+    *Resampling-Based Multiple Testing*). All orders are treated alike, so both are exact if they are exchangeable.
+
+    Examples
+    --------
+    >>> permutation_tests(np.array([[3.0], [-1.0], [0.0], [1.0]])).p
+    array([0.25])
+    """
+    count, statistics = values.shape
+    known = ~np.isnan(values[0])
+    summary = np.full((5, statistics), np.nan)
+    if count > 1 and known.any():
+        chosen = values[:, known]
+        spread = chosen.std(axis=0)
+        z = np.abs(chosen - chosen.mean(axis=0)) / np.where(spread > _NO_SPREAD, spread, np.inf)
+        reached = z[0] * (1 - _ROUNDING)
+        summary[0, known] = chosen[1:].mean(axis=0)
+        summary[1:3, known] = np.quantile(chosen[1:], (0.025, 0.975), axis=0)
+        summary[3, known] = (z >= reached).mean(axis=0)
+        summary[4, known] = (z.max(axis=1)[:, None] >= reached).mean(axis=0)
+    return PermutationTests(*summary)

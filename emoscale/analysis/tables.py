@@ -14,6 +14,7 @@ from emoscale.analysis.humans import human_comparison, mean_drop_correlation, no
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
+from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
 from emoscale.run.effects import has_effects
 
@@ -59,6 +60,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
+RELATIONS = "every neuron's estimated effect, related to its selectivity"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -204,3 +206,22 @@ def _most_needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
     if not has_effects(inputs.folder):
         return None
     return most_needed(inputs.folder, inputs.selectivity, inputs.concepts.attributes)
+
+
+@table(
+    "tau_and_effect", "Correlation over neurons of tau with the estimated effect, against permuted concepts", RELATIONS
+)
+def _tau_and_effect(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return tau_and_effect(inputs.folder) if inputs.folder.relation.exists() else None
+
+
+@table("effect_of_selective", "Estimated effect of the most selective neurons, against permuted concepts", RELATIONS)
+def _effect_of_selective(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return effect_of_selective(inputs.folder) if inputs.folder.relation.exists() else None
+
+
+@table("shared_effects", "Estimated effect of the neurons that the selective masks of two attributes share", EFFECTS)
+def _shared_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    if not has_effects(inputs.folder):
+        return None
+    return shared_effects(inputs.folder, inputs.selectivity.read("rank"), inputs.concepts.attributes, inputs.ks)

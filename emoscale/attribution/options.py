@@ -49,3 +49,6 @@ class AttributionOptions:
     """The most items on which they are compared."""
     seed: Seed = 0
     """Of the neurons and groups that are compared."""
+    permutations: Annotated[StrictInt, Field(ge=0)] = 999
+    """Permutations of the concepts with which the relation of selectivity to effect is compared; the first ones of
+    ``selectivity.seed``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from emoscale.attribution.options import AttributionOptions
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.stage import Counts, Stage
 from emoscale.run.folder import RunFolder
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _MODEL = ("model.name", "model.revision", "model.dtype", "model.trust_remote_code")
 """Settings of the model that its outputs depend on; its neurons depend on ``model.site`` too."""
+
+
+_RELATION = ("permutations",)
+"""Settings of the attribution that its estimates do not depend on."""
 
 
 def _fields(section: str, options: type[Any], but: tuple[str, ...]) -> list[str]:
@@ -88,6 +93,20 @@ def _attribute_effects(context: Context, folder: RunFolder, progress: Progress) 
     exact = ExactAblation(folder, context.model, settings.ablation, origin, context.ranks)
     job = Job(origin=origin, concepts=context.concepts.names, writers=settings.machine.writers)
     return attribute_effects(folder, task, exact, settings.attribution, job=job, progress=progress)
+
+
+def _relate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.attribution.relate import relate
+
+    settings = context.settings
+    return relate(
+        folder,
+        context.concepts,
+        settings.selectivity,
+        settings.attribution,
+        executor=context.executor,
+        progress=progress,
+    )
 
 
 def _origin_of_scores(context: Context) -> dict[str, Any]:
@@ -292,11 +311,22 @@ STAGES: dict[str, Stage] = {
                 "stimuli",
                 "tuning.seeds",
                 "ablation",
-                "attribution",
+                *_fields("attribution", AttributionOptions, but=_RELATION),
             ),
             checks=lambda context: context.task_checks(),
             shared=True,
             loads_model=True,
+        ),
+        Stage(
+            name="relate",
+            help="Relate every neuron's selectivity to its effect, against permuted attributes.",
+            summary="{neurons:,} neurons, {permutations:,} permutations",
+            run=_relate,
+            outputs=lambda folder: {folder.relation: "how τ relates to the estimated effects, over neurons"},
+            working=lambda folder: (folder.commits(folder.relation),),
+            needs=lambda _: ("select", "attribute-effects"),
+            depends_on=lambda _: ("selectivity.seed", *(f"attribution.{name}" for name in _RELATION)),
+            checks=lambda context: [context.executor.check],
         ),
         Stage(
             name="mask",
@@ -327,7 +357,7 @@ STAGES: dict[str, Stage] = {
             summary="{tables} tables, {significant:,} of {tests:,} tests significant",
             run=_analyze,
             outputs=lambda folder: {folder.tables: "every number of the report and many more, one table a file"},
-            needs=lambda _: ("select", "attribute-effects", "ablate"),
+            needs=lambda _: ("select", "attribute-effects", "relate", "ablate"),
             depends_on=lambda _: ("concepts", "selectivity.alpha", "analysis"),
         ),
         Stage(

@@ -113,6 +113,11 @@ class RunFolder:
         """Folder of the exact ablations that effects are compared with, there until they are."""
         return self.path / "attribution"
 
+    @property
+    def relation(self) -> Path:
+        """Store of how tau relates to the estimated effects, over neurons (order, attribute)."""
+        return self.path / "relation.zarr"
+
     def with_ablation(self, path: Path) -> RunFolder:
         """Return the same run with masks and scores in a folder of their own, which is within the run's."""
         return replace(self, ablation=str(path.relative_to(self.path)))

@@ -85,6 +85,11 @@ class Executor:
         if self.cluster not in (None, "slurm"):
             raise InputError(f"machine.cluster {self.cluster!r}: unknown; set it to slurm, or set machine.scheduler")
 
+    @property
+    def threads_here(self) -> int:
+        """Threads of this machine that compute."""
+        return self.threads or CPU_COUNT
+
     @staticmethod
     def of(machine: MachineOptions, selectivity: SelectivityOptions) -> Executor:
         """Make one from settings.
@@ -155,7 +160,7 @@ def compute_neurons(store: Store, job: Job, executor: Executor, progress: Progre
     """
     progress.start(store.sizes["neuron"], "neurons")
     with _cluster(executor) as cluster:
-        capacity = cluster.capacity() if cluster else _capacity_here(executor.threads)
+        capacity = cluster.capacity() if cluster else _capacity_here(executor)
         block = neurons_per_task(store, job, capacity, executor.memory_limit, executor.block_neurons)
         ranges = block_ranges(store, block)
         tasks, lengths = block_tasks(store, job, ranges), [stop - start for start, stop in ranges]
@@ -296,5 +301,5 @@ def _cluster(executor: Executor) -> Iterator[Cluster | None]:
         yield cluster
 
 
-def _capacity_here(threads: int | None) -> Capacity:
-    return Capacity(1, threads or CPU_COUNT, psutil.virtual_memory().available)
+def _capacity_here(executor: Executor) -> Capacity:
+    return Capacity(1, executor.threads_here, psutil.virtual_memory().available)

@@ -32,6 +32,7 @@ from emoscale_kernels.moments import (
     pearson_with_scores,
     update_moments,
 )
+from emoscale_kernels.rank_relations import centered_ranks, first_sums, group_order, rank_correlations
 from emoscale_kernels.ranks import RankSummary, auroc, rank_summary, spearman_with_scores
 
 __all__ = [
@@ -43,11 +44,14 @@ __all__ = [
     "Rdms",
     "attribute_patterns",
     "auroc",
+    "centered_ranks",
     "condensed_distances",
     "decimal_distances",
     "empty_moments",
     "eta_squared",
+    "first_sums",
     "group_moments",
+    "group_order",
     "kendall_block",
     "mean_pair_distances",
     "merge_moments",
@@ -56,6 +60,7 @@ __all__ = [
     "pearson_with_scores",
     "permuted_patterns",
     "published_distances",
+    "rank_correlations",
     "rank_summary",
     "spearman_with_scores",
     "tau_b",

@@ -1,0 +1,222 @@
+"""The stage that relates every neuron's selectivity to its estimated effect, against permuted attributes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoscale.attribution.options import AttributionOptions
+from emoscale.concepts.loading import Concepts
+from emoscale.errors import InputError
+from emoscale.run.effects import mean_effects
+from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_extraction, open_finished
+from emoscale.schema import RELATION, RELATIONS, SELECTIVITY
+from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.permutation import concept_orders
+from emoscale.selectivity.permuted_values import PermutedValues
+from emoscale.store import CommitLog, Store, create_store, open_store
+from emoscale.system.progress import Progress
+from emoscale_kernels import centered_ranks, first_sums, group_order, rank_correlations
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Of the neurons, those with the largest tau first."""
+_ORDERS_A_CHUNK = 16
+_BYTES_AT_A_TIME = 2**30
+"""About so much of permuted tau is held at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class EffectRanks:
+    """The estimated effects of the neurons that have tau too, ready to be related to many tau.
+
+    Attributes
+    ----------
+    used : ndarray of int64, shape (n,)
+        Those neurons.
+    effects : ndarray of float64, shape (n,)
+    everywhere, layers : ndarray of int64
+        Where groups of neurons start, and n: one group, and one a layer.
+    targets, layer_targets : ndarray of float64, shape (n, 2)
+        Centred ranks of the effects and of their sizes, over all neurons and within layers.
+    places : ndarray of int64, shape (n,)
+        Place of each neuron if those with the largest loss come first.
+    sizes : ndarray of int64, shape (K,)
+        How many neurons each of `SHARES` is.
+    """
+
+    used: Integers
+    effects: Floats
+    everywhere: Integers
+    layers: Integers
+    targets: Floats
+    layer_targets: Floats
+    places: Integers
+    sizes: Integers
+
+    @staticmethod
+    def of(effects: Floats, has_tau: NDArray[np.bool_], layer: NDArray[np.integer[Any]]) -> EffectRanks:
+        """Rank effects, NaN where a neuron was always absent; neurons of a layer lie together."""
+        used = np.flatnonzero(np.isfinite(effects) & has_tau)
+        effects, layer, n = effects[used], layer[used], len(used)
+        everywhere = np.array([0, n])
+        layers = np.concatenate([[0], np.flatnonzero(np.diff(layer)) + 1, [n]]).astype(np.int64)
+        places = np.empty(n, np.int64)
+        places[np.argsort(effects, kind="stable")] = np.arange(n)
+        both = (effects, np.abs(effects))
+        return EffectRanks(
+            used,
+            effects,
+            everywhere,
+            layers,
+            np.stack([centered_ranks(values, everywhere) for values in both], axis=1),
+            np.stack([centered_ranks(values, layers) for values in both], axis=1),
+            places,
+            np.unique([max(1, round(share * n)) for share in SHARES if n]).astype(np.int64),
+        )
+
+    def relate(self, tau: Floats) -> tuple[Floats, Floats, Floats]:
+        """Relate one attribute's tau to the effects.
+
+        Parameters
+        ----------
+        tau : ndarray of float64, shape (N,)
+            Of all neurons.
+
+        Returns
+        -------
+        rho, effect, shared : ndarray of float64, shape (4,), (K,), (K,)
+            As in the schema of the relation.
+        """
+        tau = tau[self.used]
+        order = group_order(tau, self.everywhere)
+        within = group_order(tau, self.layers)
+        rho = (
+            rank_correlations(tau, order, self.everywhere, self.targets),
+            rank_correlations(tau, within, self.layers, self.layer_targets),
+        )
+        return np.concatenate(rho), *first_sums(tau, order, self.effects, self.places, self.sizes)
+
+
+def relate(
+    folder: RunFolder,
+    concepts: Concepts,
+    selectivity: SelectivityOptions,
+    options: AttributionOptions,
+    *,
+    executor: Executor,
+    progress: Progress,
+) -> dict[str, int]:
+    """Relate every neuron's selectivity to its estimated effect, and write ``relation.zarr``.
+
+    For each attribute: Spearman's rho over neurons of tau with the effect and with its size, overall and within layers;
+    what the neurons with the largest tau add to the outcome by estimate, for nine sizes; and how many of them are among
+    those needed most. All of it again for every permutation of the concepts, one permutation for all attributes at
+    once, so that what is computed of several attributes has its null from the same permutations. What is done already
+    is kept.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Holds the finished extraction, selectivity and effects.
+    concepts : Concepts
+    selectivity : SelectivityOptions
+        The permutations are the first ones of its seed.
+    options : AttributionOptions
+        How many permutations.
+    executor : Executor
+        Where activations are read; the rest is computed on this machine's threads.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        ``neurons`` that have both, and ``permutations``.
+
+    Raises
+    ------
+    StageError
+        If something is missing or not finished.
+    """
+    stored, effects = open_finished(folder.selectivity, SELECTIVITY), mean_effects(folder).overall
+    tau = stored.read("tau")
+    ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"))
+    origin = {
+        "permutations": options.permutations,
+        "seed": selectivity.seed,
+        "concepts": concepts.names,
+        "of": hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest(),
+    }
+    count = options.permutations + 1
+    store = _opened(folder, origin) or _created(folder, origin, concepts, ranks, count)
+    log = CommitLog(folder.commits(folder.relation))
+    chunks = range(-(-count // _ORDERS_A_CHUNK))
+    done = set(chunks) if store.complete else set(log.done())
+    if todo := [chunk for chunk in chunks if chunk not in done]:
+        permuted = PermutedValues.of(open_extraction(folder), concepts, selectivity, executor, progress)
+        own = np.arange(len(concepts.names))
+        orders = np.stack([own, *concept_orders(len(own), options.permutations, selectivity.seed)])
+        progress.start(count, "permutations", done=count - sum(_length(chunk, count) for chunk in todo))
+        with ThreadPoolExecutor(executor.threads_here) as threads:
+            for chunk in todo:
+                first = chunk * _ORDERS_A_CHUNK
+                _write(store, first, _related(permuted, orders[first:][:_ORDERS_A_CHUNK], ranks, threads, progress))
+                log.add(chunk)
+        store.mark_complete()
+    shutil.rmtree(log.folder, ignore_errors=True)
+    return {"neurons": len(ranks.used), "permutations": options.permutations}
+
+
+def _length(chunk: int, count: int) -> int:
+    return min(_ORDERS_A_CHUNK, count - chunk * _ORDERS_A_CHUNK)
+
+
+def _opened(folder: RunFolder, origin: dict[str, Any]) -> Store | None:
+    """Open what a killed process left, if it is of the same origin."""
+    try:
+        store = open_store(folder.relation, RELATION, mode="r+")
+    except InputError:
+        return None
+    return store if store.attributes["origin"] == origin else None
+
+
+def _created(folder: RunFolder, origin: dict[str, Any], concepts: Concepts, ranks: EffectRanks, count: int) -> Store:
+    shutil.rmtree(folder.commits(folder.relation), ignore_errors=True)
+    coordinates = {
+        "order": np.arange(count, dtype=np.int32),
+        "attribute": np.array(concepts.attributes, object),
+        "relation": np.array(RELATIONS, object),
+        "k": ranks.sizes,
+    }
+    create_store(folder.relation, RELATION, coordinates, {"order": _ORDERS_A_CHUNK}, attributes=origin)
+    return open_store(folder.relation, RELATION, mode="r+")
+
+
+def _related(
+    permuted: PermutedValues, orders: Integers, ranks: EffectRanks, threads: ThreadPoolExecutor, progress: Progress
+) -> list[list[tuple[Floats, Floats, Floats]]]:
+    """Relate all attributes' tau to the effects, under some permutations."""
+    N, A = permuted.means.shape[2], permuted.scores.shape[1]
+    together = max(1, _BYTES_AT_A_TIME // max(1, 8 * N * A))
+    found = []
+    for start in range(0, len(orders), together):
+        values = permuted.compute(orders[start : start + together], threads)
+        rows = list(threads.map(ranks.relate, values.reshape(-1, N)))
+        found += [rows[first : first + A] for first in range(0, len(rows), A)]
+        progress.advance(len(values))
+    return found
+
+
+def _write(store: Store, first: int, found: list[list[tuple[Floats, Floats, Floats]]]) -> None:
+    for number, name in enumerate(array.name for array in RELATION.data):
+        store.write(name, np.array([[row[number] for row in rows] for rows in found]), order=first)

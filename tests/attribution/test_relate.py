@@ -1,0 +1,259 @@
+"""Relating selectivity to effects: against SciPy for every permutation, and where the truth is known."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata, spearmanr
+
+from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
+from emoscale.attribution import relate as stage
+from emoscale.attribution.options import AttributionOptions
+from emoscale.attribution.relate import relate
+from emoscale.concepts.loading import Concepts
+from emoscale.run.folder import RunFolder
+from emoscale.schema import ACTIVATIONS, ALL_ATTRIBUTES, EFFECT_MOMENTS, RELATION, RELATIONS, SELECTIVITY
+from emoscale.selectivity.executor import Executor
+from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.permutation import concept_orders
+from emoscale.selectivity.permuted_values import PermutedValues
+from emoscale.selectivity.select import select
+from emoscale.statistics import permutation_tests
+from emoscale.store import create_store, open_store
+from emoscale.system.options import MachineOptions
+from emoscale.system.progress import Silent
+
+LAYERS, WIDTH, CONCEPTS, REPLICATES = 3, 40, 7, 2
+NEURONS = LAYERS * WIDTH
+LAYER = np.repeat(np.arange(LAYERS, dtype=np.int32), WIDTH)
+NEURON_COORDINATES = {
+    "layer": LAYER,
+    "expert": np.full(NEURONS, -1, np.int32),
+    "unit": np.tile(np.arange(WIDTH, dtype=np.int32), LAYERS),
+}
+NAMES = [f"c{number}" for number in range(CONCEPTS)]
+OPTIONS = SelectivityOptions(permutations=20, seed=5)
+SCORES = np.random.default_rng(1).random((CONCEPTS, 3))
+STUDY = Concepts(NAMES, ["a", "b", "c"], SCORES, None)
+
+
+def write_run(path, activations, effects, chunk=16):
+    """A run with these activations (R, C, N) and mean effects (N,)."""
+    folder = RunFolder(path)
+    R, C, N = activations.shape
+    rows = R * C
+    coordinates = {
+        "concept": np.tile(np.array(NAMES, object), R),
+        "replicate": np.repeat(np.array([str(r) for r in range(R)], object), C),
+        **{name: np.zeros(rows, np.int32) for name in ("item", "position", "token_id")},
+        **NEURON_COORDINATES,
+    }
+    store = create_store(folder.activations, ACTIVATIONS, coordinates, {"observation": 8, "neuron": chunk})
+    store.write("activations", activations.reshape(rows, N).astype(np.float32))
+    store.mark_complete()
+    cells = {name: np.array([""], object) for name in ("concept", "replicate")} | {"rows": np.array([5])}
+    moments = create_store(folder.effect_moments, EFFECT_MOMENTS, cells | NEURON_COORDINATES, {"neuron": chunk})
+    moments.write("mean", np.nan_to_num(effects)[None])
+    moments.write("m2", np.zeros((1, N)))
+    moments.write("count", np.where(np.isnan(effects), 0, 5).astype(np.int32)[None])
+    moments.mark_complete()
+    return folder
+
+
+def executor(threads=2):
+    return Executor.of(MachineOptions(threads=threads), OPTIONS)
+
+
+def run(folder, permutations=20, threads=2, progress=None):
+    options = AttributionOptions(permutations=permutations)
+    return relate(folder, STUDY, OPTIONS, options, executor=executor(threads), progress=progress or Silent())
+
+
+def drawn(seed=0):
+    """Activations with two constant neurons, and effects of which some are absent and some equal."""
+    rng = np.random.default_rng(seed)
+    activations = rng.normal(size=(REPLICATES, CONCEPTS, NEURONS))
+    activations[:, :, [4, 50]] = 1.0
+    effects = np.round(rng.normal(size=NEURONS), 1)
+    effects[[7, 50, 90]] = np.nan
+    return activations, effects
+
+
+@pytest.fixture
+def folder(tmp_path):
+    activations, effects = drawn()
+    made = write_run(tmp_path, activations, effects)
+    select(made, STUDY, OPTIONS, executor=executor(), progress=Silent())
+    return made
+
+
+def read(folder):
+    store = open_store(folder.relation, RELATION)
+    return store, {array.name: store.read(array.name) for array in RELATION.data}
+
+
+def test_the_concepts_own_order_gives_the_searchlights_tau(folder):
+    store = open_store(folder.activations, ACTIVATIONS)
+    permuted = PermutedValues.of(store, STUDY, OPTIONS, executor(), Silent())
+    own = np.arange(CONCEPTS)[None]
+    with ThreadPoolExecutor(2) as threads:
+        found = permuted.compute(own, threads)[0]
+    np.testing.assert_array_equal(found.T, open_store(folder.selectivity, SELECTIVITY).read("tau"))
+
+
+def test_every_order_as_scipy_says(folder, tmp_path):
+    assert run(folder) == {"neurons": NEURONS - 4, "permutations": 20}
+    store, found = read(folder)
+    _, effects = drawn()
+    orders = [np.arange(CONCEPTS), *concept_orders(CONCEPTS, 20, OPTIONS.seed)]
+    assert list(store.read("order")) == list(range(21))
+    for number in (0, 1, 20):
+        other = RunFolder(tmp_path / f"order-{number}")
+        other.path.mkdir()
+        other.activations.symlink_to(folder.activations)
+        permuted = Concepts(NAMES, STUDY.attributes, SCORES[orders[number]], None)
+        select(other, permuted, OPTIONS, executor=executor(), progress=Silent())
+        tau = open_store(other.selectivity, SELECTIVITY).read("tau")
+        used = ~np.isnan(effects) & ~np.isnan(tau[:, 0])
+        for a in range(3):
+            check_relations(found["rho"][number, a], tau[used, a], effects[used], LAYER[used])
+            check_first(
+                found["effect"][number, a], found["shared"][number, a], store.read("k"), tau[used, a], effects[used]
+            )
+
+
+def check_relations(found, tau, effects, layer):
+    for place, values in enumerate((effects, np.abs(effects))):
+        assert found[place] == pytest.approx(spearmanr(tau, values).statistic, abs=1e-12)
+        x, y = (
+            np.concatenate([rankdata(v[layer == one]) - (np.sum(layer == one) + 1) / 2 for one in range(LAYERS)])
+            for v in (tau, values)
+        )
+        assert found[2 + place] == pytest.approx(x @ y / np.sqrt((x @ x) * (y @ y)), abs=1e-12)
+    assert len(found) == len(RELATIONS)
+
+
+def check_first(effect, shared, ks, tau, effects):
+    needed = np.argsort(effects, kind="stable")
+    for k, total, number in zip(ks, effect, shared, strict=True):
+        above, tied = ((tau[:, None] < tau).sum(axis=1), (tau[:, None] == tau).sum(axis=1))
+        share = np.clip((k - above) / tied, 0, 1)
+        assert total == pytest.approx(share @ effects, abs=1e-9)
+        assert number == pytest.approx(share[needed[:k]].sum(), abs=1e-9)
+
+
+def files(folder):
+    return {str(p.relative_to(folder.path)): p.read_bytes() for p in folder.relation.rglob("*") if p.is_file()}
+
+
+def test_it_depends_neither_on_threads_nor_on_how_many_orders_are_held_nor_on_a_kill(folder, monkeypatch):
+    run(folder)
+    expected = files(folder)
+    monkeypatch.setattr(stage, "_BYTES_AT_A_TIME", 1)
+    run_again(folder, threads=1)
+    assert files(folder) == expected
+
+    class Killing(Silent):
+        unit, left = "", 18
+
+        def start(self, total, unit, done=0):
+            self.unit = unit
+
+        def advance(self, amount=1):
+            self.left -= amount if self.unit == "permutations" else 0
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_again(folder, progress=Killing())
+    computed = []
+    compute = PermutedValues.compute
+    monkeypatch.setattr(PermutedValues, "compute", lambda *a: computed.append(len(a[1])) or compute(*a))
+    run(folder)
+    assert sum(computed) == 21 - 16  # the first chunk was committed
+    assert files(folder) == expected
+    assert not folder.commits(folder.relation).exists()
+
+
+def run_again(folder, **options):
+    shutil.rmtree(folder.relation)
+    return run(folder, **options)
+
+
+def test_other_effects_are_related_again(folder, tmp_path):
+    run(folder)
+    _, before = read(folder)
+    activations, _ = drawn()
+    write_run(tmp_path, activations, drawn(seed=3)[1])
+    run(folder)
+    _, after = read(folder)
+    assert not np.allclose(before["rho"], after["rho"])
+
+
+def test_tables(folder):
+    run(folder)
+    _, found = read(folder)
+    table = tau_and_effect(folder).set_index(["relation", "attribute"])
+    for number, relation in enumerate(RELATIONS):
+        values = found["rho"][:, :, number]
+        np.testing.assert_array_equal(table.loc[relation].loc[["a", "b", "c"], "rho"], values[0])
+        np.testing.assert_allclose(table.loc[(relation, ALL_ATTRIBUTES), "rho"], values[0].mean())
+        np.testing.assert_allclose(table.loc[relation].loc[["a", "b", "c"], "p"], permutation_tests(values).p)
+    first = effect_of_selective(folder)
+    assert len(first) == 4 * found["effect"].shape[2]
+    half = first[first["k"].eq(first["k"].max())].set_index("attribute")
+    np.testing.assert_allclose(half.loc[["a", "b", "c"], "effect"], found["effect"][0, :, -1])
+    np.testing.assert_allclose(half.loc["b", "shared_expected"], found["shared"][1:, 1, -1].mean())
+
+
+def test_without_permutations_there_is_no_p(folder):
+    run(folder, permutations=0)
+    table = tau_and_effect(folder)
+    assert table["rho"].notna().all()
+    assert table[["null_mean", "p", "p_corrected"]].isna().all(axis=None)
+
+
+def test_effects_that_attributes_share(folder):
+    rank = open_store(folder.selectivity, SELECTIVITY).read("rank")
+    _, effects = drawn()
+    row = shared_effects(folder, rank, STUDY.attributes, [10]).set_index(["attribute_1", "attribute_2"]).loc[("a", "c")]
+    first, second = (set(np.argsort(rank[:, a], kind="stable")[:10]) for a in (0, 2))
+    assert row["effect_1"] == pytest.approx(np.nansum(effects[list(first)]))
+    assert row["effect_2"] == pytest.approx(np.nansum(effects[list(second)]))
+    assert row["shared_effect"] == pytest.approx(np.nansum(effects[list(first & second)]))
+
+
+def test_neurons_that_are_selective_and_used_are_found(tmp_path):
+    rng = np.random.default_rng(2)
+    activations, effects = rng.normal(size=(REPLICATES, CONCEPTS, NEURONS)), rng.normal(size=NEURONS) * 0.01
+    activations[:, :, ::3] = SCORES[:, :1] + 0.1 * activations[:, :, ::3]
+    effects[::3] -= 1
+    folder = write_run(tmp_path, activations, effects)
+    select(folder, STUDY, OPTIONS, executor=executor(), progress=Silent())
+    run(folder, permutations=99)
+    table = tau_and_effect(folder).set_index(["relation", "attribute"])
+    assert table.loc[("size", "a"), "rho"] > 0.5
+    assert table.loc[("effect within layers", "a"), "rho"] < -0.5
+    assert table.loc[("effect", "a"), "p_corrected"] < 0.05
+
+
+def test_under_the_null_p_are_uniform():
+    """Statistics of attributes that are dependent, as permuted together: p and corrected p keep their level."""
+    rng = np.random.default_rng(0)
+    single, corrected = [], []
+    for _ in range(2000):
+        common = rng.normal(size=(40, 1))
+        tests = permutation_tests(common + 0.5 * rng.standard_exponential((40, 5)))
+        single.append(tests.p[0])
+        corrected.append(tests.p_corrected.min())
+    for level in (0.05, 0.1, 0.5):
+        error = 3 * np.sqrt(level * (1 - level) / 2000)
+        assert np.mean(np.array(single) <= level) == pytest.approx(level, abs=error)
+        assert np.mean(np.array(corrected) <= level) == pytest.approx(level, abs=error)
+
+
+def test_what_does_not_vary_is_not_significant():
+    tests = permutation_tests(np.array([[1.0, np.nan], [1.0, 2.0], [1.0, 3.0]]))
+    assert (tests.p[0], tests.p_corrected[0]) == (1, 1)
+    assert np.isnan([tests.p[1], tests.p_corrected[1], tests.null_mean[1]]).all()
