@@ -335,7 +335,9 @@ EFFECT_CHECK = StoreSchema(
     written_by="attribute-effects",
 )
 
-RELATIONS = ("effect", "size", "effect within layers", "size within layers")
+EFFECT, SIZE = "effect", "size of the effect"
+EFFECT_IN_LAYERS, SIZE_IN_LAYERS = f"{EFFECT} within layers", f"{SIZE} within layers"
+RELATIONS = (EFFECT, SIZE, EFFECT_IN_LAYERS, SIZE_IN_LAYERS)
 """What tau is correlated with over neurons: the estimated effect, and how large it is whatever its sign."""
 
 ALL_ATTRIBUTES = "mean over attributes"

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, listing, number, signed
-from emoscale.schema import SINGLE_NEURONS
+from emoscale.report.phrasing import count, listing, number, probability, signed
+from emoscale.report.verdicts import LEVEL
+from emoscale.schema import ALL_ATTRIBUTES, EFFECT_IN_LAYERS, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
 
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
@@ -34,6 +35,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
             *_needed_text(needed),
         ],
         agreement_text(findings.table("effect_agreement")),
+        relation_text(findings.table("tau_and_effect")),
     ]
     return [paragraph for paragraph in paragraphs if paragraph]
 
@@ -86,3 +88,64 @@ def agreement_text(agreement: pd.DataFrame) -> list[str]:
             "attribution.steps may bring them closer."
         )
     return sentences
+
+
+def relation_text(relation: pd.DataFrame) -> list[str]:
+    """Say whether neurons that follow an attribute more are those that matter more for the answers.
+
+    Parameters
+    ----------
+    relation : DataFrame
+        ``tau_and_effect``; may be without rows.
+    """
+    if relation.empty:
+        return []
+    rows = {str(name): table.set_index("attribute") for name, table in relation.groupby("relation")}
+    sentences = [
+        "Does being selective for an attribute predict being used? Over neurons, the rank correlation of τ with the "
+        f"size of the estimated effect is {_range(rows[SIZE])}, and among neurons of the same layer "
+        f"{_range(rows[SIZE_IN_LAYERS])}; with the effect itself, among neurons of the same layer, "
+        f"{_range(rows[EFFECT_IN_LAYERS])}."
+    ]
+    if relation["p"].isna().all():
+        return [*sentences, "These were not compared with permuted concepts (attribution.permutations is 0)."]
+    found = [_related_text(name, table) for name, table in rows.items()]
+    if not any(found):
+        within = rows[SIZE_IN_LAYERS].drop(ALL_ATTRIBUTES)
+        smallest = float(relation.loc[relation["attribute"] != ALL_ATTRIBUTES, "p_corrected"].min())
+        sentences.append(
+            "With the concepts permuted, attributes that mean nothing give as much (smallest p corrected for the "
+            f"attributes: {probability(smallest)}; within layers 95 % of them lie between "
+            f"{number(within['null_low'].min())} and {number(within['null_high'].max())}). So the answer is no: being "
+            "selective is not shown to predict being used."
+        )
+    return [*sentences, *filter(None, found), *_mean_text(rows)]
+
+
+def _range(table: pd.DataFrame) -> str:
+    rho = table["rho"].drop(ALL_ATTRIBUTES)
+    return f"{number(rho.min())} to {number(rho.max())} for the {count(len(rho), 'attribute')}"
+
+
+def _related_text(name: str, table: pd.DataFrame) -> str:
+    """Name the attributes whose correlation is beyond what permuted concepts give."""
+    beyond = table.drop(ALL_ATTRIBUTES)
+    beyond = beyond[beyond["p_corrected"] < LEVEL]
+    if beyond.empty:
+        return ""
+    rows = zip(beyond.index, beyond["rho"], beyond["p_corrected"], strict=True)
+    named = [f"{attribute} ({number(rho)}, {probability(p)})" for attribute, rho, p in rows]
+    return (
+        "Beyond what permuted concepts give, corrected for the attributes, τ correlates with the "
+        f"{name} for {listing(named)}."
+    )
+
+
+def _mean_text(rows: dict[str, pd.DataFrame]) -> list[str]:
+    columns = ["rho", "null_low", "null_high", "p"]
+    named = []
+    for name, table in rows.items():
+        rho, low, high, p = map(float, table.loc[ALL_ATTRIBUTES, columns])
+        if p < LEVEL:
+            named.append(f"the {name} ({number(rho)}; permuted {number(low)} to {number(high)}, {probability(p)})")
+    return [f"The mean over attributes is beyond permuted concepts for {listing(named)}."] if named else []

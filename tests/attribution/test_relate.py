@@ -13,7 +13,17 @@ from emoscale.attribution.options import AttributionOptions
 from emoscale.attribution.relate import relate
 from emoscale.concepts.loading import Concepts
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, ALL_ATTRIBUTES, EFFECT_MOMENTS, RELATION, RELATIONS, SELECTIVITY
+from emoscale.schema import (
+    ACTIVATIONS,
+    ALL_ATTRIBUTES,
+    EFFECT,
+    EFFECT_IN_LAYERS,
+    EFFECT_MOMENTS,
+    RELATION,
+    RELATIONS,
+    SELECTIVITY,
+    SIZE,
+)
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import concept_orders
@@ -233,9 +243,9 @@ def test_neurons_that_are_selective_and_used_are_found(tmp_path):
     select(folder, STUDY, OPTIONS, executor=executor(), progress=Silent())
     run(folder, permutations=99)
     table = tau_and_effect(folder).set_index(["relation", "attribute"])
-    assert table.loc[("size", "a"), "rho"] > 0.5
-    assert table.loc[("effect within layers", "a"), "rho"] < -0.5
-    assert table.loc[("effect", "a"), "p_corrected"] < 0.05
+    assert table.loc[(SIZE, "a"), "rho"] > 0.5
+    assert table.loc[(EFFECT_IN_LAYERS, "a"), "rho"] < -0.5
+    assert table.loc[(EFFECT, "a"), "p_corrected"] < 0.05
 
 
 def test_under_the_null_p_are_uniform():

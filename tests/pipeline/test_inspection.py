@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from tiny_run import STAGES
+from tiny_run import RESULTS, STAGES
 
 from emoscale.run.folder import RunFolder
 from emoscale.schema import FORMAT, MOMENTS
@@ -60,8 +60,7 @@ def test_dimensions_and_chunks(cli, finished, monkeypatch):
 def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
-    stores = ("inputs", "activations", "selectivity", "effect_moments", "effect_check", "masks", "scores")
-    names = ", ".join(f"{name}.zarr" for name in stores)
+    names = ", ".join(name for name in RESULTS if name.endswith(".zarr"))
     assert words(answer.out.replace("\n", " "))[0].endswith(f"verified: every chunk is there and whole ({names})")
 
 

@@ -82,8 +82,9 @@ def continued(cli, world, finished):
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
 COMPLETE = "emoscale.store:Store.mark_complete"
-EXTRACTED, ATTRIBUTED = 3, 17
-"""Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation."""
+EXTRACTED, ATTRIBUTED, RELATED = 3, 17, 19
+"""Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation; then
+chunks of permutations."""
 
 
 @pytest.mark.parametrize(
@@ -99,9 +100,10 @@ EXTRACTED, ATTRIBUTED = 3, 17
         ("attribute-effects", COMMIT, EXTRACTED + 3, "before"),  # effects are written and not committed
         ("attribute-effects", COMMIT, EXTRACTED + 10, "after"),  # in the ablation that they are compared with
         ("attribute-effects", "emoscale.attribution.check:create_store", 1, "after"),  # without values
+        ("relate", COMMIT, ATTRIBUTED + 2, "before"),
         ("ablate", "emoscale.ablation.ablate:create_store", 3, "after"),  # without the token ids
-        ("ablate", COMMIT, ATTRIBUTED + 5, "before"),
-        ("ablate", COMMIT, ATTRIBUTED + 5, "after"),
+        ("ablate", COMMIT, RELATED + 5, "before"),
+        ("ablate", COMMIT, RELATED + 5, "after"),
         ("analyze", "emoscale.run.folder:RunFolder.write_table", 4, "before"),
         ("report", "emoscale.report.figures:save", 1, "after"),
     ],

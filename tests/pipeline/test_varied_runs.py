@@ -70,7 +70,8 @@ AFTER["select"].remove("attribute-effects")
         ("masks.k=[6]", AFTER["mask"]),
         ("masks.draws=1", AFTER["mask"]),
         ("masks.controls=[random-by-layer]", AFTER["mask"]),
-        ("ablation.edit=mean", ["attribute-effects", *AFTER["ablate"]]),
+        ("ablation.edit=mean", ["attribute-effects", "relate", *AFTER["ablate"]]),
+        ("attribution.permutations=5", ["relate", *AFTER["analyze"]]),
         ("title=Other", AFTER["report"]),
         ("machine.threads=2", []),
         ("selectivity.block_neurons=40", []),
@@ -144,7 +145,9 @@ def test_a_changed_file_in_a_folder_of_texts_is_noticed(world):
 def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
     answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
-    assert states(copied.out) == dict.fromkeys(("tune", "extract", "select", "attribute-effects", "mask"), "done")
+    assert states(copied.out) == dict.fromkeys(
+        ("tune", "extract", "select", "attribute-effects", "relate", "mask"), "done"
+    )
     assert not (copied.out / "scores.zarr").exists()
     assert not (copied.out / "report.html").exists()
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from emoscale.report.effect_text import agreement_text
+from emoscale.report.effect_text import agreement_text, relation_text
+from emoscale.schema import ALL_ATTRIBUTES, RELATIONS, SIZE_IN_LAYERS
 
 
 def table(single=0.95, group=0.9):
@@ -33,3 +34,37 @@ def test_weak_ones_do():
 
 def test_none():
     assert agreement_text(pd.DataFrame()) == ["The estimates were not compared with exact ablation in this run."]
+
+
+def relation(within=0.01, p=0.5, mean_p=0.5):
+    rows = [
+        (name, attribute, rho, -0.02, 0.03, each)
+        for name in RELATIONS
+        for attribute, rho, each in (
+            ("valence", within if name == SIZE_IN_LAYERS else 0.01, p if name == SIZE_IN_LAYERS else 0.9),
+            ("arousal", -0.01, 0.9),
+            (ALL_ATTRIBUTES, 0.0, mean_p if name == SIZE_IN_LAYERS else 0.9),
+        )
+    ]
+    table = pd.DataFrame(rows, columns=["relation", "attribute", "rho", "null_low", "null_high", "p"])
+    return table.assign(p_corrected=table["p"])
+
+
+def test_selective_neurons_are_not_used_more():
+    text = " ".join(relation_text(relation()))
+    assert "-.01 to .01 for the 2 attributes" in text.replace("−", "-")
+    assert "the answer is no" in text
+    assert "Beyond" not in text
+
+
+def test_selective_neurons_are_used_more():
+    text = " ".join(relation_text(relation(within=0.3, p=0.01, mean_p=0.02)))
+    assert "the answer is no" not in text
+    assert f"with the {SIZE_IN_LAYERS} for valence (.30, p = .010)" in text
+    assert "The mean over attributes is beyond" in text
+
+
+def test_without_permutations_nothing_is_concluded():
+    bare = relation().assign(p=float("nan"), p_corrected=float("nan"))
+    assert "not compared with permuted concepts" in " ".join(relation_text(bare))
+    assert relation_text(pd.DataFrame()) == []
