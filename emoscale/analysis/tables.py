@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
+from emoscale.analysis.concept_effects import concept_effects
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
@@ -59,6 +60,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
+HALVES = "every neuron's estimated effect, and two concepts or more with two texts each"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -204,3 +206,10 @@ def _most_needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
     if not has_effects(inputs.folder):
         return None
     return most_needed(inputs.folder, inputs.selectivity, inputs.concepts.attributes)
+
+
+@table("concept_effects", "Neurons that each concept needs more than others, chosen on one half of the items", HALVES)
+def _concept_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    if not has_effects(inputs.folder):
+        return None
+    return concept_effects(inputs.folder, inputs.concepts.names, inputs.ks)

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, listing, number, signed
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed
 from emoscale.schema import SINGLE_NEURONS
 
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
 _NAMED = 3
+_ALPHA = 0.05
 
 
 def effect_text(findings: Findings) -> list[list[str]]:
@@ -25,6 +26,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
     layers, needed = findings.table("effects_by_layer"), findings.table("most_needed")
     if layers.empty:
         return []
+    own = findings.table("concept_effects")
     paragraphs = [
         [
             f"One forward and one backward pass for each question estimate what each of the {findings.neurons:,} "
@@ -33,6 +35,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
             *_layers_text(layers),
             *_needed_text(needed),
         ],
+        concepts_text(own[own["k"] == findings.k]),
         agreement_text(findings.table("effect_agreement")),
     ]
     return [paragraph for paragraph in paragraphs if paragraph]
@@ -54,6 +57,28 @@ def _needed_text(needed: pd.DataFrame) -> list[str]:
         expert = f", expert {row['expert']}" if row["expert"] >= 0 else ""
         named.append(f"unit {row['unit']} of layer {row['layer']}{expert} ({signed(row['effect'])})")
     return [f"The neurons needed most, by these estimates: {listing(named)}."]
+
+
+def concepts_text(rows: pd.DataFrame) -> list[str]:
+    """Say whether concepts need neurons of their own.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``concept_effects`` of one k; may be without rows.
+    """
+    if rows.empty:
+        return []
+    together, each = rows[rows["concept"] == ""].iloc[0], rows[rows["concept"] != ""]
+    first = int((each["place"] == 1).sum())
+    found = "is estimated to cost it" if together["p"] < _ALPHA else "could not be shown to cost it"
+    span = interval(-together["ci_high"], -together["ci_low"], 3)
+    return [
+        f"For each concept the {together['k']:,} neurons were chosen that it needs more than the others do, on one half "
+        f"of the questions. On the other half, losing them {found} more than its share of what they cost all concepts: "
+        f"{number(-together['specificity'], 3)} {span} nats on average ({probability(together['p'])}).",
+        f"For {first} of {count(len(each), 'concept')} no other concept loses more to these neurons (by chance: one).",
+    ]
 
 
 def agreement_text(agreement: pd.DataFrame) -> list[str]:
