@@ -71,13 +71,13 @@ def concepts_text(rows: pd.DataFrame) -> list[str]:
         return []
     together, each = rows[rows["concept"] == ""].iloc[0], rows[rows["concept"] != ""]
     first = int((each["place"] == 1).sum())
-    found = "is estimated to cost it" if together["p"] < _ALPHA else "could not be shown to cost it"
-    span = interval(-together["ci_high"], -together["ci_low"], 3)
+    shown = "costs" if together["p"] < _ALPHA else "could not be shown to cost"
+    loss = f"{number(-together['specificity'], 3)} {interval(-together['ci_high'], -together['ci_low'], 3)} nats"
     return [
-        f"For each concept the {together['k']:,} neurons were chosen that it needs more than the others do, on one half "
-        f"of the questions. On the other half, losing them {found} more than its share of what they cost all concepts: "
-        f"{number(-together['specificity'], 3)} {span} nats on average ({probability(together['p'])}).",
-        f"For {first} of {count(len(each), 'concept')} no other concept loses more to these neurons (by chance: one).",
+        f"For each concept one half of the questions chose the {together['k']:,} neurons that it needs most beyond "
+        f"what all concepts need. By the estimates for the other half, losing them {shown} the concept more than that: "
+        f"{loss} on average ({probability(together['p'])}).",
+        f"For {first} of {count(len(each), 'concept')} no other loses more to these neurons (by chance: one).",
     ]
 
 
