@@ -281,7 +281,11 @@ EFFECTS = StoreSchema(
             "nats",
         ),
     ),
-    coordinates=(*SCORES.coordinates[:4], *NEURON_COORDINATES),
+    coordinates=(
+        *SCORES.coordinates[:4],
+        Array("half", ("item",), "int32", "Half of the items that it is in, 0 or 1; the halves share no text"),
+        *NEURON_COORDINATES,
+    ),
     written_by="attribute-effects",
 )
 
@@ -295,6 +299,7 @@ EFFECT_MOMENTS = StoreSchema(
     coordinates=(
         Array("concept", ("cell",), "str", "Concept the cell's items ask about, or that their texts show"),
         Array("replicate", ("cell",), "str", "Seed of their prompt, or number of their template"),
+        Array("half", ("cell",), "int32", "Half of the items that they are in, 0 or 1"),
         Array("rows", ("cell",), "int64", "Number of items of the cell", "items"),
         *NEURON_COORDINATES,
     ),

@@ -48,6 +48,8 @@ class AnalysisInputs:
         The judgements whose mean is the dissimilarity of the concepts.
     exchangeable : collection of str
         Kinds of control whose masks differ in chance alone, even if each was drawn for an attribute.
+    cross_fitted : collection of str
+        Kinds of control of which each half of the items chose a mask, by which the other half is judged.
     """
 
     folder: RunFolder
@@ -58,6 +60,7 @@ class AnalysisInputs:
     given_rdms: Floats | None = None
     participants: Floats | None = None
     exchangeable: Collection[str] = ()
+    cross_fitted: Collection[str] = ()
 
     def check(self) -> None:
         """Read what every analysis needs.
@@ -91,7 +94,7 @@ class AnalysisInputs:
     @cached_property
     def outcomes(self) -> Outcomes:
         """What the run's scores come to."""
-        return evaluate(open_finished(self.folder.scores, SCORES), self.options.normalization)
+        return evaluate(open_finished(self.folder.scores, SCORES), self.options.normalization, self.cross_fitted)
 
     @cached_property
     def answers(self) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from emoscale.extraction.work import Job, Target, Work, make_work
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS
 from emoscale.system.progress import Progress
+from emoscale.tasks.halves import halves
 from emoscale.tasks.task import Task
 
 
@@ -45,7 +46,11 @@ class _Items:
         """Return the coordinates of every item."""
         concept, replicate = self.labels()
         text, right = (self._items[name].to_numpy(np.int32) for name in ("text", "label"))
-        return {"concept": concept, "replicate": replicate, "text": text, "right": right}
+        return {"concept": concept, "replicate": replicate, "text": text, "right": right, **self.parts()}
+
+    def parts(self) -> dict[str, NDArray[np.int32]]:
+        """Return the half of every item."""
+        return {"half": halves(self._items.rename(columns={"label": "right"}))}
 
 
 def attribute_effects(
@@ -62,7 +67,8 @@ def attribute_effects(
     The outcome is the mean log-odds of the right answer over all items. An effect is what editing one neuron at every
     position adds to it through one item, to first order: (edited - actual) x gradient (attribution patching:
     Nanda 2023; Syed, Rager & Conmy 2023, arXiv 2310.10348; with several steps integrated gradients, Sundararajan et
-    al. 2017). What is done already is kept.
+    al. 2017). What is done already is kept. Moments are kept for either half of the items (`halves`) by itself, so that
+    neurons can be chosen on one half and judged on the other.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class AttributionOptions:
     gradients). With more than one, each layer has passes of its own: as many times the work as there are layers and
     steps."""
     keep: Literal["moments", "items"] = "moments"
-    """Count, mean and spread of the effects by concept and replicate, or every item's effects."""
+    """Count, mean and spread of the effects by concept, replicate and half of the items, or every item's effects."""
     dtype: Annotated[str, OneOf("emoscale.store.types:STORED_TYPES")] = "float32"
     """Of ``keep: items``: type of the effects in the store; moments are float64."""
     precision: Precision = "exact"

@@ -198,9 +198,8 @@ def count_masks(context: Context) -> int:
     options, attributes = context.settings.masks, len(context.concepts.attributes)
 
     def count(control: Control) -> int:
-        if not control.is_drawn:
-            return 1
-        return options.draws * (attributes if options.disjoint or control.per_attribute else 1)
+        own = control.per_attribute or (control.is_drawn and options.disjoint)
+        return control.masks_of_a_size(options.draws) * (attributes if own else 1)
 
     each = attributes + sum(count(CONTROLS[name]) for name in options.controls)
     return 1 + len(_sizes(context)) * each

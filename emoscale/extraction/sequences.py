@@ -60,6 +60,10 @@ class Sequences:
         """Return concept and replicate of every input."""
         return self._store.read("concept"), self._store.read("replicate")
 
+    def parts(self) -> dict[str, NDArray[np.int32]]:
+        """Return nothing: moments are kept by concept and replicate alone."""
+        return {}
+
     def coordinates(self) -> dict[str, NDArray[Any]]:
         """Return the coordinates of every row of activations."""
         concept, replicate = self.labels()

@@ -210,7 +210,7 @@ def _write_damaged_coordinates(store: Store, coordinates: Mapping[str, NDArray[A
 
 
 class MomentSink:
-    """Sums the moments of every pair of concept and replicate.
+    """Sums the moments of every pair of concept and replicate, or of their parts.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ class MomentSink:
         chunks = {"shard": 1, "neuron": work.chunk_neurons}
         sizes = {"shard": len(self._shares), "cell": len(self._cells), "neuron": len(work.neurons["layer"])}
         create_store(target.shards, target.shards_schema, {}, chunks, sizes, attributes=origin)
-        coordinates = {name: self._cells[name].to_numpy() for name in ("concept", "replicate", "rows")}
+        coordinates = {name: self._cells[name].to_numpy() for name in self._cells.columns.astype(str)}
         create_store(target.moments, target.moments_schema, {**coordinates, **work.neurons}, chunks, attributes=origin)
 
     def shares(self) -> list[list[int]]:
@@ -337,13 +337,18 @@ def _cells(work: Work) -> tuple[NDArray[np.int64], pd.DataFrame]:
             f"{work.target.setting}.keep 'moments': no row represents a concept; check concepts and texts' labels"
         )
     seed, names = pd.factorize(replicate[used])
-    cell, found = pd.factorize(seed * len(concepts) + number[used], sort=True)
+    key, parts = seed * len(concepts) + number[used], work.table.parts()
+    for values in parts.values():
+        part, known = pd.factorize(values[used], sort=True)
+        key = key * len(known) + part
+    cell, first = pd.factorize(key, sort=True)[0], np.unique(key, return_index=True)[1]
     cell_of = np.full(len(concept), -1, dtype=np.int64)
     cell_of[used] = cell
     rows = np.bincount(cell, weights=np.diff(work.table.row_of)[used]).astype(np.int64)
     table = {
-        "concept": np.array(concepts, dtype=object)[found % len(concepts)],
-        "replicate": np.asarray(names, dtype=object)[found // len(concepts)],
+        "concept": np.array(concepts, dtype=object)[number[used][first]],
+        "replicate": np.asarray(names, dtype=object)[seed[first]],
+        **{name: values[used][first] for name, values in parts.items()},
         "rows": rows,
     }
     return cell_of, pd.DataFrame(table)

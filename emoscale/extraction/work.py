@@ -62,6 +62,9 @@ class RowTable(Protocol):
     def labels(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return concept and replicate of every input."""
 
+    def parts(self) -> dict[str, NDArray[np.int32]]:
+        """Return what else moments are kept by: coordinates of the cells, by name, of every input."""
+
     def coordinates(self) -> dict[str, NDArray[Any]]:
         """Return the coordinates of every row, by name."""
 

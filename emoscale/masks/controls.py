@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emoscale.masks.drawing import draw_evenly, draw_matched, level_bins
 from emoscale.masks.request import Mask, Request
+from emoscale.tasks.halves import HALVES
 
 BINS = 20
 """Of the neurons' mean absolute activation, as many neurons in each as ties allow."""
@@ -39,7 +40,12 @@ class Control:
     needs_effects : bool
         Whether it needs the neurons' estimated effects.
     is_drawn : bool
-        Whether chance chooses its neurons; else there is one mask of each size, whatever ``masks.draws`` says.
+        Whether chance chooses its neurons; else there is one mask of each size, or two if it is cross-fitted, whatever
+        ``masks.draws`` says.
+    cross_fitted : bool
+        Whether the items themselves choose its neurons: draw 0 is chosen on the first half of the items (see
+        `emoscale.tasks.halves`), draw 1 on the second, and every item is judged by the mask of the half that it is not
+        in.
     exchangeable : bool
         Whether its masks differ in chance alone, even if each was drawn for an attribute.
     stream : int
@@ -56,8 +62,13 @@ class Control:
     needs_rows: bool = False
     needs_effects: bool = False
     is_drawn: bool = True
+    cross_fitted: bool = False
     exchangeable: bool = False
     stream: int = 0
+
+    def masks_of_a_size(self, draws: int) -> int:
+        """Return how many masks of one size there are, of each attribute where they belong to one."""
+        return draws if self.is_drawn else HALVES if self.cross_fitted else 1
 
     def words(self, disjoint: bool) -> dict[str, str | bool]:
         """Return what later stages say of its masks."""
@@ -67,6 +78,7 @@ class Control:
             "adjective": self.adjective,
             "drawn": self.drawn,
             "per_attribute": self.per_attribute or (disjoint and self.is_drawn),
+            "cross_fitted": self.cross_fitted,
         }
 
 
@@ -94,18 +106,18 @@ def _random_by_activation(request: Request) -> Iterator[Mask]:
 
 
 def _largest_loss(request: Request) -> Iterator[Mask]:
-    """Yield the k neurons without which the outcome would fall most, by their estimated effects."""
+    """Yield the k neurons without which the outcome would fall most, by their estimated effects on either half."""
     return _first(request, request.effects())
 
 
 def _largest_effect(request: Request) -> Iterator[Mask]:
-    """Yield the k neurons with the largest estimated effects, whether the outcome would fall or rise."""
+    """Yield the k neurons with the largest estimated effects on either half, whether the outcome falls or rises."""
     return _first(request, -np.abs(request.effects()))
 
 
-def _first(request: Request, key: NDArray[np.float64]) -> Iterator[Mask]:
-    order = np.argsort(key, kind="stable")  # NaN, of neurons that were always absent, come last
-    yield from (Mask(order[:k]) for k in request.k)
+def _first(request: Request, keys: NDArray[np.float64]) -> Iterator[Mask]:
+    order = np.argsort(keys, axis=1, kind="stable")  # NaN, of neurons that were always absent, come last
+    yield from (Mask(order[half, :k], draw=half) for k in request.k for half in range(HALVES))
 
 
 RANDOM = Control(
@@ -150,6 +162,7 @@ LARGEST_LOSS = Control(
     per_attribute=False,
     needs_effects=True,
     is_drawn=False,
+    cross_fitted=True,
 )
 LARGEST_EFFECT = Control(
     "largest-effect",
@@ -161,6 +174,7 @@ LARGEST_EFFECT = Control(
     per_attribute=False,
     needs_effects=True,
     is_drawn=False,
+    cross_fitted=True,
 )
 
 CONTROLS: dict[str, Control] = {

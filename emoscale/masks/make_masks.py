@@ -18,7 +18,7 @@ from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Mask, Request
 from emoscale.masks.selective import most_selective, no_neurons
-from emoscale.run.effects import mean_effects
+from emoscale.run.effects import effects_by_half
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
 from emoscale.schema import MASKS, NO_MASK, SELECTIVE, SELECTIVITY
@@ -149,7 +149,7 @@ def make_request(folder: RunFolder, options: MaskOptions, progress: Progress) ->
         has_rank=~np.isnan(store.read("tau")),
         layer=store.read("layer"),
         activation_level=lambda: mean_absolute_activation(folder, progress),
-        effects=lambda: mean_effects(folder).overall,
+        effects=lambda: effects_by_half(folder),
         attributes=[str(attribute) for attribute in store.read("attribute")],
         k=k,
         draws=options.draws,

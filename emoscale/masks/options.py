@@ -29,11 +29,11 @@ class MaskOptions:
     ``random-by-layer``, as many in every layer; ``random-by-activation``, as many of every level of mean absolute
     activation, both drawn for each attribute; ``largest-loss``, those that the answers need most by their estimated
     effects, which shows what the loss of so many neurons can do; ``largest-effect``, those with the largest effects of
-    either sign."""
+    either sign. Each half of the items chooses a mask of these two, by which the other half is judged."""
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""
     draws: Count = 5
-    """Controls of each kind for each k (and attribute)."""
+    """Controls that are drawn, of each kind for each k (and attribute)."""
     seed: Seed = 0
     """Of the controls."""

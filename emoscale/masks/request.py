@@ -27,7 +27,8 @@ class Request:
         Returns each neuron's mean absolute activation, float64 of shape (N,). It reads all activations, so it is called
         only where it is needed.
     effects : callable
-        Returns each neuron's mean estimated effect, float64 of shape (N,), NaN where it was always absent.
+        Returns each neuron's mean estimated effect over either half of the items, float64 of shape (2, N), NaN where it
+        was always absent.
     attributes : list of str
         A names.
     k : list of int

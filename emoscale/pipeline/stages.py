@@ -152,6 +152,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         alpha,
         context.settings.analysis,
         exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
+        cross_fitted=[name for name, control in CONTROLS.items() if control.cross_fitted],
     )
     done = analyze(inputs, progress)
     q = open_finished(folder.selectivity, SELECTIVITY).read("q")
@@ -210,6 +211,8 @@ def _controls(m: MaskOptions) -> str:
     of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
 
     def masks(control: Control) -> str:
+        if control.cross_fitted:
+            return "two for each k, each chosen on half of the items and judged on the others"
         if not control.is_drawn:
             return "one for each k"
         return of_each if m.disjoint or control.per_attribute else of_all

@@ -25,6 +25,7 @@ def control_words() -> dict[str, ControlWords]:
             drawn=control.drawn,
             exchangeable=control.exchangeable,
             is_drawn=control.is_drawn,
+            cross_fitted=control.cross_fitted,
         )
         for name, control in CONTROLS.items()
     }

@@ -227,6 +227,9 @@ def controls_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords]) -> s
     )
 
 
+_CROSS_FITTED = " Each half of the questions was judged without the neurons that the other half chose."
+
+
 def yardstick_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords], outcome: OutcomeWords) -> list[str]:
     """Say how much more it costs to lose the neurons that matter most.
 
@@ -245,7 +248,7 @@ def yardstick_text(rows: pd.DataFrame, controls: Mapping[str, ControlWords], out
     return [
         f"As a yardstick: after losing as many {controls[row['control']].neurons}, {outcome.noun} came out "
         f"{number(-row['drop'], 3)} {interval(-row['ci_high'], -row['ci_low'], 3)} lower than after losing the "
-        "selective ones. The same questions chose these neurons, so the difference is somewhat optimistic."
+        f"selective ones.{_CROSS_FITTED if controls[row['control']].cross_fitted else ''}"
         for row in rows.to_dict("records")
     ]
 

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, listing, number, probability, signed
+from emoscale.report.phrasing import count, interval, listing, number, probability, signed
 from emoscale.report.verdicts import LEVEL
 from emoscale.schema import ALL_ATTRIBUTES, EFFECT_IN_LAYERS, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
 
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
 _NAMED = 3
+_ALPHA = 0.05
 
 
 def effect_text(findings: Findings) -> list[list[str]]:
@@ -26,6 +27,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
     layers, needed = findings.table("effects_by_layer"), findings.table("most_needed")
     if layers.empty:
         return []
+    own = findings.table("concept_effects")
     paragraphs = [
         [
             f"One forward and one backward pass for each question estimate what each of the {findings.neurons:,} "
@@ -34,6 +36,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
             *_layers_text(layers),
             *_needed_text(needed),
         ],
+        concepts_text(own[own["k"] == findings.k]),
         agreement_text(findings.table("effect_agreement")),
         relation_text(findings.table("tau_and_effect")),
     ]
@@ -56,6 +59,28 @@ def _needed_text(needed: pd.DataFrame) -> list[str]:
         expert = f", expert {row['expert']}" if row["expert"] >= 0 else ""
         named.append(f"unit {row['unit']} of layer {row['layer']}{expert} ({signed(row['effect'])})")
     return [f"The neurons needed most, by these estimates: {listing(named)}."]
+
+
+def concepts_text(rows: pd.DataFrame) -> list[str]:
+    """Say whether concepts need neurons of their own.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        ``concept_effects`` of one k; may be without rows.
+    """
+    if rows.empty:
+        return []
+    together, each = rows[rows["concept"] == ""].iloc[0], rows[rows["concept"] != ""]
+    first = int((each["place"] == 1).sum())
+    shown = "costs" if together["p"] < _ALPHA else "could not be shown to cost"
+    loss = f"{number(-together['specificity'], 3)} {interval(-together['ci_high'], -together['ci_low'], 3)} nats"
+    return [
+        f"For each concept one half of the questions chose the {together['k']:,} neurons that it needs most beyond "
+        f"what all concepts need. By the estimates for the other half, losing them {shown} the concept more than that: "
+        f"{loss} on average ({probability(together['p'])}).",
+        f"For {first} of {count(len(each), 'concept')} no other loses more to these neurons (by chance: one).",
+    ]
 
 
 def agreement_text(agreement: pd.DataFrame) -> list[str]:

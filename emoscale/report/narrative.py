@@ -186,6 +186,8 @@ def _optimism(findings: Findings) -> list[str]:
 def _masks_text(findings: Findings) -> str:
     draws = findings.at_k("control_draws")
     noun = f"{findings.words.adjective} mask"
+    if findings.words.cross_fitted:
+        return f"one {noun} of each size for each half of the questions"
     if (draws["attribute"] == "").all():
         return f"{count(len(draws), noun)} of each size"
     return f"{count(int(draws.groupby('attribute').size().median()), noun)} of each size for each attribute"

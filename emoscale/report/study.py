@@ -24,6 +24,8 @@ class ControlWords:
         Whether its masks differ in chance alone, even if each was drawn for an attribute.
     is_drawn : bool
         Whether chance chooses its neurons. The others are a yardstick.
+    cross_fitted : bool
+        Whether each half of the items chooses neurons by which the other half is judged.
     """
 
     label: str
@@ -32,6 +34,7 @@ class ControlWords:
     drawn: str
     exchangeable: bool = False
     is_drawn: bool = True
+    cross_fitted: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class MeanEffects:
     Attributes
     ----------
     cells : DataFrame
-        ``concept``, ``replicate``, and ``items``, the number of them.
+        What the items of each cell have in common, and ``items``, the number of them.
     by_cell : ndarray of float64, shape (cells, neurons)
         NaN where a neuron was absent in all of a cell's items.
     overall : ndarray of float64, shape (neurons,)
@@ -53,30 +54,56 @@ class MeanEffects:
     overall: NDArray[np.float64]
 
 
-def mean_effects(folder: RunFolder) -> MeanEffects:
-    """Read the mean effects of every neuron, by concept and replicate and over all items.
+def mean_effects(folder: RunFolder, by: Sequence[str] = ("concept", "replicate")) -> MeanEffects:
+    """Read the mean effects of every neuron, by cell and over all items.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    by : sequence of str
+        What makes a cell: some of ``concept``, ``replicate`` and ``half``.
 
     Raises
     ------
     StageError
         If they are missing or not finished.
     """
-    store = open_effects(folder)
-    neurons = store.sizes["neuron"]
-    if store.schema.kind == EFFECT_MOMENTS.kind:
-        cells = pd.DataFrame({name: store.read(name) for name in ("concept", "replicate", "rows")})
-        mean, count = store.read("mean"), store.read("count").astype(np.float64)
-        total = np.where(count > 0, mean * count, 0.0)
-        cells = cells.rename(columns={"rows": "items"})
-    else:
-        items = pd.DataFrame({name: store.read(name) for name in ("concept", "replicate")})
-        groups = items.groupby(["concept", "replicate"], sort=False)
-        cells, cell = groups.size().rename("items").reset_index(), groups.ngroup().to_numpy()
-        total, count = np.zeros((len(cells), neurons)), np.zeros((len(cells), neurons))
-        for start in range(0, neurons, _NEURONS_AT_A_TIME):
-            some = slice(start, start + _NEURONS_AT_A_TIME)
+    store, by = open_effects(folder), list(by)
+    neurons, are_moments = store.sizes["neuron"], store.schema.kind == EFFECT_MOMENTS.kind
+    stored = pd.DataFrame({name: store.read(name) for name in by})
+    stored["items"] = store.read("rows") if are_moments else 1
+    groups = stored.groupby(by, sort=False)
+    cells, cell = groups["items"].sum().reset_index(), groups.ngroup().to_numpy()
+    total, count = np.zeros((len(cells), neurons)), np.zeros((len(cells), neurons))
+    for start in range(0, neurons, _NEURONS_AT_A_TIME):
+        some = slice(start, start + _NEURONS_AT_A_TIME)
+        if are_moments:
+            known = store.read("count", neuron=some)
+            values = np.where(known > 0, store.read("mean", neuron=some) * known, 0.0)
+        else:
             values = store.read("effects", neuron=some).astype(np.float64)
-            np.add.at(total[:, some], cell, np.nan_to_num(values))
-            np.add.at(count[:, some], cell, ~np.isnan(values))
+            known = ~np.isnan(values)
+        np.add.at(total[:, some], cell, np.where(known, values, 0.0))
+        np.add.at(count[:, some], cell, known)
     with np.errstate(invalid="ignore"):
         return MeanEffects(cells, total / count, total.sum(axis=0) / count.sum(axis=0))
+
+
+def effects_by_half(folder: RunFolder) -> NDArray[np.float64]:
+    """Read the mean effects of every neuron over each half of the items.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, neurons)
+        NaN where a neuron was absent in all of a half's items. The halves of a run with a single text are both its mean
+        over all items.
+
+    Raises
+    ------
+    StageError
+        If they are missing or not finished.
+    """
+    found = mean_effects(folder, ["half"])
+    if len(found.cells) == 1:
+        return np.stack([found.overall, found.overall])
+    return found.by_cell[np.argsort(found.cells["half"].to_numpy())]

@@ -27,7 +27,7 @@ class Design:
     Attributes
     ----------
     items : DataFrame
-        ``concept``, ``replicate``, and ``right``, the number of the right option.
+        ``concept``, ``replicate``, ``right``, the number of the right option, and ``text``, that of its text.
     masks : DataFrame
         ``mask`` (number), ``kind``, ``attribute``, ``k``, ``draw``.
     options : list of str
@@ -53,7 +53,7 @@ class Design:
 
 def read_design(store: Store) -> Design:
     """Read what was asked from a store of scores."""
-    items = pd.DataFrame({name: store.read(name) for name in ("concept", "replicate", "right")})
+    items = pd.DataFrame({name: store.read(name) for name in ("concept", "replicate", "right", "text")})
     masks = pd.DataFrame({name: store.read(name) for name in ("kind", "attribute", "k", "draw")})
     masks.insert(0, "mask", np.arange(len(masks)))
     options = [str(option) for option in store.read("option")]

@@ -104,7 +104,7 @@ def test_every_table_is_written_and_reported(folder):
     progress = Counting()
     done = analyzed(folder, progress=progress)
     assert set(done["tables"]) == set(written(folder)) > HUMAN
-    of_effects = {"effect_agreement", "effects_by_layer", "most_needed"}
+    of_effects = {"effect_agreement", "effects_by_layer", "most_needed", "concept_effects"}
     assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", *of_effects}
     assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
     assert done["controls"] == CONTROLS

@@ -60,14 +60,16 @@ def test_what_cannot_be_correlated_is_nan():
 def folder(tmp_path):
     folder = RunFolder(tmp_path)
     cells = {
-        "concept": np.array(["joy", "fear"], object),
-        "replicate": np.array(["0", "0"], object),
-        "rows": np.array([3, 1]),
+        "concept": np.array(["joy", "joy", "fear"], object),
+        "replicate": np.array(["0", "0", "0"], object),
+        "half": np.array([0, 1, 0], np.int32),
+        "rows": np.array([2, 1, 1]),
     }
     store = create_store(folder.effect_moments, EFFECT_MOMENTS, {**cells, **COORDINATES}, {})
-    store.write("mean", np.array([[-4.0, 1.0, 0.0, 2.0, np.nan], [0.0, 1.0, -8.0, -2.0, np.nan]]))
-    store.write("m2", np.zeros((2, 5)))
-    store.write("count", np.array([[3, 3, 3, 3, 0], [1, 1, 1, 1, 0]], np.int32))
+    means = [[-7.0, 1.0, 0.0, 3.0, np.nan], [2.0, 1.0, 0.0, 0.0, np.nan], [0.0, 1.0, -8.0, -2.0, np.nan]]
+    store.write("mean", np.array(means))
+    store.write("m2", np.zeros((3, 5)))
+    store.write("count", np.array([[2, 2, 2, 2, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0]], np.int32))
     store.mark_complete()
     return folder
 

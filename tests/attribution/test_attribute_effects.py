@@ -12,10 +12,11 @@ from emoscale.ablation.masked_forward import score
 from emoscale.attribution.estimate import Estimator
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
-from emoscale.run.effects import mean_effects, open_effects
+from emoscale.run.effects import effects_by_half, mean_effects, open_effects
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS
 from emoscale.store import open_store
+from emoscale.tasks.halves import halves
 from emoscale.tasks.outcomes import NORMALIZATIONS
 
 
@@ -72,15 +73,38 @@ def test_moments_are_those_of_the_items(tmp_path, model, task):
     effects = items.read("effects").astype(np.float64)
     assert items.read("concept").tolist() == task.items["concept"].tolist()
     assert items.read("right").tolist() == task.items["label"].tolist()
-    for cell, (concept, replicate) in enumerate(zip(moments.read("concept"), moments.read("replicate"), strict=True)):
-        own = effects[((task.items["concept"] == concept) & (task.items["replicate"] == replicate)).to_numpy()]
-        assert moments.read("rows")[cell] == len(own) == 3
+    half = items.read("half")
+    assert half.tolist() == halves(task.items.rename(columns={"label": "right"})).tolist()
+    cells = list(zip(*(moments.read(name) for name in ("concept", "replicate", "half")), strict=True))
+    assert len(cells) == len(set(cells)) == len(NAMES) * 2 * 2
+    for cell, (concept, replicate, part) in enumerate(cells):
+        chosen = (task.items["concept"] == concept) & (task.items["replicate"] == replicate) & (half == part)
+        own = effects[chosen.to_numpy()]
+        assert moments.read("rows")[cell] == len(own) in (1, 2)
         np.testing.assert_allclose(moments.read("mean")[cell], own.mean(axis=0), rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(moments.read("m2")[cell], own.var(axis=0) * 3, rtol=1e-8, atol=1e-12)
-    one, other = (mean_effects(RunFolder(tmp_path / kind)) for kind in ("items", "moments"))
-    np.testing.assert_allclose(one.overall, other.overall, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(one.overall, effects.mean(axis=0), rtol=1e-10, atol=1e-12)
-    assert set(one.cells["concept"]) == set(other.cells["concept"]) == set(NAMES)
+        np.testing.assert_allclose(moments.read("m2")[cell], own.var(axis=0) * len(own), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("by", [["concept", "replicate"], ["half"], ["concept", "half"]])
+def test_means_are_those_of_the_items_whatever_is_kept(tmp_path, model, task, by):
+    attribute(tmp_path / "items", model, task, keep="items")
+    attribute(tmp_path / "moments", model, task)
+    store = open_effects(RunFolder(tmp_path / "items"))
+    effects = store.read("effects").astype(np.float64)
+    labels = [store.read(name).tolist() for name in by]
+    own_cell = list(zip(*labels, strict=True))
+    for kind in ("items", "moments"):
+        found = mean_effects(RunFolder(tmp_path / kind), by)
+        np.testing.assert_allclose(found.overall, effects.mean(axis=0), rtol=1e-10, atol=1e-12)
+        cells = list(found.cells[by].itertuples(index=False, name=None))
+        assert set(cells) == set(own_cell)
+        for cell, items, mean in zip(cells, found.cells["items"], found.by_cell, strict=True):
+            own = effects[[one == cell for one in own_cell]]
+            assert items == len(own)
+            np.testing.assert_allclose(mean, own.mean(axis=0), rtol=1e-10, atol=1e-12)
+        both = effects_by_half(RunFolder(tmp_path / kind))
+        expected = [effects[store.read("half") == half].mean(axis=0) for half in (0, 1)]
+        np.testing.assert_allclose(both, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(

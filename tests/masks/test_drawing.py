@@ -35,7 +35,7 @@ def requests(draw):
         has_rank=has_rank,
         layer=np.sort(rng.integers(0, draw(st.integers(1, 5)), size=neurons)) * 2,
         activation_level=lambda: level,
-        effects=lambda: np.zeros(neurons),
+        effects=lambda: np.zeros((2, neurons)),
         attributes=list(attributes),
         k=sorted(draw(st.sets(st.integers(1, most), min_size=1, max_size=3))),
         draws=draw(st.integers(0, 3)),
@@ -176,7 +176,7 @@ def one_attribute(layer, k, draws=1, disjoint=False, has_rank=None):
         has_rank=np.ones((n, 1), dtype=bool) if has_rank is None else has_rank,
         layer=np.array(layer),
         activation_level=lambda: np.ones(n),
-        effects=lambda: np.ones(n),
+        effects=lambda: np.ones((2, n)),
         attributes=["arousal"],
         k=k,
         draws=draws,
@@ -186,10 +186,10 @@ def one_attribute(layer, k, draws=1, disjoint=False, has_rank=None):
 
 
 def test_neurons_by_effect_come_without_chance():
-    effects = np.array([0.2, -0.5, np.nan, -0.1, 0.9, -0.5])
+    effects = np.array([[0.2, -0.5, np.nan, -0.1, 0.9, -0.5], [-0.3, 0.0, -0.4, 0.5, -0.1, 0.1]])
     request = dataclasses.replace(one_attribute([0] * 6, k=[1, 3], draws=4), effects=lambda: effects)
-    found = {kind: {k: list(neurons) for (k, _, _), neurons in made(kind, request).items()} for kind in BY_EFFECT}
+    found = {kind: {(k, half): list(mask) for (k, _, half), mask in made(kind, request).items()} for kind in BY_EFFECT}
     assert found == {
-        "largest-loss": {1: [1], 3: [1, 5, 3]},
-        "largest-effect": {1: [4], 3: [4, 1, 5]},
+        "largest-loss": {(1, 0): [1], (1, 1): [2], (3, 0): [1, 5, 3], (3, 1): [2, 0, 4]},
+        "largest-effect": {(1, 0): [4], (1, 1): [3], (3, 0): [4, 1, 5], (3, 1): [3, 2, 0]},
     }

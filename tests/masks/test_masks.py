@@ -212,7 +212,7 @@ def test_a_control_of_ones_own(folder):
     assert counts == {"none": 1, "selective": 2, "first": 1, "random": 2}
     masks, store = read(folder)
     assert np.flatnonzero(masks["first", "", 3, 0]).tolist() == [0, 1, 2]
-    assert store.attributes["origin"]["controls"]["first"] == {**words, "per_attribute": False}
+    assert store.attributes["origin"]["controls"]["first"] == {**words, "per_attribute": False, "cross_fitted": False}
     with pytest.raises(InputError, match=r"masks\.controls 'firts'.*use one of random"):
         make(folder, controls=("firts",))
 

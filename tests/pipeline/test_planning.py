@@ -118,9 +118,9 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
 
 @pytest.mark.parametrize("disjoint", ["false", "true"])
 def test_masks_are_counted_before_they_are_made(world, disjoint):
-    overrides = ["masks.controls=[random,random-by-layer]", f"masks.disjoint={disjoint}"]
+    overrides = ["masks.controls=[random,random-by-layer,largest-loss]", f"masks.disjoint={disjoint}"]
     settings = load_settings(world.config, overrides)
-    for stage in ("tune", "extract", "select", "mask"):
+    for stage in ("tune", "extract", "select", "attribute-effects", "mask"):
         runner.run(settings, RunFolder(world.out), Console(quiet=True), Request(stage))
     planned = count_masks(Context(settings, one_process()))
     assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from control_words import CONTROLS
@@ -95,7 +97,9 @@ def test_the_yardstick_is_told_beside_the_controls():
     outcome = OutcomeWords("the log-odds of the right answer", "nats", False, "none")
     assert yardstick_text(pd.DataFrame([row]), CONTROLS, outcome) == [
         "As a yardstick: after losing as many x neurons, the log-odds of the right answer came out .900 [.700, 1.100] "
-        "lower than after losing the selective ones. The same questions chose these neurons, so the difference is "
-        "somewhat optimistic."
+        "lower than after losing the selective ones."
     ]
+    crossed = {"x": replace(CONTROLS["x"], cross_fitted=True)}
+    (text,) = yardstick_text(pd.DataFrame([row]), crossed, outcome)
+    assert text.endswith("Each half of the questions was judged without the neurons that the other half chose.")
     assert yardstick_text(pd.DataFrame([row])[:0], CONTROLS, outcome) == []

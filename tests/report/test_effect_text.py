@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from emoscale.report.effect_text import agreement_text, relation_text
+from emoscale.report.effect_text import agreement_text, concepts_text, relation_text
 from emoscale.schema import ALL_ATTRIBUTES, RELATIONS, SIZE_IN_LAYERS
 
 
@@ -68,3 +68,18 @@ def test_without_permutations_nothing_is_concluded():
     bare = relation().assign(p=float("nan"), p_corrected=float("nan"))
     assert "not compared with permuted concepts" in " ".join(relation_text(bare))
     assert relation_text(pd.DataFrame()) == []
+
+
+def of_concepts(p):
+    together = {"concept": "", "specificity": -0.25, "ci_low": -0.4, "ci_high": -0.1, "p": p}
+    each = [{"concept": name, "place": place} for name, place in (("joy", 1), ("fear", 1), ("awe", 3))]
+    return pd.DataFrame([together, *each]).assign(k=2304)
+
+
+def test_neurons_of_single_concepts():
+    text = " ".join(concepts_text(of_concepts(0.003)))
+    assert "the 2,304 neurons that it needs most beyond what all concepts need" in text
+    assert "losing them costs the concept more than that: .250 [.100, .400] nats on average (p = .003)" in text
+    assert "For 2 of 3 concepts no other" in text
+    assert "could not be shown to cost" in " ".join(concepts_text(of_concepts(0.3)))
+    assert concepts_text(pd.DataFrame({"k": []})) == []
