@@ -13,7 +13,6 @@ from emoscale.schema import ALL_ATTRIBUTES, EFFECT_IN_LAYERS, SINGLE_NEURONS, SI
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
 _NAMED = 3
-_ALPHA = 0.05
 
 
 def effect_text(findings: Findings) -> list[list[str]]:
@@ -73,7 +72,7 @@ def concepts_text(rows: pd.DataFrame) -> list[str]:
         return []
     together, each = rows[rows["concept"] == ""].iloc[0], rows[rows["concept"] != ""]
     first = int((each["place"] == 1).sum())
-    shown = "costs" if together["p"] < _ALPHA else "could not be shown to cost"
+    shown = "costs" if together["p"] < LEVEL else "could not be shown to cost"
     loss = f"{number(-together['specificity'], 3)} {interval(-together['ci_high'], -together['ci_low'], 3)} nats"
     return [
         f"For each concept one half of the questions chose the {together['k']:,} neurons that it needs most beyond "

@@ -62,7 +62,8 @@ def write_run(path, activations, effects, chunk=16):
     store = create_store(folder.activations, ACTIVATIONS, coordinates, {"observation": 8, "neuron": chunk})
     store.write("activations", activations.reshape(rows, N).astype(np.float32))
     store.mark_complete()
-    cells = {name: np.array([""], object) for name in ("concept", "replicate")} | {"rows": np.array([5])}
+    cells = {name: np.array([""], object) for name in ("concept", "replicate")}
+    cells |= {"half": np.zeros(1, np.int32), "rows": np.array([5])}
     moments = create_store(folder.effect_moments, EFFECT_MOMENTS, cells | NEURON_COORDINATES, {"neuron": chunk})
     moments.write("mean", np.nan_to_num(effects)[None])
     moments.write("m2", np.zeros((1, N)))
