@@ -308,6 +308,26 @@ EFFECT_MOMENTS = StoreSchema(
 
 EFFECT_SHARDS = _in_shards(EFFECT_MOMENTS)
 
+EXACT_EFFECTS = StoreSchema(
+    "exact effects",
+    data=(
+        Array(
+            "effects",
+            ("item", "sample"),
+            "float32",
+            "Change of the item's scores when the neuron alone is edited, weighed as the outcome weighs them",
+            "nats",
+        ),
+    ),
+    coordinates=(
+        *EFFECTS.coordinates[:5],
+        Array("neuron", ("sample",), "int64", "Number of the neuron"),
+    ),
+    written_by="attribute-effects",
+)
+
+ESTIMATES_ALONE = "single neurons, estimates alone"
+"""Of an effect check: all strata of single neurons, with the estimates also where effects were computed exactly."""
 SINGLE_NEURONS = "single neurons"
 """Name of all strata of single neurons together, in what is reported of an effect check."""
 
@@ -336,6 +356,7 @@ EFFECT_CHECK = StoreSchema(
         Array("stratum", ("sample",), "str", "What the sample's neurons were drawn from"),
         Array("k", ("sample",), "int32", "Number of neurons edited", "neurons"),
         Array("neuron", ("sample",), "int64", "Number of the neuron where it is a single one, else -1"),
+        Array("is_exact", ("sample",), "bool", "Whether the run uses the neuron's exact effect, not the estimate"),
     ),
     written_by="attribute-effects",
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_CHECK, NEURON_COORDINATES, SINGLE_NEURONS
+from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, NEURON_COORDINATES, SINGLE_NEURONS
 from emoscale.statistics import Floats, correlation
 from emoscale.store import Store
 
@@ -33,7 +33,7 @@ def read_checked(folder: RunFolder) -> Checked | None:
     if not folder.effect_check.exists():
         return None
     store = open_finished(folder.effect_check, EFFECT_CHECK)
-    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron")})
+    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron", "is_exact")})
     estimated, exact, change = (store.read(name).astype(np.float64) for name in ("estimated", "exact", "change"))
     return Checked(samples, estimated, exact, change)
 
@@ -48,18 +48,22 @@ def agreement(checked: Checked) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a stratum, and one for all single neurons together: ``stratum``, ``k``, ``samples``, ``items``;
+        One row a stratum, and one for all single neurons together, in which what was computed exactly for the run
+        counts as the estimate; and if there are such neurons, one with the estimates alone. ``stratum``, ``k``,
+        ``samples``, ``items``;
         ``estimated`` and ``exact``, mean changes of the outcome; ``r``, the correlation over samples of the estimated
         with the exact change of the mean outcome, and ``slope``, of the exact one by the estimated; ``item_r`` and
         ``item_slope``, the same over items and samples, of what each item contributes.
     """
     samples = checked.samples
-    rows = [
-        _compare(checked, str(name), (samples["stratum"] == name).to_numpy()) for name in samples["stratum"].unique()
-    ]
-    single = (samples["neuron"] >= 0).to_numpy()
+    is_exact, single = samples["is_exact"].to_numpy(), (samples["neuron"] >= 0).to_numpy()
+    used = checked._replace(estimated=np.where(is_exact, checked.exact, checked.estimated))
+    strata = {str(name): (samples["stratum"] == name).to_numpy() for name in samples["stratum"].unique()}
+    rows = [_compare(used, name, chosen) for name, chosen in strata.items()]
+    if is_exact.any():
+        rows.insert(0, _compare(checked, ESTIMATES_ALONE, single))
     if single.any():
-        rows.insert(0, _compare(checked, SINGLE_NEURONS, single))
+        rows.insert(0, _compare(used, SINGLE_NEURONS, single))
     return pd.DataFrame(rows)
 
 

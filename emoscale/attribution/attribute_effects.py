@@ -14,13 +14,15 @@ from emoscale.ablation.budget import find_budget, kept_budget
 from emoscale.ablation.edits import make_edit
 from emoscale.attribution.check import check_effects
 from emoscale.attribution.estimate import Estimator, one_pass
-from emoscale.attribution.exact import ExactAblation
+from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import AttributionOptions
 from emoscale.errors import StageError
 from emoscale.extraction.fill import fill, make_sink
 from emoscale.extraction.work import Job, Target, Work, make_work
+from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS
+from emoscale.schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS, EXACT_EFFECTS
+from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.tasks.halves import halves
 from emoscale.tasks.task import Task
@@ -113,11 +115,40 @@ def attribute_effects(
     sink.finish()
     ranks.wait()
     counts = {"items": len(task.items), "neurons": len(work.neurons["layer"])}
+    _compute_largest(folder, task, exact, weights, options, progress)
     compared = check_effects(folder, exact, estimator, options, tokens, progress)
     ranks.wait()
     if ranks.is_main:
         shutil.rmtree(folder.exact_checks, ignore_errors=True)
     return {**counts, **{name: round(value, 3) for name, value in compared.items()}}
+
+
+def _compute_largest(
+    folder: RunFolder,
+    task: Task,
+    exact: ExactAblation,
+    weights: NDArray[np.float64],
+    options: AttributionOptions,
+    progress: Progress,
+) -> None:
+    """Ablate each of the neurons with the largest estimates, and write ``exact_effects.zarr``."""
+    if not options.exact_neurons:
+        return
+    effects = mean_effects(folder, estimates_alone=True).overall
+    order = np.argsort(-np.abs(effects), kind="stable")  # NaN, of neurons that were always absent, come last
+    neurons = order[: min(options.exact_neurons, np.count_nonzero(~np.isnan(effects)))]
+    off = np.zeros((len(neurons), len(effects)), np.bool_)
+    off[np.arange(len(neurons)), neurons] = True
+    origin = {**exact.origin, "neurons": neurons.tolist(), "normalization": options.normalization}
+    if is_finished(folder.exact_effects, EXACT_EFFECTS, origin):
+        return
+    contributions = exact.scores(task, "largest", off, progress).contributions(weights)
+    if exact.ranks.is_main:
+        coordinates = {**_Items(task).coordinates(), "neuron": neurons}
+        store = create_store(folder.exact_effects, EXACT_EFFECTS, coordinates, {}, attributes=origin)
+        store.write("effects", contributions.astype(np.float32))
+        store.mark_complete()
+    exact.ranks.wait()
 
 
 def _target(folder: RunFolder) -> Target:

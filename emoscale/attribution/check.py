@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from emoscale.analysis.effects import Checked, agreement, read_checked
 from emoscale.attribution.estimate import Estimator
-from emoscale.attribution.exact import ExactAblation
+from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import AttributionOptions
-from emoscale.errors import InputError
 from emoscale.models.tensor_parallel import own_neurons
-from emoscale.run.effects import mean_effects
+from emoscale.run.effects import exact_neurons, mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_CHECK, SINGLE_NEURONS
-from emoscale.store import create_store, open_store
+from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, SINGLE_NEURONS
+from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
 from emoscale.tasks.some_items import some_items
@@ -110,35 +109,28 @@ def check_effects(
     dict
         ``single_r`` and ``group_r``, those that can be computed.
     """
-    table, off = draw_samples(mean_effects(folder).overall, options)
+    table, off = draw_samples(mean_effects(folder, estimates_alone=True).overall, options)
     if not len(table):
         return {}
     origin = {**exact.origin, **asdict(options)}
-    if (known := _finished(folder, origin)) is not None:
+    if is_finished(folder.effect_check, EFFECT_CHECK, origin) and (known := read_checked(folder)) is not None:
         return _summary(known)
     task = some_items(estimator.task, options.check_items)
     scores = exact.scores(task, "check", off, progress)
     weights = scores.weights(options.normalization)
     estimated = _estimates(replace(estimator, task=task, weights=weights), off, tokens_per_pass, exact.ranks)
+    table["is_exact"] = table["neuron"].isin(exact_neurons(folder))
     checked = Checked(table, estimated, scores.contributions(weights), scores.changes(options.normalization))
     if exact.ranks.is_main:
         _write(folder, task, checked, origin)
     return _summary(checked)
 
 
-def _finished(folder: RunFolder, origin: dict[str, Any]) -> Checked | None:
-    """Return what was compared before a process was killed at the end of the stage."""
-    try:
-        store = open_store(folder.effect_check, EFFECT_CHECK)
-    except InputError:
-        return None
-    return read_checked(folder) if store.complete and store.attributes["origin"] == origin else None
-
-
 def _summary(checked: Checked) -> dict[str, float]:
     found = agreement(checked).set_index("stratum")
     rows = {
         "single_r": found["r"].reindex([SINGLE_NEURONS]),
+        "estimated_r": found["r"].reindex([ESTIMATES_ALONE]),
         "group_r": found.loc[found.index.str.startswith(_RANDOM), "item_r"],
     }
     return {name: float(values.min()) for name, values in rows.items() if values.notna().any()}
@@ -158,7 +150,7 @@ def _estimates(estimator: Estimator, off: NDArray[np.bool_], tokens_per_pass: in
 def _write(folder: RunFolder, task: Task, checked: Checked, origin: dict[str, Any]) -> None:
     coordinates = {
         **{name: task.items[name].to_numpy(object) for name in ("concept", "replicate")},
-        **{name: checked.samples[name].to_numpy() for name in ("stratum", "k", "neuron")},
+        **{name: checked.samples[name].to_numpy() for name in ("stratum", "k", "neuron", "is_exact")},
     }
     store = create_store(folder.effect_check, EFFECT_CHECK, coordinates, {}, attributes=origin)
     for name in ("estimated", "exact", "change"):

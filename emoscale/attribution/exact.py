@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from emoscale.ablation.ablate import ablate
 from emoscale.ablation.options import AblationOptions
+from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import MASKS, NO_MASK, SCORES
+from emoscale.schema import MASKS, NO_MASK, SCORES, StoreSchema
 from emoscale.statistics import Floats
-from emoscale.store import create_store
+from emoscale.store import create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, gradient, read_design
@@ -108,3 +110,12 @@ def _write_masks(folder: RunFolder, off: NDArray[np.bool_]) -> None:
     store = create_store(folder.masks, MASKS, coordinates, {}, sizes={"neuron_byte": bits.shape[1]}, attributes=origin)
     store.write("bits", bits)
     store.mark_complete()
+
+
+def is_finished(path: Path, schema: StoreSchema, origin: Mapping[str, Any]) -> bool:
+    """Whether a process that was killed at the end of the stage has finished a store of this origin."""
+    try:
+        store = open_store(path, schema)
+    except InputError:
+        return False
+    return store.complete and store.attributes["origin"] == origin

@@ -149,7 +149,8 @@ def task_seconds(context: Context, seconds: float) -> dict[str, float]:
         exact, estimated = _exact_rate(context, folder, task, seconds), _estimated_rate(context, task, seconds)
     count, options = len(task.items), context.settings.attribution
     samples = options.check_neurons + options.check_draws * len(options.check_groups)
-    compared = count + (min(count, options.check_items) * (1 + samples) if samples else 0)
+    largest = 1 + options.exact_neurons if options.exact_neurons else 0
+    compared = count * (1 + largest) + (min(count, options.check_items) * (1 + samples) if samples else 0)
     passes = 1 if options.steps == 1 else options.steps * len(context.outline.sites)
     return {
         "attribute-effects": count * passes / estimated + compared / exact,

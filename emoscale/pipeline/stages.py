@@ -297,6 +297,7 @@ STAGES: dict[str, Stage] = {
             outputs=lambda folder: {
                 folder.effects: "estimated effect of every neuron on every item's outcome",
                 folder.effect_moments: "count, mean and spread of every neuron's estimated effects by concept",
+                folder.exact_effects: "exact effects of the neurons with the largest estimates",
                 folder.effect_check: "estimated and exact effects of sampled neurons and groups",
             },
             working=lambda folder: (

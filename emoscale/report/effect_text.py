@@ -8,7 +8,7 @@ import pandas as pd
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, interval, listing, number, probability, signed
 from emoscale.report.verdicts import LEVEL
-from emoscale.schema import ALL_ATTRIBUTES, EFFECT_IN_LAYERS, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
+from emoscale.schema import ALL_ATTRIBUTES, EFFECT_IN_LAYERS, ESTIMATES_ALONE, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
 
 _RELIABLE = 0.8
 """Correlation with exact ablation below which estimates are not to be relied on."""
@@ -94,22 +94,29 @@ def agreement_text(agreement: pd.DataFrame) -> list[str]:
         return ["The estimates were not compared with exact ablation in this run."]
     rows = agreement.to_dict("records")
     single = [row for row in rows if row["stratum"] == SINGLE_NEURONS]
+    alone = [row for row in rows if row["stratum"] == ESTIMATES_ALONE]
     groups = [row for row in rows if row["k"] > 1]
     sentences = [
         f"Ablated one at a time on {row['items']} questions, {count(row['samples'], 'neuron')} changed the mean "
         f"outcome as estimated with r = {number(row['r'])} and a slope of {number(row['slope'])} (exact by estimated)."
         for row in single
     ]
+    sentences += [
+        "The effects of the neurons with the largest estimates were computed exactly, by ablation, and count so here; "
+        f"with their estimates r is {number(row['r'])}."
+        for row in alone
+    ]
     if groups:
         each = [f"{number(row['item_r'])} ({row['k']:,} neurons)" for row in groups]
         sentences.append(
             f"For groups of neurons drawn at random, what each question contributes agrees with r = {listing(each)}."
         )
-    values = [(row["stratum"], row["r"] if row["k"] == 1 else row["item_r"]) for row in rows]
+    used = [row for row in rows if row not in alone]
+    values = [(row["stratum"], row["r"] if row["k"] == 1 else row["item_r"]) for row in used]
     if weak := [f"{name} ({number(r)})" for name, r in values if r < _RELIABLE]:
         sentences.append(
-            f"Below r = {number(_RELIABLE, 1)} estimates are not to be relied on: {listing(weak)}. More "
-            "attribution.steps may bring them closer."
+            f"Below r = {number(_RELIABLE, 1)} estimates are not to be relied on: {listing(weak)}. For "
+            "single neurons set attribution.exact_neurons to more; attribution.steps may bring groups closer."
         )
     return sentences
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_MOMENTS, EFFECTS
+from emoscale.schema import EFFECT_MOMENTS, EFFECTS, EXACT_EFFECTS
 from emoscale.store import Store
 
 _NEURONS_AT_A_TIME = 2**16
@@ -54,14 +54,20 @@ class MeanEffects:
     overall: NDArray[np.float64]
 
 
-def mean_effects(folder: RunFolder, by: Sequence[str] = ("concept", "replicate")) -> MeanEffects:
+def mean_effects(
+    folder: RunFolder, by: Sequence[str] = ("concept", "replicate"), *, estimates_alone: bool = False
+) -> MeanEffects:
     """Read the mean effects of every neuron, by cell and over all items.
+
+    Where a neuron's effects were computed exactly, these are returned.
 
     Parameters
     ----------
     folder : RunFolder
     by : sequence of str
         What makes a cell: some of ``concept``, ``replicate`` and ``half``.
+    estimates_alone : bool
+        Return the estimates of all neurons.
 
     Raises
     ------
@@ -86,7 +92,28 @@ def mean_effects(folder: RunFolder, by: Sequence[str] = ("concept", "replicate")
         np.add.at(total[:, some], cell, np.where(known, values, 0.0))
         np.add.at(count[:, some], cell, known)
     with np.errstate(invalid="ignore"):
-        return MeanEffects(cells, total / count, total.sum(axis=0) / count.sum(axis=0))
+        found = MeanEffects(cells, total / count, total.sum(axis=0) / count.sum(axis=0))
+    if not estimates_alone and folder.exact_effects.exists():
+        _use_exact(open_finished(folder.exact_effects, EXACT_EFFECTS), found)
+    return found
+
+
+def exact_neurons(folder: RunFolder) -> NDArray[np.int64]:
+    """Return the numbers of the neurons whose effects were computed exactly."""
+    if not folder.exact_effects.exists():
+        return np.empty(0, np.int64)
+    return open_finished(folder.exact_effects, EXACT_EFFECTS).read("neuron")
+
+
+def _use_exact(store: Store, found: MeanEffects) -> None:
+    """Replace the estimates of some neurons by their exact effects."""
+    by = [name for name in found.cells.columns if name != "items"]
+    effects = pd.DataFrame(store.read("effects").astype(np.float64))
+    labels = pd.MultiIndex.from_arrays([store.read(name) for name in by])
+    cells = pd.MultiIndex.from_frame(found.cells[by])
+    neurons = store.read("neuron")
+    found.by_cell[:, neurons] = effects.groupby(cells.get_indexer(labels)).mean()
+    found.overall[neurons] = effects.mean()
 
 
 def effects_by_half(folder: RunFolder) -> NDArray[np.float64]:

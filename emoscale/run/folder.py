@@ -104,6 +104,11 @@ class RunFolder:
         return self.path / "effect_shards.zarr"
 
     @property
+    def exact_effects(self) -> Path:
+        """Store of the exact effects of the neurons with the largest estimates (item, sample)."""
+        return self.path / "exact_effects.zarr"
+
+    @property
     def effect_check(self) -> Path:
         """Store of estimated and exact effects of some neurons (item, sample)."""
         return self.path / "effect_check.zarr"

@@ -6,7 +6,7 @@ import pytest
 
 from emoscale.analysis.effects import Checked, agreement, effects_by_layer, most_needed, read_checked
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, SELECTIVITY, SINGLE_NEURONS
+from emoscale.schema import EFFECT_MOMENTS, ESTIMATES_ALONE, SELECTIVITY, SINGLE_NEURONS
 from emoscale.store import create_store
 
 COORDINATES = {
@@ -23,7 +23,7 @@ def checked(rows=40, singles=12, groups=6, noise=0.0, slope=1.0):
     strata = ["largest"] * (singles // 2) + ["to 1"] * (singles - singles // 2) + ["random groups of 0.05"] * groups
     samples = pd.DataFrame(
         {"stratum": strata, "k": [1] * singles + [5] * groups, "neuron": [*range(singles), *[-1] * groups]}
-    )
+    ).assign(is_exact=False)
     return Checked(samples, estimated, exact, exact.mean(axis=0))
 
 
@@ -105,3 +105,14 @@ def test_the_neurons_needed_most(folder, selectivity):
 
 def test_a_run_without_a_comparison(folder):
     assert read_checked(folder) is None
+
+
+def test_effects_that_were_computed_exactly_count_as_estimates_and_are_named():
+    one = checked(noise=2.0)
+    some = one._replace(samples=one.samples.assign(is_exact=one.samples["neuron"].between(0, 3)))
+    plain, found = (agreement(each).set_index("stratum") for each in (one, some))
+    assert ESTIMATES_ALONE not in plain.index
+    pd.testing.assert_series_equal(found.loc[ESTIMATES_ALONE], plain.loc[SINGLE_NEURONS], check_names=False)
+    pd.testing.assert_series_equal(found.loc["to 1"], plain.loc["to 1"])
+    used = np.where(np.arange(12) < 4, one.change[:12], one.estimated[:, :12].mean(axis=0))
+    assert found.loc[SINGLE_NEURONS, "r"] == pytest.approx(np.corrcoef(used, one.change[:12])[0, 1])

@@ -36,7 +36,8 @@ def make_task(model):
 def attribute(path, model, task=None, *, ranks=None, edit=None, progress=None, origin=None, **options):
     """Run the stage; without a comparison unless it is asked for."""
     chosen = AttributionOptions(
-        **{"check_neurons": 0, "check_groups": [], "tokens_per_pass": 60, "chunk_neurons": 20} | options
+        **{"exact_neurons": 0, "check_neurons": 0, "check_groups": [], "tokens_per_pass": 60, "chunk_neurons": 20}
+        | options
     )
     ablation = AblationOptions(task="multiple-choice", tokens_per_pass=400, **(edit or {}))
     job = Job(origin=origin or {"model": "tiny"}, concepts=NAMES, writers=2)

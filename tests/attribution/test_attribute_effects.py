@@ -12,7 +12,7 @@ from emoscale.ablation.masked_forward import score
 from emoscale.attribution.estimate import Estimator
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
-from emoscale.run.effects import effects_by_half, mean_effects, open_effects
+from emoscale.run.effects import effects_by_half, exact_neurons, mean_effects, open_effects
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS
 from emoscale.store import open_store
@@ -63,6 +63,29 @@ def test_they_are_derivatives_of_the_mean_outcome(tmp_path, model, task, normali
     assert counts == {"items": 24, "neurons": NEURONS}
     expected = slowly(model, task, normalization)
     np.testing.assert_allclose(mean_effects(RunFolder(tmp_path)).overall, expected, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("keep", ["moments", "items"])
+def test_largest_effects_are_those_of_exact_ablation(tmp_path, model, task, keep):
+    attribute(tmp_path, model, task, exact_neurons=3, keep=keep, normalization="none")
+    folder = RunFolder(tmp_path)
+    estimated, used = (mean_effects(folder, estimates_alone=alone) for alone in (True, False))
+    largest = np.argsort(-np.abs(estimated.overall), kind="stable")[:3]
+    np.testing.assert_array_equal(exact_neurons(folder), largest)
+    others = np.delete(np.arange(NEURONS), largest)
+    np.testing.assert_array_equal(used.by_cell[:, others], estimated.by_cell[:, others])
+    off = np.zeros((4, NEURONS), bool)
+    off[np.arange(1, 4), largest] = True
+    forward = ForwardOptions(RowEdit(Edit("zero")), "exact", 4000)
+    scores = score(model, task, np.arange(24), off, np.arange(4), forward, lambda rows: None).astype(np.float64)
+    right, unmasked = task.items["label"].to_numpy(), scores[:, 0]
+    others = np.where(np.eye(len(NAMES), dtype=bool)[right], -np.inf, unmasked)
+    weights = np.eye(len(NAMES))[right] - np.exp(others - np.logaddexp.reduce(others, axis=1)[:, None])
+    changes = ((scores[:, 1:] - unmasked[:, None]) * weights[:, None]).sum(axis=2)
+    np.testing.assert_allclose(used.overall[largest], changes.mean(axis=0), rtol=1e-4, atol=1e-6)
+    for (concept, replicate), own in task.items.groupby(["concept", "replicate"]).groups.items():
+        cell = (used.cells["concept"].eq(concept) & used.cells["replicate"].eq(replicate)).to_numpy()
+        np.testing.assert_allclose(used.by_cell[cell][0, largest], changes[own].mean(axis=0), rtol=1e-4, atol=1e-6)
 
 
 def test_moments_are_those_of_the_items(tmp_path, model, task):

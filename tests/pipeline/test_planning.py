@@ -143,8 +143,8 @@ def test_every_task_is_measured(world, plan, tiny_folder, monkeypatch, task):
     assert rows == 4 * world.settings["ablation"]["masks_per_unit"]
     assert estimated == 2
     assert min(took, also_took) > 0
-    # Estimated, scored without a mask, and 6 neurons and 3 groups ablated.
-    assert planned.hours["attribute-effects"] * 3600 == pytest.approx(items * (1 + 1 + 10) / 100)
+    # Estimated, scored without a mask, 3 neurons ablated, and then 6 and 3 groups.
+    assert planned.hours["attribute-effects"] * 3600 == pytest.approx(items * (1 + 1 + 4 + 10) / 100)
 
 
 def test_measuring_grows_until_a_third_of_the_time_is_used():
