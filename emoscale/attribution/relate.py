@@ -24,7 +24,7 @@ from emoscale.selectivity.permutation import concept_orders
 from emoscale.selectivity.permuted_values import PermutedValues
 from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale.system.progress import Progress
-from emoscale_kernels import centered_ranks, first_sums, group_order, rank_correlations
+from emoscale_kernels import centered_ranks, first_sums, group_order, order_within, rank_correlations
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -100,7 +100,7 @@ class EffectRanks:
         """
         tau = tau[self.used]
         order = group_order(tau, self.everywhere)
-        within = group_order(tau, self.layers)
+        within = order_within(order, self.layers)
         rho = (
             rank_correlations(tau, order, self.everywhere, self.targets),
             rank_correlations(tau, within, self.layers, self.layer_targets),

@@ -32,7 +32,13 @@ from emoscale_kernels.moments import (
     pearson_with_scores,
     update_moments,
 )
-from emoscale_kernels.rank_relations import centered_ranks, first_sums, group_order, rank_correlations
+from emoscale_kernels.rank_relations import (
+    centered_ranks,
+    first_sums,
+    group_order,
+    order_within,
+    rank_correlations,
+)
 from emoscale_kernels.ranks import RankSummary, auroc, rank_summary, spearman_with_scores
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "mean_pair_distances",
     "merge_moments",
     "numerators",
+    "order_within",
     "pack_rdms",
     "pearson_with_scores",
     "permuted_patterns",

@@ -35,6 +35,32 @@ def group_order(values: Floats, starts: Integers) -> Integers:
     return order
 
 
+@kernel
+def order_within(order: Integers, starts: Integers) -> Integers:
+    """Sort the order of all values into consecutive groups, which is faster than sorting each.
+
+    Parameters
+    ----------
+    order : ndarray of int64, shape (n,)
+        From `group_order` with one group.
+    starts : ndarray of int64, shape (G + 1,)
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        As `group_order` with these groups, but for equal values.
+    """
+    n, G = len(order), len(starts) - 1
+    group, free = np.empty(n, np.int64), starts[:G].copy()
+    for g in range(G):
+        group[starts[g] : starts[g + 1]] = g
+    found = np.empty(n, np.int64)
+    for index in order:
+        found[free[group[index]]] = index
+        free[group[index]] += 1
+    return found
+
+
 def centered_ranks(values: Floats, starts: Integers) -> Floats:
     """Rank values within consecutive groups, and take the mean rank of each group from its ranks.
 

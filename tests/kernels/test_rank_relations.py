@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata, spearmanr
 
-from emoscale_kernels import centered_ranks, first_sums, group_order, rank_correlations
+from emoscale_kernels import centered_ranks, first_sums, group_order, order_within, rank_correlations
 
 
 def few_values(n):
@@ -34,6 +34,17 @@ def ranks_by_group(values, starts):
 def test_ranks_within_groups(drawn):
     starts, values, _ = drawn
     np.testing.assert_array_equal(centered_ranks(values, starts), ranks_by_group(values, starts))
+
+
+@given(grouped())
+def test_the_order_of_all_gives_those_within_groups(drawn):
+    starts, values, _ = drawn
+    order = group_order(values, np.array([0, len(values)]))
+    found = order_within(order, starts)
+    assert sorted(found) == list(range(len(values)))
+    np.testing.assert_array_equal(values[found], values[group_order(values, starts)])
+    for first, stop in pairwise(starts):
+        assert set(found[first:stop]) == set(range(first, stop))
 
 
 @given(grouped())
