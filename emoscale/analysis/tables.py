@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
-from emoscale.analysis.concept_effects import concept_effects
+from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
@@ -60,7 +60,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
-HALVES = "every neuron's estimated effect, and two concepts or more with two texts each"
+OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -208,8 +208,10 @@ def _most_needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return most_needed(inputs.folder, inputs.selectivity, inputs.concepts.attributes)
 
 
-@table("concept_effects", "Neurons that each concept needs more than others, chosen on one half of the items", HALVES)
+@table(
+    "concept_effects", "Neurons that each concept needs more than others, chosen on one half of the items", OWN_EFFECTS
+)
 def _concept_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    if not has_effects(inputs.folder):
+    if not (has_effects(inputs.folder) and are_by_concept(inputs.folder, inputs.design)):
         return None
     return concept_effects(inputs.folder, inputs.concepts.names, inputs.ks)
