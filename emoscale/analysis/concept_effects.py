@@ -8,15 +8,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.run.effects import mean_effects
+from emoscale.run.effects import mean_effects, open_effects
 from emoscale.run.folder import RunFolder
 from emoscale.statistics import Floats, mean_tests
 from emoscale.tasks.halves import HALVES
+from emoscale.tasks.outcomes import NORMALIZATIONS, Design
 
 PERMUTATIONS = 9_999
 """Of the concepts."""
 _FEWEST = 2
 _ROUNDING = 1e-12
+
+
+def are_by_concept(folder: RunFolder, design: Design) -> bool:
+    """Whether the mean effect over a concept's items is that on the concept's own outcome.
+
+    It is not where calibration takes means over several concepts' items: then an item's effect is what its scores
+    contribute to the mean outcome of all. A neuron that makes a name likelier whatever the text changes no calibrated
+    outcome, but adds much to the items of which that name is right and takes the same from all others.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Holds the finished effects.
+    design : Design
+        Of the same items.
+    """
+    normalization = open_effects(folder).attributes["origin"]["normalization"]
+    return not (NORMALIZATIONS[normalization].needs_several and design.concepts_share_questions)
 
 
 def concept_effects(folder: RunFolder, concepts: Sequence[str], ks: Sequence[int]) -> pd.DataFrame | None:
@@ -25,7 +44,7 @@ def concept_effects(folder: RunFolder, concepts: Sequence[str], ks: Sequence[int
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished effects.
+        Holds the finished effects, which `are_by_concept`.
     concepts : sequence of str
         In the order of the rows.
     ks : sequence of int

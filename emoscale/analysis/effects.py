@@ -126,8 +126,8 @@ def most_needed(folder: RunFolder, selectivity: Store, attributes: list[str]) ->
     -------
     DataFrame
         The 100 neurons with the largest estimated loss, largest first: ``layer``, ``expert``, ``unit``, ``effect`` (the
-        mean over items, negative), ``concepts``, in how many of the concepts and replicates it is negative, and the
-        ``attribute`` of the largest ``tau``.
+        mean over items, negative), ``concepts``, for how many concepts and replicates what their items contribute to it
+        is negative, and the ``attribute`` of the largest ``tau``.
     """
     effects = mean_effects(folder)
     order = np.argsort(np.nan_to_num(effects.overall, nan=np.inf), kind="stable")[:_MOST_NEEDED]

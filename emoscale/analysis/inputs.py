@@ -20,7 +20,7 @@ from emoscale.run.stores import open_finished
 from emoscale.schema import SCORES, SELECTIVITY
 from emoscale.statistics import Floats
 from emoscale.store import Store
-from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, read_design
+from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, read_design
 from emoscale_kernels import decimal_distances
 
 _TWO = 2
@@ -84,12 +84,17 @@ class AnalysisInputs:
             )
 
     def _check_normalization(self) -> None:
-        questions = read_design(open_finished(self.folder.scores, SCORES)).question
+        questions = self.design.question
         if NORMALIZATIONS[self.options.normalization].needs_several and np.bincount(questions).min() == 1:
             raise StageError(
                 f"analysis.normalization {self.options.normalization!r}: a question was asked about a single text, so "
                 "there is no mean to subtract; set stimuli.dev_texts to more, or analysis.normalization to none"
             )
+
+    @cached_property
+    def design(self) -> Design:
+        """What was asked."""
+        return read_design(open_finished(self.folder.scores, SCORES))
 
     @cached_property
     def outcomes(self) -> Outcomes:

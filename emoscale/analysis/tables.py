@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
-from emoscale.analysis.concept_effects import concept_effects
+from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
@@ -62,7 +62,7 @@ SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
-HALVES = "every neuron's estimated effect, and two concepts or more with two texts each"
+OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -229,8 +229,10 @@ def _shared_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return shared_effects(inputs.folder, inputs.selectivity.read("rank"), inputs.concepts.attributes, inputs.ks)
 
 
-@table("concept_effects", "Neurons that each concept needs more than others, chosen on one half of the items", HALVES)
+@table(
+    "concept_effects", "Neurons that each concept needs more than others, chosen on one half of the items", OWN_EFFECTS
+)
 def _concept_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    if not has_effects(inputs.folder):
+    if not (has_effects(inputs.folder) and are_by_concept(inputs.folder, inputs.design)):
         return None
     return concept_effects(inputs.folder, inputs.concepts.names, inputs.ks)

@@ -51,7 +51,7 @@ class _Items:
         return {"concept": concept, "replicate": replicate, "text": text, "right": right, **self.parts()}
 
     def parts(self) -> dict[str, NDArray[np.int32]]:
-        """Return the half of every item."""
+        """Return the half of every item: neurons are chosen on one and judged on the other."""
         return {"half": halves(self._items.rename(columns={"label": "right"}))}
 
 
@@ -69,8 +69,7 @@ def attribute_effects(
     The outcome is the mean log-odds of the right answer over all items. An effect is what editing one neuron at every
     position adds to it through one item, to first order: (edited - actual) x gradient (attribution patching:
     Nanda 2023; Syed, Rager & Conmy 2023, arXiv 2310.10348; with several steps integrated gradients, Sundararajan et
-    al. 2017). What is done already is kept. Moments are kept for either half of the items (`halves`) by itself, so that
-    neurons can be chosen on one half and judged on the other.
+    al. 2017). What is done already is kept.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def effect_text(findings: Findings) -> list[list[str]]:
             *_layers_text(layers),
             *_needed_text(needed),
         ],
-        concepts_text(own[own["k"] == findings.k]),
+        concepts_text(own[own["k"] == findings.k], named=not findings.table("choice").empty),
         agreement_text(findings.table("effect_agreement")),
         relation_text(findings.table("tau_and_effect")),
     ]
@@ -60,13 +60,15 @@ def _needed_text(needed: pd.DataFrame) -> list[str]:
     return [f"The neurons needed most, by these estimates: {listing(named)}."]
 
 
-def concepts_text(rows: pd.DataFrame) -> list[str]:
+def concepts_text(rows: pd.DataFrame, named: bool) -> list[str]:
     """Say whether concepts need neurons of their own.
 
     Parameters
     ----------
     rows : DataFrame
         ``concept_effects`` of one k; may be without rows.
+    named : bool
+        Whether the concepts' names were the answers.
     """
     if rows.empty:
         return []
@@ -79,6 +81,7 @@ def concepts_text(rows: pd.DataFrame) -> list[str]:
         f"what all concepts need. By the estimates for the other half, losing them {shown} the concept more than that: "
         f"{loss} on average ({probability(together['p'])}).",
         f"For {first} of {count(len(each), 'concept')} no other loses more to these neurons (by chance: one).",
+        *(["Among them are neurons that make the concept’s name likelier whatever the text."] if named else []),
     ]
 
 

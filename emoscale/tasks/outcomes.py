@@ -45,6 +45,11 @@ class Design:
     question: NDArray[np.int64]
 
     @property
+    def concepts_share_questions(self) -> bool:
+        """Whether a mean over the items of a question is one over several concepts."""
+        return bool(self.items.groupby(self.question)["concept"].nunique().gt(1).any())
+
+    @property
     def normalizations(self) -> list[str]:
         """Names of the normalizations that mean something for these options."""
         differ = len(self.options) > 2 and len(set(self.tokens)) > 1

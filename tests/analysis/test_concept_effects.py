@@ -1,12 +1,14 @@
 """Neurons of single concepts: found where there are any, and p and intervals that hold where there are none."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from emoscale.analysis.concept_effects import concept_effects, judge_sets
+from emoscale.analysis.concept_effects import are_by_concept, concept_effects, judge_sets
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_MOMENTS
 from emoscale.store import create_store
+from emoscale.tasks.outcomes import OUTCOMES, Design, gradient
 
 NEURONS, K = 300, 12
 
@@ -87,7 +89,7 @@ def test_where_there_are_none_p_and_intervals_hold(concepts, scale):
     assert 0.92 <= inside <= 0.985
 
 
-def write(folder, cells):
+def write(folder, cells, normalization="none"):
     coordinates = {
         "concept": np.array([cell[0] for cell in cells], object),
         "replicate": np.array([cell[1] for cell in cells], object),
@@ -96,7 +98,8 @@ def write(folder, cells):
         **{name: np.zeros(4, np.int32) for name in ("layer", "expert", "unit")},
     }
     means = np.array([cell[4] for cell in cells], float)
-    store = create_store(folder.effect_moments, EFFECT_MOMENTS, coordinates, {})
+    origin = {"normalization": normalization}
+    store = create_store(folder.effect_moments, EFFECT_MOMENTS, coordinates, {}, attributes=origin)
     store.write("mean", means)
     store.write("m2", np.zeros_like(means))
     store.write("count", np.where(np.isnan(means), 0, coordinates["rows"][:, None]).astype(np.int32))
@@ -121,3 +124,21 @@ def test_concepts_of_a_single_text_are_left_out(tmp_path):
     assert found["others"].tolist() == [0, 0, 0]
     write(RunFolder(tmp_path / "one"), [cell for cell in cells if cell[0] != "fear"])
     assert concept_effects(RunFolder(tmp_path / "one"), ["awe", "fear", "joy"], [1]) is None
+
+
+@pytest.mark.parametrize("normalization", ["none", "calibrated"])
+@pytest.mark.parametrize("options", [["joy", "fear"], ["other", "concept"]])
+def test_effects_are_by_concept_unless_calibration_mixes_concepts(tmp_path, normalization, options):
+    concept = ["joy"] * 4 + ["fear"] * 4
+    right = [0] * 4 + [1] * 4 if "joy" in options else [0, 1] * 4
+    items = pd.DataFrame({"concept": concept, "replicate": "0", "right": right, "text": range(8)})
+    question = np.zeros(8, int) if "joy" in options else np.repeat([0, 1], 4)
+    design = Design(items, pd.DataFrame(), options, np.ones(2, int), question)
+    write(RunFolder(tmp_path), [("joy", "0", 0, 1, [0] * 4)], normalization)
+    found = are_by_concept(RunFolder(tmp_path), design)
+    assert found == (normalization == "none" or options == ["other", "concept"])
+    # Of calibrated outcomes, none changes with a name's score whatever the text.
+    scores = np.random.default_rng(5).normal(size=(8, 1, 2))
+    weights = gradient(scores, design, OUTCOMES["log-odds"], normalization)[:, 0, 0]
+    if normalization == "calibrated":
+        assert (abs(weights[:4].sum()) < 1e-12) == found

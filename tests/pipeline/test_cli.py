@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (*STAGES, "run", "inspect", "doctor")
 TABLES = (
     "accuracy",
+    "concept_effects",
     "control_draws",
     "correlation_by_concept",
     "dose_response",

@@ -77,9 +77,11 @@ def of_concepts(p):
 
 
 def test_neurons_of_single_concepts():
-    text = " ".join(concepts_text(of_concepts(0.003)))
+    text = " ".join(concepts_text(of_concepts(0.003), named=False))
     assert "the 2,304 neurons that it needs most beyond what all concepts need" in text
     assert "losing them costs the concept more than that: .250 [.100, .400] nats on average (p = .003)" in text
     assert "For 2 of 3 concepts no other" in text
-    assert "could not be shown to cost" in " ".join(concepts_text(of_concepts(0.3)))
-    assert concepts_text(pd.DataFrame({"k": []})) == []
+    assert "name" not in text
+    assert concepts_text(of_concepts(0.3), named=True)[-1].endswith("name likelier whatever the text.")
+    assert "could not be shown to cost" in " ".join(concepts_text(of_concepts(0.3), named=True))
+    assert concepts_text(pd.DataFrame({"k": []}), named=True) == []
