@@ -10,6 +10,7 @@ import pandas as pd
 from emoscale.analysis.choice import choice_table, confusion_table
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
+from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_kept, trace_curves
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mixed_model import mixed_model
@@ -59,6 +60,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 SIZES = "masks of two sizes or more"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
+FAITHFULNESS = "the outcome with only the first neurons of rankings kept (faithfulness.rankings)"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -204,3 +206,15 @@ def _most_needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
     if not has_effects(inputs.folder):
         return None
     return most_needed(inputs.folder, inputs.selectivity, inputs.concepts.attributes)
+
+
+@table("faithfulness", "How much of the outcome the first neurons of a ranking carry alone, by number", FAITHFULNESS)
+def _faithfulness(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    kept = read_kept(inputs.folder)
+    return None if kept is None else faithfulness_table(trace_curves(kept))
+
+
+@table("faithfulness_areas", "The same over all numbers of neurons: CPR and CMD of each ranking", FAITHFULNESS)
+def _faithfulness_areas(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    kept = read_kept(inputs.folder)
+    return None if kept is None else area_table(trace_curves(kept))
