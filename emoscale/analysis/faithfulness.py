@@ -56,6 +56,7 @@ class Curve:
     ----------
     ranking : str
     draws : int
+    items : int
     k : ndarray of int64, shape (sizes,)
     outcome : ndarray of float64, shape (1 + samples, sizes)
         Mean over items and draws; the first row is that of the items themselves.
@@ -63,18 +64,19 @@ class Curve:
 
     ranking: str
     draws: int
+    items: int
     k: NDArray[np.int64]
     outcome: Floats
 
     @property
     def share(self) -> Floats:
         """Share of all neurons kept: (sizes,)."""
-        return self.k / self.k[-1]
+        return np.asarray(self.k / self.k[-1])
 
     @property
     def gap(self) -> Floats:
         """What all neurons add to the outcome: (1 + samples,)."""
-        return self.outcome[:, -1] - self.outcome[:, 0]
+        return np.asarray(self.outcome[:, -1] - self.outcome[:, 0])
 
     @property
     def faithfulness(self) -> Floats:
@@ -83,8 +85,7 @@ class Curve:
         NaN unless the interval of the gap lies above 0, and in samples in which there is no gap.
         """
         low, _ = _interval(self.gap)
-        gap = self.gap if low > 0 else np.full(len(self.gap), np.nan)
-        gap = np.where(gap > 0, gap, np.nan)[:, None]
+        gap = np.where((self.gap > 0) & (low > 0), self.gap, np.nan)[:, None]
         return np.asarray((self.outcome - self.outcome[:, :1]) / gap)
 
 
@@ -123,21 +124,19 @@ def trace_curves(kept: Kept, resamples: int = _RESAMPLES, seed: int = 0) -> list
         by_draw = np.stack([weights @ kept.log_odds[:, own] for own in columns], axis=1)
         outcome = (by_draw * _draw_weights(draws, resamples, rng)[:, :, None]).sum(axis=1)
         sizes = np.concatenate([[0], k, [neurons]]).astype(np.int64)
-        curves.append(Curve(str(ranking), draws, sizes, np.hstack([ends[:, :1], outcome, ends[:, 1:]])))
+        curves.append(
+            Curve(str(ranking), draws, len(kept.items), sizes, np.hstack([ends[:, :1], outcome, ends[:, 1:]]))
+        )
     return curves
 
 
 def _item_weights(items: pd.DataFrame, resamples: int, rng: np.random.Generator) -> Floats:
     """Weigh the items, equally and then for each sample; each row sums to 1: (1 + resamples, items)."""
-    own = -1 - np.arange(len(items))  # an item without a text comes by itself
-    text = np.where(items["text"] < 0, own, items["text"])
-    groups = items.assign(text=text).groupby(["concept", "text"], sort=False)
-    cluster, concept = np.asarray(groups.ngroup()), np.asarray([concept for concept, _ in groups.groups], object)
-    concepts, stratum, sizes = np.unique(concept, return_inverse=True, return_counts=True)
-    stratum = np.where(sizes[stratum] == 1, len(concepts), stratum)
-    if (stratum == len(concepts)).sum() == 1:  # a single text cannot vary
-        stratum[stratum == len(concepts)] = stratum[0] if stratum[0] < len(concepts) else stratum[-1]
-    weights = np.full((1 + resamples, len(concept)), np.nan)
+    alone = -1 - np.arange(len(items))  # an item without a text comes by itself
+    keyed = items.assign(text=np.where(items["text"] < 0, alone, items["text"]))[["concept", "text"]]
+    cluster = np.asarray(keyed.groupby(["concept", "text"], sort=False).ngroup(), np.int64)
+    stratum = _strata(keyed.drop_duplicates()["concept"])
+    weights = np.full((1 + resamples, len(stratum)), np.nan)
     weights[0] = 1
     for number in np.unique(stratum):
         (own,) = np.nonzero(stratum == number)
@@ -145,6 +144,21 @@ def _item_weights(items: pd.DataFrame, resamples: int, rng: np.random.Generator)
             weights[1:, own] = rng.multinomial(n - 1, np.full(n, 1 / n), size=resamples) * (n / (n - 1))
     weights = weights[:, cluster]
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def _strata(concepts: pd.Series) -> NDArray[np.int64]:
+    """Number what texts are drawn within: their concept; those that are single in theirs are together, and never one.
+
+    Parameters
+    ----------
+    concepts : Series
+        Of each text.
+    """
+    single = ~concepts.duplicated(keep=False).to_numpy()
+    number = np.asarray(concepts.astype("category").cat.codes, np.int64)
+    if single.sum() == 1 and len(number) > 1:
+        single |= number == number[~single][0]
+    return np.where(single, -1, number)
 
 
 def _draw_weights(draws: int, resamples: int, rng: np.random.Generator) -> Floats:
@@ -202,6 +216,10 @@ def faithfulness_table(curves: list[Curve]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def _area(height: Floats, share: Floats) -> Floats:
+    return np.asarray(np.trapezoid(height, share, axis=1))
+
+
 def area_table(curves: list[Curve]) -> pd.DataFrame:
     """Summarise each ranking's faithfulness over all shares of the neurons, from 0 to 1.
 
@@ -212,8 +230,8 @@ def area_table(curves: list[Curve]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a ranking: ``ranking``, ``draws``; ``gap``, what all neurons add to the outcome (nats); ``cpr``, the
-        integral of faithfulness f over the share kept, by trapezoids (higher is better); ``cmd``, that of
+        One row a ranking: ``ranking``, ``draws``, ``items``; ``gap``, what all neurons add to the outcome (nats);
+        ``cpr``, the integral of faithfulness f over the share kept, by trapezoids (higher is better); ``cmd``, that of
         abs(1 - f) (0 is best); ``over_random``, cpr beyond that of random neurons on the same items (NaN without
         them); each with its 95 % bootstrap interval, ``gap_ci_low`` and so on.
 
@@ -222,7 +240,7 @@ def area_table(curves: list[Curve]) -> pd.DataFrame:
     Mueller et al. (2025), MIB: A Mechanistic Interpretability Benchmark, arXiv 2504.13151. Their code leaves out what
     lies below the smallest share. Noise in f makes cmd too large rather than too small.
     """
-    cpr = {curve.ranking: np.trapezoid(curve.faithfulness, curve.share, axis=1) for curve in curves}
+    cpr = {curve.ranking: _area(curve.faithfulness, curve.share) for curve in curves}
     rows = []
     for curve in curves:
         own = cpr[curve.ranking]
@@ -230,10 +248,10 @@ def area_table(curves: list[Curve]) -> pd.DataFrame:
         values = {
             "gap": curve.gap,
             "cpr": own,
-            "cmd": np.trapezoid(np.abs(1 - curve.faithfulness), curve.share, axis=1),
+            "cmd": _area(np.abs(1 - curve.faithfulness), curve.share),
             "over_random": own - cpr[RANDOM_RANKING] if is_compared else np.full(len(own), np.nan),
         }
-        row: dict[str, object] = {"ranking": curve.ranking, "draws": curve.draws}
+        row: dict[str, object] = {"ranking": curve.ranking, "draws": curve.draws, "items": curve.items}
         for name, samples in values.items():
             low, high = _interval(samples)
             row |= {name: samples[0], f"{name}_ci_low": float(low), f"{name}_ci_high": float(high)}

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _MODEL = ("model.name", "model.revision", "model.dtype", "model.trust_remote_code")
 """Settings of the model that its outputs depend on; its neurons depend on ``model.site`` too."""
 
+_ASKED = (*_MODEL, "concepts.names", "stimuli", "tuning.seeds")
+"""Settings that the answers to the ablation's task depend on, beside its own."""
+
 
 def _fields(section: str, options: type[Any], but: tuple[str, ...]) -> list[str]:
     return [f"{section}.{field.name}" for field in fields(options) if field.name not in but]
@@ -86,7 +89,7 @@ def _attribute_effects(context: Context, folder: RunFolder, progress: Progress) 
     from emoscale.extraction.work import Job
 
     settings, task, exact = context.settings, *_exact_ablation(context, folder)
-    job = Job(origin=exact.origin, concepts=context.concepts.names, writers=settings.machine.writers)
+    job = Job(origin=dict(exact.origin), concepts=context.concepts.names, writers=settings.machine.writers)
     return attribute_effects(folder, task, exact, settings.attribution, job=job, progress=progress)
 
 
@@ -309,15 +312,7 @@ STAGES: dict[str, Stage] = {
             ),
             # Some edits take values from the extraction.
             needs=lambda settings: ("tune", "extract") if TASKS[settings.ablation.task].uses_prompts else ("extract",),
-            depends_on=lambda _: (
-                *_MODEL,
-                "model.site",
-                "concepts.names",
-                "stimuli",
-                "tuning.seeds",
-                "ablation",
-                "attribution",
-            ),
+            depends_on=lambda _: (*_ASKED, "model.site", "ablation", "attribution"),
             checks=lambda context: context.task_checks(),
             shared=True,
             loads_model=True,
@@ -337,14 +332,8 @@ STAGES: dict[str, Stage] = {
                 *_ranked_by(settings),
             ),
             depends_on=lambda _: (
-                *_MODEL,
-                "model.site",
-                "concepts.names",
-                "stimuli",
-                "tuning.seeds",
+                *(*_ASKED, "model.site", "attribution.normalization", "faithfulness"),
                 *_fields("ablation", AblationOptions, but=("edit",)),
-                "attribution.normalization",
-                "faithfulness",
             ),
             checks=lambda context: context.faithfulness_checks(),
             shared=True,
@@ -369,7 +358,7 @@ STAGES: dict[str, Stage] = {
             outputs=lambda folder: {folder.scores: "score of every option, for every item and mask"},
             working=lambda folder: (folder.commits(folder.scores),),
             needs=lambda settings: ("tune", "mask") if TASKS[settings.ablation.task].uses_prompts else ("mask",),
-            depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning.seeds", "ablation"),
+            depends_on=lambda _: (*_ASKED, "ablation"),
             checks=lambda context: context.task_checks(),
             shared=True,
             loads_model=True,

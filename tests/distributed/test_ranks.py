@@ -143,6 +143,7 @@ def write_inputs(folder, model):
             "reduction_shards": 5,
             "tokens_per_pass": 60,
         },
+        "faithfulness": {"rankings": ["effect", "random"], "shares": [0.1, 0.5], "draws": 2},
         "masks": {"k": [5, 0.5], "draws": 2},
         "ablation": {"masks_per_unit": 7, "tokens_per_pass": 300},
         "machine": {"device": "cpu", "threads": 1},

@@ -16,7 +16,17 @@ from emoscale.report import figures
 CONCEPTS = ("joy", "anger", "fear", "sad")
 NEURONS = 48
 MASKS = 1 + 2 * 3 + 2 * 2
-STAGES = ("tune", "extract", "select", "attribute-effects", "mask", "ablate", "analyze", "report")
+STAGES = (
+    "tune",
+    "extract",
+    "select",
+    "attribute-effects",
+    "measure-faithfulness",
+    "mask",
+    "ablate",
+    "analyze",
+    "report",
+)
 RESULTS = (
     "prompts",
     "prompts.parquet",
@@ -25,6 +35,7 @@ RESULTS = (
     "selectivity.zarr",
     "effect_moments.zarr",
     "effect_check.zarr",
+    "faithfulness.zarr",
     "masks.zarr",
     "scores.zarr",
     "tables",
@@ -87,6 +98,7 @@ class World:
             "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 20},
             "selectivity": {"block_neurons": 20},
             "attribution": {"check_neurons": 6, "check_groups": [0.25], "check_draws": 3, "block_rows": 5},
+            "faithfulness": {"rankings": ["effect", "both", "random"], "shares": [0.1, 0.5], "draws": 2},
             "masks": {"k": [5, 0.25], "draws": 2},
             "ablation": {"masks_per_unit": 4},
             "machine": {"threads": 1},
