@@ -16,8 +16,10 @@ from emoscale.attribution.options import FaithfulnessOptions
 from emoscale.attribution.rankings import RANKINGS, RankedBy, Ranking
 from emoscale.errors import InputError, StageError
 from emoscale.masks.make_masks import resolve_k
+from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import FAITHFULNESS
+from emoscale.run.stores import open_finished
+from emoscale.schema import FAITHFULNESS, SELECTIVITY
 from emoscale.statistics import Floats
 from emoscale.store import create_store, open_store
 from emoscale.system.option_types import lookup
@@ -105,7 +107,14 @@ def kept_neurons(
         ``ranking`` (empty of none and of all), ``draw`` and ``k``, one row a set.
     ndarray of bool, shape (sets, neurons)
     """
-    by, sizes = RankedBy(folder, neurons, options.draws, options.seed), resolve_k(options.shares, neurons)
+    by = RankedBy(
+        lambda: mean_effects(folder).overall,
+        lambda: open_finished(folder.selectivity, SELECTIVITY).read("tau"),
+        neurons,
+        options.draws,
+        options.seed,
+    )
+    sizes = resolve_k(options.shares, neurons)
     rows: list[tuple[str, int, int]] = [("", 0, 0), ("", 0, neurons)]
     on = [np.zeros(neurons, np.bool_), np.ones(neurons, np.bool_)]
     for ranking in rankings:

@@ -1,19 +1,17 @@
-"""What neurons can be ranked by, to see how much of the outcome the first ones carry alone."""
+"""What neurons can be ranked by, to see how much of the outcome the first ones carry alone.
+
+The command line reads this table to know which stages a run needs, so that only numpy is imported.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.run.effects import mean_effects
-from emoscale.run.folder import RunFolder
-from emoscale.run.stores import open_finished
-from emoscale.schema import RANDOM_RANKING, SELECTIVITY
-from emoscale.statistics import Floats, average_ranks
+from emoscale.schema import RANDOM_RANKING
 
 Order = NDArray[np.intp]
 """Every neuron once, the first ones first: (neurons,)."""
@@ -21,33 +19,25 @@ Order = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class RankedBy:
-    """What rankings are made from; what a run need not have is read where a ranking asks for it.
+    """What rankings are made from.
 
     Attributes
     ----------
-    folder : RunFolder
+    effects : callable
+        Returns each neuron's mean estimated effect, float64 of shape (neurons,), NaN where it was always absent.
+    tau : callable
+        Returns its selectivity for each attribute, float64 of shape (neurons, attributes), NaN where it has none.
     neurons : int
     draws : int
         Orders of a ranking by chance.
     seed : int
     """
 
-    folder: RunFolder
+    effects: Callable[[], NDArray[np.float64]]
+    tau: Callable[[], NDArray[np.float64]]
     neurons: int
     draws: int
     seed: int
-
-    @cached_property
-    def effects(self) -> Floats:
-        """Mean estimated effect of each neuron, NaN where it was always absent: (neurons,)."""
-        return mean_effects(self.folder).overall
-
-    @cached_property
-    def tau(self) -> Floats:
-        """Largest selectivity of each neuron for any attribute, NaN where it has none: (neurons,)."""
-        values = np.nan_to_num(open_finished(self.folder.selectivity, SELECTIVITY).read("tau"), nan=-np.inf)
-        largest = values.max(axis=1)
-        return np.where(np.isneginf(largest), np.nan, largest)
 
 
 @dataclass(frozen=True)
@@ -77,17 +67,25 @@ class Ranking:
     is_drawn: bool = False
 
 
+def _by_loss(by: RankedBy) -> Order:
+    return np.argsort(by.effects(), kind="stable")  # NaN come last
+
+
+def _by_selectivity(by: RankedBy) -> Order:
+    return np.argsort(-np.nan_to_num(by.tau(), nan=-np.inf).max(axis=1), kind="stable")
+
+
 def _largest_loss(by: RankedBy) -> Iterator[Order]:
-    yield np.argsort(by.effects, kind="stable")  # NaN come last
+    yield _by_loss(by)
 
 
 def _most_selective(by: RankedBy) -> Iterator[Order]:
-    yield np.argsort(-by.tau, kind="stable")
+    yield _by_selectivity(by)
 
 
 def _mean_rank(by: RankedBy) -> Iterator[Order]:
-    ranks = average_ranks(np.stack([-by.effects, by.tau], axis=1))
-    yield np.argsort(ranks.sum(axis=1), kind="stable")
+    ranks = [np.argsort(order) for order in (_by_loss(by), _by_selectivity(by))]
+    yield np.argsort(ranks[0] + ranks[1], kind="stable")
 
 
 def _random(by: RankedBy) -> Iterator[Order]:

@@ -60,7 +60,16 @@ def test_dimensions_and_chunks(cli, finished, monkeypatch):
 def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
-    stores = ("inputs", "activations", "selectivity", "effect_moments", "effect_check", "faithfulness", "masks", "scores")
+    stores = (
+        "inputs",
+        "activations",
+        "selectivity",
+        "effect_moments",
+        "effect_check",
+        "faithfulness",
+        "masks",
+        "scores",
+    )
     names = ", ".join(f"{name}.zarr" for name in stores)
     assert words(answer.out.replace("\n", " "))[0].endswith(f"verified: every chunk is there and whole ({names})")
 
