@@ -49,7 +49,7 @@ class Ranking:
     name, meaning : str
         The meaning completes "the first neurons are".
     label : str
-        Its first neurons in a legend or a sentence.
+        Completes "ranked by".
     orders : callable
         Yields one order of all neurons; several where chance makes it.
     needs_effects, needs_selectivity : bool
@@ -99,26 +99,26 @@ RANKINGS: dict[str, Ranking] = {
         Ranking(
             "effect",
             "those without which the outcome would fall most, by their estimated effects",
-            "largest estimated loss",
+            "estimated loss",
             _largest_loss,
             needs_effects=True,
         ),
         Ranking(
             "tau",
             "those with the largest selectivity for any attribute",
-            "most selective",
+            "selectivity",
             _most_selective,
             needs_selectivity=True,
         ),
         Ranking(
             "both",
             "those whose ranks by estimated loss and by selectivity are the highest on average",
-            "largest loss and most selective",
+            "estimated loss and selectivity",
             _mean_rank,
             needs_effects=True,
             needs_selectivity=True,
         ),
-        Ranking(RANDOM_RANKING, "drawn at random", "random", _random, is_drawn=True),
+        Ranking(RANDOM_RANKING, "drawn at random", "chance", _random, is_drawn=True),
     )
 }
 """What ``faithfulness.rankings`` can name."""

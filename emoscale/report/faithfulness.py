@@ -73,18 +73,18 @@ def faithfulness_text(findings: Findings) -> list[str]:
     if not is_defined(areas):
         return [
             f"How much the first neurons of a ranking carry alone is not defined here: {asked} the log-odds of the "
-            f"right answer were not shown to be higher with all neurons than when all {study.others} (difference "
-            f"{gap})."
+            f"right answer were not shown to be higher with all neurons than when all of them {study.others} "
+            f"(difference {gap})."
         ]
     table = findings.table("faithfulness")
     halves = [
-        f"{100 * smallest_half(table[table['ranking'] == name]):.3g} % ({_label(study, name)})"
+        f"{100 * smallest_half(table[table['ranking'] == name]):.3g} % by {_label(study, name)}"
         for name in areas["ranking"]
     ]
     return [
         f"All neurons together add {gap} to the log-odds of the right answer {asked}, against the same model when all "
-        f"{study.others}. Half of this or more is carried by the first {listing(halves)} of the neurons alone, all "
-        "others edited.",
+        f"of them {study.others}. If only the first neurons of a ranking are kept, half of this or more is left from "
+        f"{listing(halves)} on.",
         *_against_random_text(areas, study),
         *_optimism(areas, study),
     ]
@@ -92,20 +92,22 @@ def faithfulness_text(findings: Findings) -> list[str]:
 
 def _against_random_text(areas: pd.DataFrame, study: Study) -> list[str]:
     said = {
-        Verdict.MORE: "More than random neurons carry",
-        Verdict.LESS: "Less than random neurons carry",
-        Verdict.SAME: "Not shown to differ from random neurons are",
+        Verdict.MORE: "carry more than random ones if ranked by",
+        Verdict.LESS: "carry less than random ones if ranked by",
+        Verdict.SAME: "were not shown to carry more or less than random ones if ranked by",
     }
     rows = {str(row["ranking"]): row for row in areas.to_dict("records")}
-    sentences = []
+    clauses = []
     for verdict, names in against_random(areas).items():
         each = [
-            f"the {_label(study, name)} ({signed(rows[name]['over_random'])} "
+            f"{_label(study, name)} ({signed(rows[name]['over_random'])} "
             f"{interval(rows[name]['over_random_ci_low'], rows[name]['over_random_ci_high'])})"
             for name in names
         ]
-        sentences.append(f"{said[verdict]}, over all shares of the neurons, {listing(each)}.")
-    return [f"{' '.join(sentences)} These are differences of CPR, the area under the curve."] if sentences else []
+        clauses.append(f"{said[verdict]} {listing(each)}")
+    if not clauses:
+        return []
+    return [f"Over all shares (CPR, the area under the curve), the first neurons {'; they '.join(clauses)}."]
 
 
 def _optimism(areas: pd.DataFrame, study: Study) -> list[str]:
@@ -113,9 +115,8 @@ def _optimism(areas: pd.DataFrame, study: Study) -> list[str]:
     if not names:
         return []
     return [
-        f"The questions that are asked here are among those that effects were estimated on, so that what "
-        f"{'is' if len(names) == 1 else 'are'} ranked by effects ({listing(names)}) may look better here than on "
-        "other questions."
+        f"The effects were estimated on these same questions, among others, so that the ranking by {listing(names)} "
+        "may look better here than on other questions."
     ]
 
 
@@ -164,7 +165,8 @@ def faithfulness_curves(findings: Findings) -> Drawing | None:
         canvas,
         "How much the first neurons carry alone.",
         f"Share of what all neurons add to the log-odds of the right answer that is left with only the first neurons "
-        f"of a ranking, while all others {findings.study.others}: 0 is as with none of them, 1 as with all. Bands are "
-        f"95% intervals over texts. Areas under the curves on a linear scale (CPR): {listing(each)}.",
+        f"of a ranking, when all others {findings.study.others}: 0 is as with none of them, 1 as with all. Bands are "
+        f"95% intervals over texts. Areas under the curves on a linear scale (CPR), ranked by "
+        f"{listing(each)}.",
         f"{count(len(names), 'rising curve')} from few neurons on the left to all on the right, where each is 1.",
     )

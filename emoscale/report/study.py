@@ -96,7 +96,7 @@ class RankingWords:
     Parameters
     ----------
     label : str
-        Its first neurons.
+        Completes "ranked by".
     by_effects : bool
         Whether estimated effects make it.
     """
