@@ -94,6 +94,18 @@ def test_a_change_redoes_what_depends_on_it(cli, copied, change, stages):
     assert "all stages are done" in again.out
 
 
+def test_without_rankings_faithfulness_is_not_measured(cli, refused, copied):
+    none = ("--set", "faithfulness.rankings=[]")
+    said = refused(copied.config, copied.out, *none, command="measure-faithfulness")
+    assert said == "faithfulness.rankings: names none; list some of effect, tau, both, random"
+    answer = cli("run", copied.config, "--out", copied.out, *none)
+    assert (answer.code, answer.err) == (0, "")
+    assert done_stages(answer.out) == AFTER["analyze"]
+    assert "measure-faithfulness" not in states(copied.out)
+    assert not (copied.out / "faithfulness.zarr").exists()
+    assert not (copied.out / "tables" / "faithfulness.csv").exists()
+
+
 def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
     change = ("--set", "masks.k=[6]", "--set", "selectivity.permutations=9")
     assert cli("run", copied.config, "--out", copied.out, *change).code == 0
