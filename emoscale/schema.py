@@ -397,3 +397,26 @@ RELATION = StoreSchema(
     ),
     written_by="relate",
 )
+
+RANDOM_RANKING = "random"
+"""Name of the ranking by chance, which the others are compared with."""
+
+FAITHFULNESS = StoreSchema(
+    "faithfulness",
+    data=(
+        Array(
+            "log_odds",
+            ("item", "mask"),
+            "float64",
+            "Log-odds of the item's right answer with the mask's neurons as they are and all others edited",
+            "nats",
+        ),
+    ),
+    coordinates=(
+        *SCORES.coordinates[:4],
+        Array("ranking", ("mask",), "str", "Ranking whose first neurons are kept; empty where none or all are"),
+        Array("draw", ("mask",), "int32", "Number of the ranking's draw, from 0"),
+        Array("k", ("mask",), "int32", "Number of neurons kept", "neurons"),
+    ),
+    written_by="measure-faithfulness",
+)

@@ -11,6 +11,7 @@ from emoscale.analysis.choice import choice_table, confusion_table
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
+from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_kept, trace_curves
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mixed_model import mixed_model
@@ -63,6 +64,7 @@ CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
 OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
+FAITHFULNESS = "the outcome with only the first neurons of rankings kept (faithfulness.rankings)"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -236,3 +238,15 @@ def _concept_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
     if not (has_effects(inputs.folder) and are_by_concept(inputs.folder, inputs.design)):
         return None
     return concept_effects(inputs.folder, inputs.concepts.names, inputs.ks)
+
+
+@table("faithfulness", "How much of the outcome the first neurons of a ranking carry alone, by number", FAITHFULNESS)
+def _faithfulness(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    kept = read_kept(inputs.folder)
+    return None if kept is None else faithfulness_table(trace_curves(kept))
+
+
+@table("faithfulness_areas", "The same over all numbers of neurons: CPR and CMD of each ranking", FAITHFULNESS)
+def _faithfulness_areas(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    kept = read_kept(inputs.folder)
+    return None if kept is None else area_table(trace_curves(kept))

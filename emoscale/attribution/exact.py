@@ -50,9 +50,13 @@ class Scores:
 
     def changes(self, normalization: str) -> Floats:
         """Return how each further mask changes the mean log-odds: (masks - 1,)."""
-        right = self.design.items["right"].to_numpy(np.int64)[:, None, None]
-        outcome = _OUTCOME.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
+        outcome = self.log_odds(normalization)
         return np.asarray((outcome[:, 1:] - outcome[:, :1]).mean(axis=0))
+
+    def log_odds(self, normalization: str) -> Floats:
+        """Return the log-odds of each item's right answer: (items, masks)."""
+        right = self.design.items["right"].to_numpy(np.int64)[:, None, None]
+        return _OUTCOME.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class ExactAblation:
     origin : mapping
         Where the scores come from.
     ranks : Ranks
+    place : Path, optional
+        Folder within the run's for masks and scores; by default `RunFolder.exact_checks`.
     """
 
     folder: RunFolder
@@ -74,6 +80,7 @@ class ExactAblation:
     options: AblationOptions
     origin: Mapping[str, Any]
     ranks: Ranks
+    place: Path | None = None
 
     def scores(self, task: Task, part: str, off: NDArray[np.bool_], progress: Progress) -> Scores:
         """Score items without a mask and under some masks; what is done already is kept.
@@ -86,7 +93,7 @@ class ExactAblation:
         off : ndarray of bool, shape (masks, neurons)
         progress : Progress
         """
-        folder, options = self.folder.with_ablation(self.folder.exact_checks / part), self.options
+        folder, options = self.folder.with_ablation((self.place or self.folder.exact_checks) / part), self.options
         if self.ranks.is_main:
             _write_masks(folder, off)
         self.ranks.wait()

@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictInt
 
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.system.option_types import OPTIONS, Count, OneOf, Precision, Seed, Share
+from emoscale.system.option_types import OPTIONS, Count, Distinct, OneOf, Precision, Seed, Share
+
+SHARES: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Of all neurons, the first ones of a ranking; those of Mueller et al. (2025), MIB, arXiv 2504.13151."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,27 @@ class AttributionOptions:
     permutations: Annotated[StrictInt, Field(ge=0)] = 999
     """Permutations of the concepts with which the relation of selectivity to effect is compared; the first ones of
     ``selectivity.seed``."""
+
+
+@dataclass(frozen=True)
+class FaithfulnessOptions:
+    """How much of the outcome the first neurons of a ranking carry alone, all others edited."""
+
+    __pydantic_config__ = OPTIONS
+
+    rankings: Annotated[list[Annotated[str, OneOf("emoscale.attribution.rankings:RANKINGS")]], Distinct] = field(
+        default_factory=list
+    )
+    """What neurons are ranked by; none by default, and nothing is measured then: ``effect``, those with the largest
+    estimated loss first (estimated for ``ablation.edit``); ``tau``, the most selective for any attribute first;
+    ``both``, by the mean of these two ranks; ``random``, which the others are compared with."""
+    shares: Annotated[list[Share], Field(min_length=1), Distinct] = field(default_factory=lambda: list(SHARES))
+    """Shares of all neurons that are kept, beside none and all."""
+    draws: Count = 5
+    """Random rankings."""
+    edit: Annotated[str, OneOf("emoscale.ablation.edits:EDITS")] = "mean"
+    """What becomes of all other neurons, see ``ablation.edit``."""
+    items: Count = 54
+    """The most items on which it is measured."""
+    seed: Seed = 0
+    """Of the random rankings."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.attribution.options import AttributionOptions
+from emoscale.attribution.options import SHARES, AttributionOptions
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import InputError
 from emoscale.run.effects import mean_effects
@@ -29,8 +29,6 @@ from emoscale_kernels import centered_ranks, first_sums, group_order, order_with
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-"""Of the neurons, those with the largest tau first."""
 _ORDERS_A_CHUNK = 16
 _BYTES_AT_A_TIME = 2**30
 """About so much of permuted tau is held at a time."""

@@ -16,6 +16,7 @@ from emoscale.ablation.ablate import ablate
 from emoscale.ablation.forward_options import SMALLEST_PASS
 from emoscale.ablation.options import AblationOptions
 from emoscale.attribution.estimate import Estimator
+from emoscale.attribution.measure_faithfulness import count_sets
 from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
 from emoscale.masks.controls import CONTROLS, Control
@@ -152,10 +153,11 @@ def task_seconds(context: Context, seconds: float) -> dict[str, float]:
     largest = 1 + options.exact_neurons if options.exact_neurons else 0
     compared = count * (1 + largest) + (min(count, options.check_items) * (1 + samples) if samples else 0)
     passes = 1 if options.steps == 1 else options.steps * len(context.outline.sites)
-    return {
-        "attribute-effects": count * passes / estimated + compared / exact,
-        "ablate": count * masks / exact,
-    }
+    found = {"attribute-effects": count * passes / estimated + compared / exact}
+    if (faithfulness := context.settings.faithfulness).rankings:
+        sets = 1 + count_sets(faithfulness, context.outline.neurons)
+        found["measure-faithfulness"] = min(count, faithfulness.items) * sets / exact
+    return {**found, "ablate": count * masks / exact}
 
 
 def _exact_rate(context: Context, folder: RunFolder, task: Task, seconds: float) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from emoscale.ablation.options import AblationOptions
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.attribution.options import AttributionOptions
+from emoscale.attribution.options import AttributionOptions, FaithfulnessOptions
 from emoscale.concepts.options import ConceptOptions
 from emoscale.extraction.options import ExtractionOptions
 from emoscale.masks.options import MaskOptions
@@ -36,6 +36,7 @@ class Settings:
     extraction: ExtractionOptions = field(default_factory=ExtractionOptions)
     selectivity: SelectivityOptions = field(default_factory=SelectivityOptions)
     attribution: AttributionOptions = field(default_factory=AttributionOptions)
+    faithfulness: FaithfulnessOptions = field(default_factory=FaithfulnessOptions)
     masks: MaskOptions = field(default_factory=MaskOptions)
     ablation: AblationOptions = field(default_factory=AblationOptions)
     analysis: AnalysisOptions = field(default_factory=AnalysisOptions)

@@ -11,6 +11,7 @@ import torch
 
 from emoscale.ablation.checks import check_used
 from emoscale.ablation.edits import EDITS, EditKind
+from emoscale.attribution.rankings import RANKINGS
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
@@ -188,6 +189,14 @@ class Context:
         """Return the checks of what the model is asked: the same ones for every stage that asks it."""
         return self.once(_task_checks)
 
+    def faithfulness_checks(self) -> list[Callable[[], object]]:
+        """Return the checks of the faithfulness."""
+        return [*self.task_checks(), self._check_rankings]
+
+    def _check_rankings(self) -> None:
+        if not self.settings.faithfulness.rankings:
+            raise InputError(f"faithfulness.rankings: names none; list some of {', '.join(RANKINGS)}")
+
     def _check_k(self) -> None:
         masks, neurons = self.settings.masks, self.outline.neurons
         try:
@@ -213,6 +222,7 @@ class Context:
             "selectivity.row_measures": chosen_row_measures(s.selectivity),
             "masks.controls": [CONTROLS[name] for name in s.masks.controls],
             "ablation.edit": [EDITS[s.ablation.edit]],
+            "faithfulness.edit": [EDITS[s.faithfulness.edit]] if s.faithfulness.rankings else [],
         }
         for setting, entries in chosen.items():
             yield from (f"{setting} {entry.name!r}" for entry in entries if entry.needs_rows)

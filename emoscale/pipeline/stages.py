@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from emoscale.ablation.options import AblationOptions
 from emoscale.attribution.options import AttributionOptions
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.stage import Counts, Stage
@@ -17,13 +18,18 @@ from emoscale.system.progress import Progress
 from emoscale.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from emoscale.attribution.exact import ExactAblation
     from emoscale.config import Settings
     from emoscale.masks.controls import Control
     from emoscale.masks.options import MaskOptions
     from emoscale.pipeline.context import Context
+    from emoscale.tasks.task import Task
 
 _MODEL = ("model.name", "model.revision", "model.dtype", "model.trust_remote_code")
 """Settings of the model that its outputs depend on; its neurons depend on ``model.site`` too."""
+
+_ASKED = (*_MODEL, "concepts.names", "stimuli", "tuning.seeds")
+"""Settings that the answers to the ablation's task depend on, beside its own."""
 
 
 _RELATION = ("permutations",)
@@ -85,13 +91,10 @@ def _select(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 def _attribute_effects(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.attribution.attribute_effects import attribute_effects
-    from emoscale.attribution.exact import ExactAblation
     from emoscale.extraction.work import Job
 
-    settings = context.settings
-    task, origin = TASKS[settings.ablation.task].make(context, folder), _origin_of_scores(context)
-    exact = ExactAblation(folder, context.model, settings.ablation, origin, context.ranks)
-    job = Job(origin=origin, concepts=context.concepts.names, writers=settings.machine.writers)
+    settings, task, exact = context.settings, *_exact_ablation(context, folder)
+    job = Job(origin=dict(exact.origin), concepts=context.concepts.names, writers=settings.machine.writers)
     return attribute_effects(folder, task, exact, settings.attribution, job=job, progress=progress)
 
 
@@ -107,6 +110,21 @@ def _relate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         executor=context.executor,
         progress=progress,
     )
+
+
+def _measure_faithfulness(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.attribution.measure_faithfulness import measure_faithfulness
+
+    options, normalization = context.settings.faithfulness, context.settings.attribution.normalization
+    return measure_faithfulness(folder, *_exact_ablation(context, folder), options, normalization, progress)
+
+
+def _exact_ablation(context: Context, folder: RunFolder) -> tuple[Task, ExactAblation]:
+    from emoscale.attribution.exact import ExactAblation
+
+    options = context.settings.ablation
+    exact = ExactAblation(folder, context.model, options, _origin_of_scores(context), context.ranks)
+    return TASKS[options.task].make(context, folder), exact
 
 
 def _origin_of_scores(context: Context) -> dict[str, Any]:
@@ -227,6 +245,15 @@ def _ranks_effects(settings: Settings) -> bool:
     return any(CONTROLS[name].needs_effects for name in settings.masks.controls)
 
 
+def _ranked_by(settings: Settings) -> list[str]:
+    from emoscale.attribution.rankings import RANKINGS
+
+    rankings = [RANKINGS[name] for name in settings.faithfulness.rankings]
+    selectivity = any(ranking.needs_selectivity for ranking in rankings)
+    effects = any(ranking.needs_effects for ranking in rankings)
+    return [*(["select"] if selectivity else []), *(["attribute-effects"] if effects else [])]
+
+
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
@@ -309,12 +336,7 @@ STAGES: dict[str, Stage] = {
             # Some edits take values from the extraction.
             needs=lambda settings: ("tune", "extract") if TASKS[settings.ablation.task].uses_prompts else ("extract",),
             depends_on=lambda _: (
-                *_MODEL,
-                "model.site",
-                "concepts.names",
-                "stimuli",
-                "tuning.seeds",
-                "ablation",
+                *(*_ASKED, "model.site", "ablation"),
                 *_fields("attribution", AttributionOptions, but=_RELATION),
             ),
             checks=lambda context: context.task_checks(),
@@ -331,6 +353,29 @@ STAGES: dict[str, Stage] = {
             needs=lambda _: ("select", "attribute-effects"),
             depends_on=lambda _: ("selectivity.seed", *(f"attribution.{name}" for name in _RELATION)),
             checks=lambda context: [context.executor.check],
+        ),
+        Stage(
+            name="measure-faithfulness",
+            help="Measure how much of the outcome the first neurons of rankings carry alone (faithfulness.rankings).",
+            summary="{items:,} items × {masks:,} sets of neurons kept",
+            run=_measure_faithfulness,
+            outputs=lambda folder: {
+                folder.faithfulness: "outcome of every item with only the first neurons of rankings kept"
+            },
+            working=lambda folder: (folder.faithfulness_scores,),
+            needs=lambda settings: (
+                *(("tune",) if TASKS[settings.ablation.task].uses_prompts else ()),
+                "extract",  # some edits take values from it
+                *_ranked_by(settings),
+            ),
+            depends_on=lambda _: (
+                *(*_ASKED, "model.site", "attribution.normalization", "faithfulness"),
+                *_fields("ablation", AblationOptions, but=("edit",)),
+            ),
+            checks=lambda context: context.faithfulness_checks(),
+            shared=True,
+            loads_model=True,
+            optional=True,
         ),
         Stage(
             name="mask",
@@ -350,7 +395,7 @@ STAGES: dict[str, Stage] = {
             outputs=lambda folder: {folder.scores: "score of every option, for every item and mask"},
             working=lambda folder: (folder.commits(folder.scores),),
             needs=lambda settings: ("tune", "mask") if TASKS[settings.ablation.task].uses_prompts else ("mask",),
-            depends_on=lambda _: (*_MODEL, "concepts.names", "stimuli", "tuning.seeds", "ablation"),
+            depends_on=lambda _: (*_ASKED, "ablation"),
             checks=lambda context: context.task_checks(),
             shared=True,
             loads_model=True,
@@ -361,7 +406,10 @@ STAGES: dict[str, Stage] = {
             summary="{tables} tables, {significant:,} of {tests:,} tests significant",
             run=_analyze,
             outputs=lambda folder: {folder.tables: "every number of the report and many more, one table a file"},
-            needs=lambda _: ("select", "attribute-effects", "relate", "ablate"),
+            needs=lambda settings: (
+                *("select", "attribute-effects", "relate", "ablate"),
+                *(("measure-faithfulness",) if settings.faithfulness.rankings else ()),
+            ),
             depends_on=lambda _: ("concepts", "selectivity.alpha", "analysis"),
         ),
         Stage(

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from emoscale.ablation.edits import EDITS
 from emoscale.analysis.options import AnalysisOptions
+from emoscale.attribution.rankings import RANKINGS
 from emoscale.config import Settings
 from emoscale.masks.controls import CONTROLS
 from emoscale.pipeline.stage import Stages
-from emoscale.report.study import ControlWords, EditWords, OutcomeWords, Study
+from emoscale.report.study import ControlWords, EditWords, OutcomeWords, RankingWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.tasks.registry import TASKS
@@ -55,6 +56,8 @@ def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[st
         learned_prompts=task.uses_prompts,
         replicates=task.replicates,
         outputs=outputs,
+        rankings={name: RankingWords(one.label, one.needs_effects) for name, one in RANKINGS.items()},
+        others=EDITS[settings.faithfulness.edit].done,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoscale.report import ablation_figures, neuron_figures, people_figures  # noqa: F401 (they fill FIGURES)
+from emoscale.report import ablation_figures, faithfulness, neuron_figures, people_figures  # noqa: F401 (they fill FIGURES)
 from emoscale.report.findings import Findings
 from emoscale.report.style import FIGURES, house_style, save
 from emoscale.system.progress import Progress

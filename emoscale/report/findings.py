@@ -28,6 +28,7 @@ _NAMES = (
     "answer",
     "normalization",
     "stratum",
+    "ranking",
 )
 """Columns that hold text, whatever it looks like."""
 

@@ -93,6 +93,22 @@ class OutcomeWords:
 
 
 @dataclass(frozen=True)
+class RankingWords:
+    """What a ranking of the neurons is called.
+
+    Parameters
+    ----------
+    label : str
+        Completes "ranked by".
+    by_effects : bool
+        Whether estimated effects make it.
+    """
+
+    label: str
+    by_effects: bool = False
+
+
+@dataclass(frozen=True)
 class Opening:
     """What a report may begin with: a table and sentences about it.
 
@@ -137,6 +153,10 @@ class Study:
         What a concept's replicates are, in the plural.
     outputs : mapping of str to str
         What may be in the run folder: paths relative to it, and what each holds. What is not there is not shown.
+    rankings : mapping of str to RankingWords
+        By name; one without words is called by its name.
+    others : str
+        What became of all neurons but the first ones of a ranking.
     opening : Opening, optional
         Placed before everything else.
     k : int, optional
@@ -152,5 +172,7 @@ class Study:
     learned_prompts: bool = True
     replicates: str = "prompts"
     outputs: Mapping[str, str] = field(default_factory=dict)
+    rankings: Mapping[str, RankingWords] = field(default_factory=dict)
+    others: str = "were edited"
     opening: Opening | None = None
     k: int | None = None

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoscale.report import narrative, tables
 from emoscale.report.effect_text import effect_text
+from emoscale.report.faithfulness import faithfulness_text
 from emoscale.report.figures import SavedFigure, make_figures
 from emoscale.report.findings import Findings, read_findings
 from emoscale.report.neuron_text import population_text, reliability_text
@@ -70,6 +71,7 @@ def _text(findings: Findings) -> dict[str, Any]:
         "populations": population_text(findings),
         "reliability": reliability_text(findings),
         "effects": effect_text(findings),
+        "faithfulness": faithfulness_text(findings),
         "ablation": narrative.ablation_paragraphs(findings),
         "people": people_text(findings),
         "limits": narrative.limits(findings),

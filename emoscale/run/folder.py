@@ -123,6 +123,16 @@ class RunFolder:
         """Store of how tau relates to the estimated effects, over neurons (order, attribute)."""
         return self.path / "relation.zarr"
 
+    @property
+    def faithfulness(self) -> Path:
+        """Store of the outcome with only the first neurons of rankings kept (item, mask)."""
+        return self.path / "faithfulness.zarr"
+
+    @property
+    def faithfulness_scores(self) -> Path:
+        """Folder of the masks and scores that it comes from, there until it is finished."""
+        return self.path / "faithfulness"
+
     def with_ablation(self, path: Path) -> RunFolder:
         """Return the same run with masks and scores in a folder of their own, which is within the run's."""
         return replace(self, ablation=str(path.relative_to(self.path)))

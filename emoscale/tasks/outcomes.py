@@ -5,7 +5,7 @@ Scores are log probabilities or logits of the options.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +62,21 @@ def read_design(store: Store) -> Design:
     masks = pd.DataFrame({name: store.read(name) for name in ("kind", "attribute", "k", "draw")})
     masks.insert(0, "mask", np.arange(len(masks)))
     options = [str(option) for option in store.read("option")]
+    tokens = np.maximum(store.read("option_tokens").astype(np.int64), 1)
+    return Design(items, masks, options, tokens, questions(items, options))
+
+
+def questions(items: pd.DataFrame, options: Collection[str]) -> NDArray[np.int64]:
+    """Number the items' questions, see `Design`.
+
+    Parameters
+    ----------
+    items : DataFrame
+        ``concept`` and ``replicate``.
+    options : collection of str
+    """
     same = ["replicate"] if set(items["concept"]) <= set(options) else GROUP
-    question = np.asarray(items.groupby(same, sort=False).ngroup(), np.int64)
-    return Design(items, masks, options, np.maximum(store.read("option_tokens").astype(np.int64), 1), question)
+    return np.asarray(items.groupby(same, sort=False).ngroup(), np.int64)
 
 
 @dataclass(frozen=True)

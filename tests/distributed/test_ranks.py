@@ -143,6 +143,7 @@ def write_inputs(folder, model):
             "reduction_shards": 5,
             "tokens_per_pass": 60,
         },
+        "faithfulness": {"rankings": ["effect", "random"], "shares": [0.1, 0.5], "draws": 2},
         "masks": {"k": [5, 0.5], "draws": 2},
         "ablation": {"masks_per_unit": 7, "tokens_per_pass": 300},
         "machine": {"device": "cpu", "threads": 1},
@@ -161,8 +162,8 @@ def runs(tmp_path_factory, config):
     """One process's run, and copies of it before extraction and before ablation."""
     folder = tmp_path_factory.mktemp("runs")
     usual = torch.get_num_threads()
-    for stage in ("tune", "extract", "attribute-effects", "select", "mask", "ablate"):
-        if stage in ("extract", "attribute-effects", "ablate"):
+    for stage in ("tune", "extract", "attribute-effects", "measure-faithfulness", "select", "mask", "ablate"):
+        if stage in ("extract", "attribute-effects", "measure-faithfulness", "ablate"):
             shutil.copytree(folder / "one", folder / stage)
         run(load_settings(config), RunFolder(folder / "one"), Console(quiet=True), Request(stage))
     torch.set_num_threads(usual)
@@ -200,7 +201,14 @@ def test_three_processes_leave_the_effects_that_one_leaves(runs, config):
         assert files_of(runs / "attribute-effects" / result) == expected
 
 
-@pytest.mark.parametrize(("stage", "result"), [("extract", "activations.zarr"), ("ablate", "scores.zarr")])
+@pytest.mark.parametrize(
+    ("stage", "result"),
+    [
+        ("extract", "activations.zarr"),
+        ("measure-faithfulness", "faithfulness.zarr"),
+        ("ablate", "scores.zarr"),
+    ],
+)
 def test_two_processes_leave_what_one_leaves(runs, config, stage, result):
     said = torchrun(stage, config, runs / stage)
     assert said.count(f"{stage} ") == 1  # rank 1 keeps quiet

@@ -348,6 +348,7 @@ def test_everything_that_moments_do_not_give(refused):
         selectivity={"row_measures": ["mean", "auroc", "spearman"]},
         masks={"controls": ["random", "random-by-activation"]},
         ablation={"edit": "resample"},
+        faithfulness={"edit": "resample"},
     )
     settings = [problem.partition(":")[0] for problem in problems]
     assert settings == [
@@ -355,6 +356,7 @@ def test_everything_that_moments_do_not_give(refused):
         "selectivity.row_measures 'spearman'",
         "masks.controls 'random-by-activation'",
         "ablation.edit 'resample'",
+        "faithfulness.edit 'resample'",
     ]
     assert all("needs every row's activations" in problem for problem in problems)
 

@@ -33,7 +33,7 @@ def test_a_run(cli, finished, monkeypatch):
     lines = words(answer.out)
     assert lines[0].startswith(f"{finished.out}: emoscale ")
     assert "(encoder), 48 neurons in 2 layers, weights " in lines[1]
-    assert [line.split()[:2] for line in lines[3:11]] == [[name, "done"] for name in STAGES]
+    assert [line.split()[:2] for line in lines[3 : 3 + len(STAGES)]] == [[name, "done"] for name in STAGES]
     for kind in STORES:
         assert f"{kind}.zarr: {kind}, complete" in lines
     assert any(line.startswith("tables: accuracy.csv, ") for line in lines)

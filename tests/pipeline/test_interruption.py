@@ -82,9 +82,11 @@ def continued(cli, world, finished):
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
 COMPLETE = "emoscale.store:Store.mark_complete"
-EXTRACTED, ATTRIBUTED, RELATED = 3, 17, 19
-"""Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation; then
-chunks of permutations."""
+EXTRACTED, ATTRIBUTED = 3, 17
+RELATED = ATTRIBUTED + 2
+MEASURED = RELATED + 6
+"""Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation; chunks
+of permutations; units of ablation."""
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,11 @@ chunks of permutations."""
         ("attribute-effects", COMMIT, EXTRACTED + 10, "after"),  # in the ablation that they are compared with
         ("attribute-effects", "emoscale.attribution.check:create_store", 1, "after"),  # without values
         ("relate", COMMIT, ATTRIBUTED + 2, "before"),
-        ("ablate", "emoscale.ablation.ablate:create_store", 3, "after"),  # without the token ids
-        ("ablate", COMMIT, RELATED + 5, "before"),
-        ("ablate", COMMIT, RELATED + 5, "after"),
+        ("measure-faithfulness", COMMIT, RELATED + 3, "after"),
+        ("measure-faithfulness", "emoscale.attribution.measure_faithfulness:create_store", 1, "after"),  # no values
+        ("ablate", "emoscale.ablation.ablate:create_store", 5, "after"),  # without the token ids
+        ("ablate", COMMIT, MEASURED + 5, "before"),
+        ("ablate", COMMIT, MEASURED + 5, "after"),
         ("analyze", "emoscale.run.folder:RunFolder.write_table", 4, "before"),
         ("report", "emoscale.report.figures:save", 1, "after"),
     ],
@@ -117,6 +121,7 @@ def test_killed_and_continued(interrupted, continued, world, stage, function, ca
     assert finished_work.items() <= times(world.out).items()
     assert not list(world.out.glob("*.commits"))
     assert not (world.out / "attribution").exists()
+    assert not (world.out / "faithfulness").exists()
 
 
 def test_committed_blocks_are_not_computed_again(interrupted, continued, world):

@@ -111,7 +111,14 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
     for planned in (one, two):
         rate = planned.throughput["rows_a_second"]
         assert planned.hours["extract"] * planned.ranks * 3600 == pytest.approx(planned.rows["rows"] / rate)
-        assert list(planned.hours) == ["tune", "extract", "select", "attribute-effects", "ablate"]
+        assert list(planned.hours) == [
+            "tune",
+            "extract",
+            "select",
+            "attribute-effects",
+            "measure-faithfulness",
+            "ablate",
+        ]
         assert all(hours > 0 for hours in planned.hours.values())
     assert any("divided by 2" in note for note in two.notes)
 
@@ -145,6 +152,8 @@ def test_every_task_is_measured(world, plan, tiny_folder, monkeypatch, task):
     assert min(took, also_took) > 0
     # Estimated, scored without a mask, 3 neurons ablated, and then 6 and 3 groups.
     assert planned.hours["attribute-effects"] * 3600 == pytest.approx(items * (1 + 1 + 4 + 10) / 100)
+    # Without a mask, with all neurons edited, with none, and two sizes of four orders.
+    assert planned.hours["measure-faithfulness"] * 3600 == pytest.approx(items * (3 + 2 * 4) / 100)
 
 
 def test_measuring_grows_until_a_third_of_the_time_is_used():

@@ -70,8 +70,9 @@ AFTER["select"].remove("attribute-effects")
         ("masks.k=[6]", AFTER["mask"]),
         ("masks.draws=1", AFTER["mask"]),
         ("masks.controls=[random-by-layer]", AFTER["mask"]),
-        ("ablation.edit=mean", ["attribute-effects", "relate", *AFTER["ablate"]]),
+        ("ablation.edit=mean", ["attribute-effects", "relate", "measure-faithfulness", *AFTER["ablate"]]),
         ("attribution.permutations=5", ["relate", *AFTER["analyze"]]),
+        ("faithfulness.shares=[0.2]", ["measure-faithfulness", *AFTER["analyze"]]),
         ("title=Other", AFTER["report"]),
         ("machine.threads=2", []),
         ("selectivity.block_neurons=40", []),
@@ -92,6 +93,18 @@ def test_a_change_redoes_what_depends_on_it(cli, copied, change, stages):
         assert ours == {path: digest for path, digest in before.items() if path in ours}
     again = cli("run", copied.config, "--out", copied.out, "--set", change)
     assert "all stages are done" in again.out
+
+
+def test_without_rankings_faithfulness_is_not_measured(cli, refused, copied):
+    none = ("--set", "faithfulness.rankings=[]")
+    said = refused(copied.config, copied.out, *none, command="measure-faithfulness")
+    assert said == "faithfulness.rankings: names none; list some of effect, tau, both, random"
+    answer = cli("run", copied.config, "--out", copied.out, *none)
+    assert (answer.code, answer.err) == (0, "")
+    assert done_stages(answer.out) == AFTER["analyze"]
+    assert "measure-faithfulness" not in states(copied.out)
+    assert not (copied.out / "faithfulness.zarr").exists()
+    assert not (copied.out / "tables" / "faithfulness.csv").exists()
 
 
 def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
@@ -145,9 +158,7 @@ def test_a_changed_file_in_a_folder_of_texts_is_noticed(world):
 def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
     answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
-    assert states(copied.out) == dict.fromkeys(
-        ("tune", "extract", "select", "attribute-effects", "relate", "mask"), "done"
-    )
+    assert states(copied.out) == dict.fromkeys(STAGES[: STAGES.index("ablate")], "done")
     assert not (copied.out / "scores.zarr").exists()
     assert not (copied.out / "report.html").exists()
 
@@ -230,7 +241,8 @@ def test_an_abandoned_variation_leaves_nothing(cli, copied):
     assert contents(copied.out, *RESULTS) == before
 
 
-def test_from_another_run(cli, world, finished):
+def test_from_another_run(cli, world, finished, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     answer = cli("run", finished.config, "--out", world.out, "--from", finished.out, "--set", "masks.k=[6]")
     assert (answer.code, answer.err) == (0, "")
     assert f"reused from {finished.out}: tune, extract, select" in answer.out

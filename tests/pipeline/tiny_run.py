@@ -16,7 +16,18 @@ from emoscale.report import figures
 CONCEPTS = ("joy", "anger", "fear", "sad")
 NEURONS = 48
 MASKS = 1 + 2 * 3 + 2 * 2
-STAGES = ("tune", "extract", "select", "attribute-effects", "relate", "mask", "ablate", "analyze", "report")
+STAGES = (
+    "tune",
+    "extract",
+    "select",
+    "attribute-effects",
+    "relate",
+    "measure-faithfulness",
+    "mask",
+    "ablate",
+    "analyze",
+    "report",
+)
 RESULTS = (
     "prompts",
     "prompts.parquet",
@@ -27,6 +38,7 @@ RESULTS = (
     "exact_effects.zarr",
     "effect_check.zarr",
     "relation.zarr",
+    "faithfulness.zarr",
     "masks.zarr",
     "scores.zarr",
     "tables",
@@ -96,6 +108,7 @@ class World:
                 "permutations": 20,
                 "exact_neurons": 3,
             },
+            "faithfulness": {"rankings": ["effect", "both", "random"], "shares": [0.1, 0.5], "draws": 2},
             "masks": {"k": [5, 0.25], "draws": 2},
             "ablation": {"masks_per_unit": 4},
             "machine": {"threads": 1},

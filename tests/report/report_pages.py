@@ -13,8 +13,8 @@ CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
 LEAST = {"ks": (7,), "layers": 1}
 UNTUNED = {"learned_prompts": False, "replicates": "sets of questions"}
-USUAL_FIGURES = sorted(set(FIGURES) - {"c0_confusion"})
-"""Where the model did not choose among all concepts."""
+USUAL_FIGURES = sorted(set(FIGURES) - {"c0_confusion", "d1_faithfulness"})
+"""Where the model did not choose among all concepts, and faithfulness was not measured."""
 HUMAN_FIGURES = {"b1_importance", "c3_drop_by_importance", "c4_correlation_by_size"}
 
 
