@@ -19,10 +19,8 @@ from emoscale.statistics import Floats
 from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, gradient, read_design
+from emoscale.tasks.outcomes import ATTRIBUTED, NORMALIZATIONS, Design, gradient, read_design
 from emoscale.tasks.task import Task
-
-_OUTCOME = OUTCOMES["log-odds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class Scores:
 
     def weights(self, normalization: str) -> Floats:
         """Return the gradient of the sum of the items' log-odds by their scores without a mask: (items, options)."""
-        return gradient(self.by_option[:, :1], self.design, _OUTCOME, normalization)[:, 0]
+        return gradient(self.by_option[:, :1], self.design, ATTRIBUTED, normalization)[:, 0]
 
     def contributions(self, weights: Floats) -> Floats:
         """Return the change of each item's scores under each further mask, weighed: (items, masks - 1)."""
@@ -49,7 +47,7 @@ class Scores:
     def changes(self, normalization: str) -> Floats:
         """Return how each further mask changes the mean log-odds: (masks - 1,)."""
         right = self.design.items["right"].to_numpy(np.int64)[:, None, None]
-        outcome = _OUTCOME.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
+        outcome = ATTRIBUTED.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
         return np.asarray((outcome[:, 1:] - outcome[:, :1]).mean(axis=0))
 
 

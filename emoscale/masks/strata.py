@@ -38,8 +38,8 @@ class Strata:
     def moments(self, values: NDArray[np.float64]) -> tuple[float, float]:
         """Return mean and variance, over all masks that can be drawn, of the sum of a mask's values.
 
-        Of n neurons drawn from N in each stratum they are n times the mean and n (1 - n / N) S² (Cochran 1977, *Sampling
-        Techniques*, theorems 2.2 and 5.3), S² with N - 1 in the denominator.
+        Of n neurons drawn from N in each stratum they are n times the mean and n (1 - n / N) S², S² with N - 1 in the
+        denominator (Cochran 1977, *Sampling Techniques*, chapters 2 and 5).
 
         Parameters
         ----------

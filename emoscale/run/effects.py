@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_MOMENTS, EFFECTS
+from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS, EFFECTS
+from emoscale.statistics import Floats
 from emoscale.store import Store
 
 _NEURONS_AT_A_TIME = 2**16
@@ -80,3 +82,22 @@ def mean_effects(folder: RunFolder) -> MeanEffects:
             np.add.at(count[:, some], cell, ~np.isnan(values))
     with np.errstate(invalid="ignore"):
         return MeanEffects(cells, total / count, total.sum(axis=0) / count.sum(axis=0))
+
+
+class Checked(NamedTuple):
+    """What was compared, arrays as in the schema of the effect check."""
+
+    samples: pd.DataFrame
+    estimated: Floats
+    exact: Floats
+    change: Floats
+
+
+def read_checked(folder: RunFolder) -> Checked | None:
+    """Read a run's comparison; None if it has none."""
+    if not folder.effect_check.exists():
+        return None
+    store = open_finished(folder.effect_check, EFFECT_CHECK)
+    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron")})
+    estimated, exact, change = (store.read(name).astype(np.float64) for name in ("estimated", "exact", "change"))
+    return Checked(samples, estimated, exact, change)
