@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
-from emoscale.system.option_types import OPTIONS, Count, Distinct, OneOf, Rate, Seed
+from emoscale.system.option_types import OPTIONS, Count, CountOrAuto, Distinct, OneOf, Rate, Seed
 
 AUTO: Final = "auto"
 
@@ -35,7 +35,7 @@ class MaskOptions:
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""
-    draws: Count | Literal["auto"] = 5
+    draws: CountOrAuto = 5
     """Controls of each kind for each k (and attribute); ``auto``: as few as `draw_width` allows, found from the
     estimated effects of all neurons and from the random groups of neurons by which they are checked."""
     seed: Seed = 0

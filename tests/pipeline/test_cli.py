@@ -23,6 +23,7 @@ COMMANDS = (*STAGES, "run", "inspect", "doctor")
 TABLES = (
     "accuracy",
     "control_draws",
+    "control_variates",
     "correlation_by_concept",
     "dose_response",
     "drop_by_attribute",
@@ -34,6 +35,8 @@ TABLES = (
     "human_comparison",
     "importance",
     "inference",
+    "mask_effect_agreement",
+    "mask_effects",
     "mean_drop_correlation",
     "mixed_model",
     "most_needed",
