@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.run.effects import mean_effects
+from emoscale.run.effects import Checked, mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, NEURON_COORDINATES, SINGLE_NEURONS
+from emoscale.schema import ESTIMATES_ALONE, NEURON_COORDINATES, SINGLE_NEURONS
 from emoscale.statistics import Floats, correlation
 from emoscale.store import Store
 
 _MOST_NEEDED = 100
 """Neurons in the table of those with the largest loss."""
-
-
-class Checked(NamedTuple):
-    """What was compared, arrays as in the schema of the effect check."""
-
-    samples: pd.DataFrame
-    estimated: Floats
-    exact: Floats
-    change: Floats
-
-
-def read_checked(folder: RunFolder) -> Checked | None:
-    """Read a run's comparison; None if it has none."""
-    if not folder.effect_check.exists():
-        return None
-    store = open_finished(folder.effect_check, EFFECT_CHECK)
-    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron", "is_exact")})
-    estimated, exact, change = (store.read(name).astype(np.float64) for name in ("estimated", "exact", "change"))
-    return Checked(samples, estimated, exact, change)
 
 
 def agreement(checked: Checked) -> pd.DataFrame:
@@ -78,13 +56,13 @@ def _compare(checked: Checked, stratum: str, chosen: NDArray[np.bool_]) -> dict[
         "estimated": mean.mean(),
         "exact": change.mean(),
         "r": correlation(mean, change),
-        "slope": _slope(mean, change),
+        "slope": slope(mean, change),
         "item_r": correlation(estimated.ravel(), exact.ravel()),
-        "item_slope": _slope(estimated.ravel(), exact.ravel()),
+        "item_slope": slope(estimated.ravel(), exact.ravel()),
     }
 
 
-def _slope(x: Floats, y: Floats) -> float:
+def slope(x: Floats, y: Floats) -> float:
     """Return the least-squares slope of y by x; NaN where x does not vary."""
     centered = x - x.mean()
     spread = float(centered @ centered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,10 +11,12 @@ import pandas as pd
 
 from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
+from emoscale.analysis.mask_effects import mask_effects
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.outcomes import Outcomes, evaluate
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
+from emoscale.run.effects import has_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import SCORES, SELECTIVITY
@@ -50,6 +52,9 @@ class AnalysisInputs:
         Kinds of control whose masks differ in chance alone, even if each was drawn for an attribute.
     cross_fitted : collection of str
         Kinds of control of which each half of the items chose a mask, by which the other half is judged.
+    expected_effects : callable, optional
+        From the effects of neurons, float64 of shape (N,), to the mean of their sum over all masks that each control
+        can draw, see `emoscale.analysis.control_variates.control_variates`.
     """
 
     folder: RunFolder
@@ -61,6 +66,7 @@ class AnalysisInputs:
     participants: Floats | None = None
     exchangeable: Collection[str] = ()
     cross_fitted: Collection[str] = ()
+    expected_effects: Callable[[Floats], pd.DataFrame] | None = None
 
     def check(self) -> None:
         """Read what every analysis needs.
@@ -145,6 +151,12 @@ class AnalysisInputs:
     def draws(self) -> pd.DataFrame:
         """See `random_draws`."""
         return random_draws(self.answers)
+
+    @cached_property
+    def mask_effects(self) -> pd.DataFrame | None:
+        """See `mask_effects`; None if the run has no estimated effects."""
+        known = self.given_answers is None and has_effects(self.folder)
+        return mask_effects(self.folder) if known else None
 
     @cached_property
     def ks(self) -> list[int]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects
+from emoscale.analysis.control_variates import control_variates
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
-from emoscale.analysis.effects import agreement, effects_by_layer, most_needed, read_checked
+from emoscale.analysis.effects import agreement, effects_by_layer, most_needed
 from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_kept, trace_curves
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.mask_effects import mask_agreement
 from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
-from emoscale.run.effects import has_effects
+from emoscale.run.effects import has_effects, mean_effects, read_checked
 
 Compute = Callable[[AnalysisInputs], pd.DataFrame | None]
 
@@ -250,3 +253,22 @@ def _faithfulness(inputs: AnalysisInputs) -> pd.DataFrame | None:
 def _faithfulness_areas(inputs: AnalysisInputs) -> pd.DataFrame | None:
     kept = read_kept(inputs.folder)
     return None if kept is None else area_table(trace_curves(kept))
+
+
+@table("mask_effects", "Effect of each mask on the outcome, estimated from its neurons and exact", EFFECTS)
+def _mask_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.mask_effects
+
+
+@table("mask_effect_agreement", "How far estimated effects of masks agree with exact ones, by kind and size", EFFECTS)
+def _mask_effect_agreement(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.mask_effects is None else mask_agreement(inputs.mask_effects)
+
+
+@table("control_variates", "Mean effect of all masks a control can draw, from draws alone and by regression", EFFECTS)
+def _control_variates(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    if inputs.mask_effects is None or inputs.expected_effects is None:
+        return None
+    effects = np.nan_to_num(mean_effects(inputs.folder).overall)
+    table = control_variates(inputs.mask_effects, inputs.expected_effects(effects))
+    return None if table.empty else table

@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from emoscale.analysis.effects import Checked, agreement, read_checked
+from emoscale.analysis.effects import agreement
 from emoscale.attribution.estimate import Estimator
 from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import AttributionOptions
 from emoscale.models.tensor_parallel import own_neurons
-from emoscale.run.effects import exact_neurons, mean_effects
+from emoscale.run.effects import Checked, exact_neurons, mean_effects, read_checked
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.store import create_store

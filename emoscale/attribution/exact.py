@@ -21,10 +21,8 @@ from emoscale.statistics import Floats
 from emoscale.store import create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, gradient, read_design
+from emoscale.tasks.outcomes import ATTRIBUTED, NORMALIZATIONS, Design, gradient, read_design
 from emoscale.tasks.task import Task
-
-_OUTCOME = OUTCOMES["log-odds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class Scores:
 
     def weights(self, normalization: str) -> Floats:
         """Return the gradient of the sum of the items' log-odds by their scores without a mask: (items, options)."""
-        return gradient(self.by_option[:, :1], self.design, _OUTCOME, normalization)[:, 0]
+        return gradient(self.by_option[:, :1], self.design, ATTRIBUTED, normalization)[:, 0]
 
     def contributions(self, weights: Floats) -> Floats:
         """Return the change of each item's scores under each further mask, weighed: (items, masks - 1)."""
@@ -56,7 +54,7 @@ class Scores:
     def log_odds(self, normalization: str) -> Floats:
         """Return the log-odds of each item's right answer: (items, masks)."""
         right = self.design.items["right"].to_numpy(np.int64)[:, None, None]
-        return _OUTCOME.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
+        return ATTRIBUTED.compute(NORMALIZATIONS[normalization].apply(self.by_option, self.design), right)[:, :, 0]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.masks.drawing import draw_evenly, draw_matched, level_bins
+from emoscale.masks.drawing import all_neurons, level_bins, matched_strata
 from emoscale.masks.request import Mask, Request
+from emoscale.masks.strata import Drawn, Strata
 from emoscale.tasks.halves import HALVES
 
 BINS = 20
@@ -24,7 +25,7 @@ class Control:
     ----------
     name : str
     draw : callable
-        Yields its masks, by k, attribute and draw.
+        Yields its masks, by k, attribute and draw. Where it is `Drawn`, what these are drawn from is known.
     label : str
         Its neurons in a table or a legend.
     neurons : str
@@ -48,8 +49,6 @@ class Control:
         in.
     exchangeable : bool
         Whether its masks differ in chance alone, even if each was drawn for an attribute.
-    stream : int
-        Which random numbers a control takes that is drawn for each attribute; different controls have different ones.
     """
 
     name: str
@@ -64,7 +63,11 @@ class Control:
     is_drawn: bool = True
     cross_fitted: bool = False
     exchangeable: bool = False
-    stream: int = 0
+
+    @property
+    def strata(self) -> Callable[[Request], Iterator[Strata]] | None:
+        """What its masks are drawn from, if that is known."""
+        return self.draw.strata if isinstance(self.draw, Drawn) else None
 
     def masks_of_a_size(self, draws: int) -> int:
         """Return how many masks of one size there are, of each attribute where they belong to one."""
@@ -82,27 +85,27 @@ class Control:
         }
 
 
-def _random(request: Request) -> Iterator[Mask]:
-    """Yield k neurons drawn evenly from all (Li, Su et al. 2024), or from all that are not selective."""
+def _random(request: Request) -> Iterator[Strata]:
+    """Yield all neurons (Li, Su et al. 2024), or all that are not selective."""
     if not request.disjoint:
-        return draw_evenly(request)
+        return all_neurons(request)
     everywhere = np.zeros(len(request.layer), dtype=np.intp)
-    return draw_matched(request, RANDOM.name, RANDOM.stream, everywhere, lambda _: "the model")
+    return matched_strata(request, RANDOM.name, everywhere, lambda _: "the model")
 
 
-def _random_by_layer(request: Request) -> Iterator[Mask]:
-    """Yield k neurons, as many in every layer as the attribute's selective mask has there."""
-    return draw_matched(request, BY_LAYER.name, BY_LAYER.stream, request.layer, lambda layer: f"layer {layer}")
+def _random_by_layer(request: Request) -> Iterator[Strata]:
+    """Yield the layers, with as many neurons taken of each as the attribute's selective mask has there."""
+    return matched_strata(request, BY_LAYER.name, request.layer, lambda layer: f"layer {layer}")
 
 
-def _random_by_activation(request: Request) -> Iterator[Mask]:
-    """Yield k neurons, as many in every bin of mean absolute activation as the attribute's selective mask has there."""
+def _random_by_activation(request: Request) -> Iterator[Strata]:
+    """Yield bins of mean absolute activation, with as many neurons taken of each as the selective mask has there."""
     bins = level_bins(request.activation_level(), BINS)
 
     def place(number: int) -> str:
         return f"bin {number + 1} of {BINS} (of mean |activation|)"
 
-    return draw_matched(request, BY_ACTIVATION.name, BY_ACTIVATION.stream, bins, place)
+    return matched_strata(request, BY_ACTIVATION.name, bins, place)
 
 
 def _largest_loss(request: Request) -> Iterator[Mask]:
@@ -122,34 +125,31 @@ def _first(request: Request, keys: NDArray[np.float64]) -> Iterator[Mask]:
 
 RANDOM = Control(
     "random",
-    _random,
+    Drawn(_random, stream=4130109879),
     label="random neurons",
     neurons="random neurons",
     adjective="random",
     drawn="drawn at random, each as likely as any other",
     per_attribute=False,
     exchangeable=True,
-    stream=4130109879,
 )
 BY_LAYER = Control(
     "random-by-layer",
-    _random_by_layer,
+    Drawn(_random_by_layer, stream=1054111189),
     label="random neurons of the same layers",
     neurons="random neurons of the same layers",
     adjective="layer-matched",
     drawn="drawn at random so that every layer loses as many neurons as to the selective mask",
-    stream=1054111189,
 )
 BY_ACTIVATION = Control(
     "random-by-activation",
-    _random_by_activation,
+    Drawn(_random_by_activation, stream=1935459381),
     label="random neurons as active",
     # "as many random neurons as active" would be read as another comparison.
     neurons="random neurons that are as active",
     adjective="activation-matched",
     drawn="drawn at random among neurons about as active as those of the selective mask",
     needs_rows=True,
-    stream=1935459381,
 )
 
 LARGEST_LOSS = Control(

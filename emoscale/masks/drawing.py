@@ -1,15 +1,15 @@
-"""Drawing controls: k neurons from all, or from every group of neurons as many as the selective mask holds of it."""
+"""What controls are drawn from: all neurons, or every group of them that the selective mask has neurons of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
-from emoscale.masks.request import Mask, Request
+from emoscale.masks.request import Request
+from emoscale.masks.strata import Strata
 
 
 def check_disjoint(k: Sequence[int], neurons: int) -> None:
@@ -37,37 +37,32 @@ def check_disjoint(k: Sequence[int], neurons: int) -> None:
         raise InputError(problems)
 
 
-def draw_evenly(request: Request) -> Iterator[Mask]:
-    """Yield k neurons drawn evenly from all without replacement, by k and then draw; shared by all attributes."""
-    for k in request.k:
-        for draw in range(request.draws):
-            # A generator of its own: a mask must not depend on which others are asked for.
-            generator = np.random.default_rng([request.seed, k, draw])
-            yield Mask(generator.choice(len(request.rank), size=k, replace=False), draw=draw)
+def all_neurons(request: Request) -> Iterator[Strata]:
+    """Yield a single stratum of all neurons, by k; its masks are shared by all attributes."""
+    everything = np.arange(len(request.rank))
+    yield from (Strata([everything], np.array([k])) for k in request.k)
 
 
-def draw_matched(
-    request: Request, name: str, stream: int, group: NDArray[np.integer], place: Callable[[int], str]
-) -> Iterator[Mask]:
-    """Yield masks that hold as many neurons of every group as the attribute's selective mask, by k, attribute and draw.
+def matched_strata(
+    request: Request, name: str, group: NDArray[np.integer], place: Callable[[int], str]
+) -> Iterator[Strata]:
+    """Yield strata of which as many neurons are taken as the attribute's selective mask has there, by k and attribute.
 
     Parameters
     ----------
     request : Request
     name : str
         The control's.
-    stream : int
-        The control's, see `Control`.
     group : ndarray of int, shape (N,)
-        Group of each neuron. Within a group neurons are drawn evenly, without replacement.
+        Stratum of each neuron.
     place : callable
-        From a group to its name in an error.
+        From a stratum to its name in an error.
 
     Raises
     ------
     InputError
-        If a group has too few neurons left outside the selective mask. It names every attribute and k that are short,
-        each with the group that lacks most.
+        If a stratum has too few neurons left outside the selective mask. It names every attribute and k that are short,
+        each with the stratum that lacks most.
     """
     names, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
     by_group = np.argsort(group, kind="stable")
@@ -90,11 +85,7 @@ def draw_matched(
         if request.disjoint:
             free[request.best_first[:k, column]] = False
         pools = np.split(by_group[free[by_group]], np.cumsum(left)[:-1])
-        attribute = request.attributes[column]
-        for draw in range(request.draws):
-            generator = np.random.default_rng([request.seed, stream, _number(attribute), k, draw])
-            drawn = [generator.choice(p, size=n, replace=False) for p, n in zip(pools, needed, strict=True)]
-            yield Mask(np.concatenate(drawn), attribute=attribute, draw=draw)
+        yield Strata(pools, needed, request.attributes[column])
 
 
 def _balance(
@@ -103,10 +94,6 @@ def _balance(
     """Return how many neurons of each group are needed, and how many there are to draw them from."""
     needed = np.bincount(group[request.best_first[:k, column]], minlength=len(sizes))
     return needed, sizes - needed if request.disjoint else sizes
-
-
-def _number(name: str) -> int:
-    return crc32(name.encode())
 
 
 def level_bins(level: NDArray[np.float64], bins: int) -> NDArray[np.intp]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError, collect_problems
 from emoscale.masks.activation_level import mean_absolute_activation
-from emoscale.masks.controls import CONTROLS
+from emoscale.masks.controls import CONTROLS, Control
+from emoscale.masks.draw_numbers import choose_draws
 from emoscale.masks.drawing import check_disjoint
-from emoscale.masks.options import MaskOptions
+from emoscale.masks.options import AUTO, MaskOptions
 from emoscale.masks.request import Mask, Request
 from emoscale.masks.selective import most_selective, no_neurons
 from emoscale.run.effects import effects_by_half
@@ -75,7 +77,8 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     Parameters
     ----------
     folder : RunFolder
-        Holds the finished selectivity, and the activations or the effects if a control needs them.
+        Holds the finished selectivity, and the activations or the effects if a control, or the number of draws, needs
+        them.
     options : MaskOptions
         A control may be given itself in place of its name.
     progress : Progress
@@ -98,9 +101,10 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     for control in controls:
         if control.needs_rows:
             open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
+    chosen = choose_draws(folder, request, controls, options) if options.draws == AUTO else {}
     makers = {NO_MASK: no_neurons, SELECTIVE: most_selective}
     made = _make(request, makers, progress)
-    made += _make(request, {control.name: control.draw for control in controls}, progress)
+    made += _make(request, {control.name: _maker(control, chosen) for control in controls}, progress)
     coordinates = {
         "kind": np.array([row.kind for row in made]),
         "attribute": np.array([row.attribute for row in made]),
@@ -119,6 +123,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
             "disjoint": options.disjoint,
             "neurons": len(request.rank),
             "controls": {control.name: control.words(options.disjoint) for control in controls},
+            **({"chosen_draws": chosen} if chosen else {}),
         },
     )
     store.write("bits", np.stack([row.bits for row in made]))
@@ -138,7 +143,8 @@ def make_request(folder: RunFolder, options: MaskOptions, progress: Progress) ->
         If the selectivity is missing or not finished.
     """
     store = open_finished(folder.selectivity, SELECTIVITY)
-    numbers = {"draws": options.draws, "seed": options.seed}
+    draws = 0 if options.draws == AUTO else options.draws
+    numbers = {"draws": draws, "seed": options.seed}
     if problems := [f"{name} = {value}: negative; give 0 or more" for name, value in numbers.items() if value < 0]:
         raise InputError(problems)
     k = resolve_k(options.k, store.sizes["neuron"])
@@ -152,10 +158,17 @@ def make_request(folder: RunFolder, options: MaskOptions, progress: Progress) ->
         effects=lambda: effects_by_half(folder),
         attributes=[str(attribute) for attribute in store.read("attribute")],
         k=k,
-        draws=options.draws,
+        draws=draws,
         disjoint=options.disjoint,
         seed=options.seed,
     )
+
+
+def _maker(control: Control, chosen: Mapping[str, Mapping[str, Any]]) -> Callable[[Request], Iterator[Mask]]:
+    """Return what makes a control's masks, as many as were chosen."""
+    if control.name not in chosen:
+        return control.draw
+    return lambda request: control.draw(replace(request, draws=chosen[control.name]["draws"]))
 
 
 class _Row(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
-from emoscale.system.option_types import OPTIONS, Count, Distinct, OneOf, Seed
+from emoscale.system.option_types import OPTIONS, Count, CountOrAuto, Distinct, OneOf, Rate, Seed
+
+AUTO: Final = "auto"
 
 PUBLISHED_K: tuple[int, ...] = (1500, 2000, 2500, 3000, 4000, 5000, 6000)
 
@@ -33,7 +35,13 @@ class MaskOptions:
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""
-    draws: Count = 5
-    """Controls that are drawn, of each kind for each k (and attribute)."""
+    draws: CountOrAuto = 5
+    """Controls that are drawn, of each kind for each k (and attribute); ``auto``: as few as `draw_width` allows, found
+    from the estimated effects of all neurons and from the random groups of neurons by which they are checked."""
     seed: Seed = 0
     """Of the controls."""
+    draw_width: Rate = 0.02
+    """Of ``draws: auto``: half the 95 % interval of the mean log-odds of the right answer over a kind of control's
+    masks of one size, in nats."""
+    most_draws: Count = 50
+    """Of ``draws: auto``: the most there may be, even if the interval is wider then."""

@@ -17,8 +17,10 @@ from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.rows import ROW_SOURCES, check_rows
 from emoscale.masks.controls import CONTROLS, Control
+from emoscale.masks.draw_numbers import check_draws_can_be_chosen
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
+from emoscale.masks.options import AUTO
 from emoscale.models.identity import identify
 from emoscale.models.loading import LanguageModel, check_split, load_model
 from emoscale.models.outline import ModelOutline, encode_texts, outline_model
@@ -183,7 +185,7 @@ class Context:
 
     def mask_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the masks."""
-        return [self._check_k]
+        return [self._check_k, self._check_draws]
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of what the model is asked: the same ones for every stage that asks it."""
@@ -205,6 +207,12 @@ class Context:
                 check_disjoint(k, neurons)
         except InputError as error:
             raise InputError(f"masks.{problem}" for problem in error.problems) from error
+
+    def _check_draws(self) -> None:
+        masks, attribution = self.settings.masks, self.settings.attribution
+        if masks.draws == AUTO:
+            controls = [CONTROLS[name] for name in masks.controls]
+            check_draws_can_be_chosen(controls, len(attribution.check_groups), attribution.check_draws)
 
     def _check_rows_are_kept(self) -> None:
         """Refuse what needs every row's activations where only moments are kept."""

@@ -143,7 +143,17 @@ def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
     options = context.settings.masks
     made = make_masks(folder, options, progress)
-    return {**made, "controls": sum(made[kind] for kind in options.controls)}
+    chosen = "".join(f", {number['draws']} draws of {kind}" for kind, number in _chosen_draws(folder).items())
+    return {**made, "controls": sum(made[kind] for kind in options.controls), "chosen": chosen}
+
+
+def _chosen_draws(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return the `DrawNumber` of each control, as mappings, where ``masks.draws`` left it to the run."""
+    from emoscale.run.stores import open_finished
+    from emoscale.schema import MASKS
+
+    chosen: dict[str, dict[str, Any]] = open_finished(folder.masks, MASKS).attributes["origin"].get("chosen_draws", {})
+    return chosen
 
 
 def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
@@ -160,6 +170,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.analysis.analyze import analyze
     from emoscale.analysis.inputs import AnalysisInputs
     from emoscale.masks.controls import CONTROLS
+    from emoscale.masks.expected import expected_effects
     from emoscale.run.stores import open_finished
     from emoscale.schema import SELECTIVITY
 
@@ -171,6 +182,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         context.settings.analysis,
         exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
         cross_fitted=[name for name, control in CONTROLS.items() if control.cross_fitted],
+        expected_effects=lambda effects: expected_effects(folder, context.settings.masks, effects),
     )
     done = analyze(inputs, progress)
     q = open_finished(folder.selectivity, SELECTIVITY).read("q")
@@ -185,12 +197,12 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.pipeline.study import make_study, outputs_of
     from emoscale.report.write_report import write_report
 
-    study = make_study(context.settings, _facts(context), outputs_of(STAGES, folder))
+    study = make_study(context.settings, _facts(context, folder), outputs_of(STAGES, folder))
     done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
 
 
-def _facts(context: Context) -> dict[str, str]:
+def _facts(context: Context, folder: RunFolder) -> dict[str, str]:
     from emoscale.models.sites.registry import SITES
     from emoscale.selectivity.measures import MEASURES
     from emoscale.selectivity.row_measures import ROW_MEASURES
@@ -219,30 +231,36 @@ def _facts(context: Context) -> dict[str, str]:
         "Selectivity": f"{measure.symbol}: {measure.meaning}",
         **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
-        "Controls": _controls(s.masks),
+        "Controls": _controls(s.masks, _chosen_draws(folder)),
     }
 
 
-def _controls(m: MaskOptions) -> str:
+def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
     from emoscale.masks.controls import CONTROLS
-
-    of_all, of_each = f"{m.draws} for each k", f"{m.draws} for each k and attribute"
 
     def masks(control: Control) -> str:
         if control.cross_fitted:
             return "two for each k, each chosen on half of the items and judged on the others"
         if not control.is_drawn:
             return "one for each k"
-        return of_each if m.disjoint or control.per_attribute else of_all
+        each = "k and attribute" if m.disjoint or control.per_attribute else "k"
+        if control.name not in chosen:
+            return f"{m.draws} for each {each}"
+        number = chosen[control.name]
+        return (
+            f"{number['draws']} for each {each}, so that their mean was expected to be known to ±"
+            f"{number['half_width']:.2g} nats, ±{m.draw_width:g} being asked"
+        )
 
     kinds = [f"{kind} ({masks(CONTROLS[kind])})" for kind in m.controls]
     return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
 
 
-def _ranks_effects(settings: Settings) -> bool:
+def _masks_need_effects(settings: Settings) -> bool:
     from emoscale.masks.controls import CONTROLS
+    from emoscale.masks.options import AUTO
 
-    return any(CONTROLS[name].needs_effects for name in settings.masks.controls)
+    return settings.masks.draws == AUTO or any(CONTROLS[name].needs_effects for name in settings.masks.controls)
 
 
 def _ranked_by(settings: Settings) -> list[str]:
@@ -380,10 +398,10 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="mask",
             help="Choose the neurons to ablate, and controls.",
-            summary="{selective} selective masks, {controls} controls",
+            summary="{selective} selective masks, {controls} controls{chosen}",
             run=_mask,
             outputs=lambda folder: {folder.masks: "the neurons that each mask edits"},
-            needs=lambda settings: ("select", "attribute-effects") if _ranks_effects(settings) else ("select",),
+            needs=lambda settings: ("select", "attribute-effects") if _masks_need_effects(settings) else ("select",),
             depends_on=lambda _: ("masks",),
             checks=lambda context: context.mask_checks(),
         ),

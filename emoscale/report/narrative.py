@@ -13,6 +13,7 @@ from emoscale.report.ablation_text import (
     specificity_text,
     yardstick_text,
 )
+from emoscale.report.draws_text import draws_text
 from emoscale.report.findings import Findings
 from emoscale.report.people_text import people_text
 from emoscale.report.phrasing import count, interval, listing, number
@@ -89,6 +90,7 @@ def ablation_paragraphs(findings: Findings) -> list[list[str]]:
         findings.study.outcome,
         findings.study.replicates,
     )
+    details += draws_text(findings.at_k("control_variates"), findings.words)
     dips = findings.at_k("unimodality")
     if tested := int(dips["p"].notna().sum()):
         split = dips[dips["p"] < 0.05]["attribute"].tolist()

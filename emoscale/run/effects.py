@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_MOMENTS, EFFECTS, EXACT_EFFECTS
+from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS, EFFECTS, EXACT_EFFECTS
+from emoscale.statistics import Floats
 from emoscale.store import Store
 
 _NEURONS_AT_A_TIME = 2**16
@@ -134,3 +136,22 @@ def effects_by_half(folder: RunFolder) -> NDArray[np.float64]:
     if len(found.cells) == 1:
         return np.stack([found.overall, found.overall])
     return found.by_cell[np.argsort(found.cells["half"].to_numpy())]
+
+
+class Checked(NamedTuple):
+    """What was compared, arrays as in the schema of the effect check."""
+
+    samples: pd.DataFrame
+    estimated: Floats
+    exact: Floats
+    change: Floats
+
+
+def read_checked(folder: RunFolder) -> Checked | None:
+    """Read a run's comparison; None if it has none."""
+    if not folder.effect_check.exists():
+        return None
+    store = open_finished(folder.effect_check, EFFECT_CHECK)
+    samples = pd.DataFrame({name: store.read(name) for name in ("stratum", "k", "neuron", "is_exact")})
+    estimated, exact, change = (store.read(name).astype(np.float64) for name in ("estimated", "exact", "change"))
+    return Checked(samples, estimated, exact, change)

@@ -40,6 +40,15 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["auto", "exact", "bfloat16"]
 
 
+def _count_or_auto(value: object) -> object:
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError("give a number of 1 or more, or auto")
+    return value
+
+
+CountOrAuto = Annotated[Count | Literal["auto"], BeforeValidator(_count_or_auto)]
+
+
 def _bytes(value: object) -> int:
     try:
         return int(TypeAdapter(ByteSize).validate_python(value))

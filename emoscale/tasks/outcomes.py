@@ -214,6 +214,9 @@ OUTCOMES: dict[str, Outcome] = {
 }
 """What ``analysis.outcome`` can name."""
 
+ATTRIBUTED = OUTCOMES["log-odds"]
+"""The outcome that neurons' effects are estimated of."""
+
 
 def gradient(scores: Floats, design: Design, outcome: Outcome, normalization: str) -> Floats:
     """Return the gradient of the sum over all items of an outcome, by the scores.

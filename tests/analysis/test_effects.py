@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoscale.analysis.effects import Checked, agreement, effects_by_layer, most_needed, read_checked
+from emoscale.analysis.effects import agreement, effects_by_layer, most_needed
+from emoscale.run.effects import Checked, read_checked
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_MOMENTS, ESTIMATES_ALONE, SELECTIVITY, SINGLE_NEURONS
 from emoscale.store import create_store

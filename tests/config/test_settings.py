@@ -12,6 +12,7 @@ from emoscale.config import load_settings, make_settings, settings_mapping, sett
 from emoscale.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+MASK_KEYS = "k, controls, disjoint, draws, seed, draw_width, most_draws"
 
 # YAML's own line breaks and control characters aside, but for those that separate labels.
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], include_characters="\t\n"), max_size=12)
@@ -31,7 +32,9 @@ unusual = st.fixed_dictionaries(
             }
         ),
         "extraction": st.fixed_dictionaries({"templates": st.none() | st.lists(words)}),
-        "masks": st.fixed_dictionaries({"k": st.lists(seeds | fractions, min_size=1)}),
+        "masks": st.fixed_dictionaries(
+            {"k": st.lists(seeds | fractions, min_size=1), "draws": st.just("auto") | st.integers(1, 9)}
+        ),
         "analysis": st.fixed_dictionaries({"outcome": st.sampled_from(["accuracy", "log-odds"])}),
     }
 )
@@ -131,7 +134,10 @@ def test_sizes_in_bytes(load, text, size):
     [
         ("tuning: {epoch: 3}", "tuning.epoch: no such key; did you mean 'epochs'?"),
         ("tunning: {epochs: 3}", "tunning: no such key; did you mean 'tuning'?"),
-        ("masks: {wherefore: 3}", "masks.wherefore: no such key; known keys: k, controls, disjoint, draws, seed"),
+        (
+            "masks: {wherefore: 3}",
+            f"masks.wherefore: no such key; known keys: {MASK_KEYS}",
+        ),
         ("tuning: {epochs: many}", "tuning.epochs: 'many' cannot be used; input should be a valid integer"),
         ("tuning: {epochs: 2.5}", "tuning.epochs: 2.5 cannot be used; input should be a valid integer"),
         ("tuning: {epochs: true}", "tuning.epochs: True cannot be used; input should be a valid integer"),
@@ -161,9 +167,12 @@ def test_sizes_in_bytes(load, text, size):
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),
         (
             "masks: 3",
-            "masks: 3 cannot be used; write a section with keys k, controls, disjoint, draws, seed, or leave it out",
+            f"masks: 3 cannot be used; write a section with keys {MASK_KEYS}, or leave it out",
         ),
-        ("masks:", "masks: is empty; write a section with keys k, controls, disjoint, draws, seed, or leave it out"),
+        (
+            "masks:",
+            f"masks: is empty; write a section with keys {MASK_KEYS}, or leave it out",
+        ),
         ("title: [1]", "title: [1] cannot be used; input should be a valid string"),
         ("stimuli: {dev_fraction: 1}", "stimuli.dev_fraction: 1 cannot be used; input should be less than 1"),
         ("3: x", "3: 3 cannot be used; keys should be strings"),
@@ -199,7 +208,7 @@ def test_all_mistakes_at_once(problems):
         "tuning.seeds: 'one' cannot be used; input should be a valid list",
         "tuning.epoch: no such key; did you mean 'epochs'?",
         "extraction.dtype: 'int8' cannot be used; unknown; use one of float32, float16, bfloat16",
-        "--set: masks.draws: 'none' cannot be used; input should be a valid integer",
+        "--set: masks.draws: 'none' cannot be used; give a number of 1 or more, or auto",
         "mask: no such key; did you mean 'masks'?",
     ]
 

@@ -224,7 +224,7 @@ def test_the_settings_accept_every_control():
 
 
 def test_controls_of_different_names_take_different_random_numbers():
-    drawn = [control.stream for control in CONTROLS.values() if control.is_drawn]
+    drawn = [control.draw.stream for control in CONTROLS.values() if control.is_drawn]
     assert len(set(drawn)) == len(drawn)
 
 

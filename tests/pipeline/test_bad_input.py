@@ -52,6 +52,14 @@ def test_malformed_set(refused, world):
     ]
 
 
+def test_a_number_of_draws_that_nothing_tells(refused):
+    (told,) = refused(masks={"draws": "auto"}, attribution={"check_groups": []})
+    assert told == (
+        "masks.draws auto: needs random groups of neurons that are ablated exactly, 3 or more of a size; set "
+        "attribution.check_groups and attribution.check_draws so, or masks.draws to a number"
+    )
+
+
 # ---- the model
 
 

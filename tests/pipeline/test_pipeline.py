@@ -13,7 +13,9 @@ from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manife
 
 from emoscale.config import load_settings
 from emoscale.pipeline import stages
+from emoscale.run.folder import RunFolder
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES
+from emoscale.store import open_store
 from emoscale.system.files import sha256
 
 pytestmark = pytest.mark.slow
@@ -176,6 +178,35 @@ def test_every_kind_of_control_in_a_run(cli, world):
     assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def test_a_run_chooses_how_many_masks_it_draws(cli, world):
+    """From the estimated effects, before the ablation; the mean over the drawn masks is adjusted by them."""
+    controls = ["random", "random-by-layer"]
+    world.write(masks={"draws": "auto", "draw_width": 0.02, "most_draws": 12, "controls": controls})
+    for stage in ("tune", "extract", "select"):
+        assert cli(stage, world.config, "--out", world.out).code == 0
+    assert cli("mask", world.config, "--out", world.out).code
+    assert not (world.out / "masks.zarr").exists()
+    answer = cli("run", world.config, "--out", world.out)
+    assert answer.code == 0
+    store = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)
+    chosen = open_store(RunFolder(world.out).masks).attributes["origin"]["chosen_draws"]
+    draws = {name: chosen[name]["draws"] for name in controls}
+    kinds = store["kind"].to_numpy().tolist()
+    assert [kinds.count(name) for name in controls] == [2 * draws["random"], 2 * 3 * draws["random-by-layer"]]
+    said = f" controls, {draws['random']} draws of random, {draws['random-by-layer']} draws of random-by-layer  ["
+    assert said in answer.out
+    known = pd.read_csv(world.out / "tables" / "control_variates.csv").set_index(["control", "k"])
+    assert (known["masks"] == [kinds.count(name) // 2 for name, _ in known.index]).all()
+    effects = pd.read_csv(world.out / "tables" / "mask_effects.csv", keep_default_na=False)
+    assert len(effects) == len(kinds) - 1
+    drawn = effects[(effects["kind"] == "random") & (effects["k"] == 5)]
+    np.testing.assert_allclose(known.loc["random", "exact"][5], drawn["exact"].mean())
+    page = (world.out / "report.html").read_text(encoding="utf-8")
+    assert f"random ({draws['random']} for each k, so that their mean was expected to be known to ±" in page
+    assert "of their neurons as control variate" in page
+    assert "all stages are done" in cli("run", world.config, "--out", world.out).out
 
 
 def test_a_model_in_a_gguf_file(cli, world, monkeypatch):
