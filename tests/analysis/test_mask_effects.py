@@ -61,7 +61,8 @@ def folder(tmp_path, off, effects, normalization, scores):
     folder, number = RunFolder(tmp_path), np.arange(NEURONS)
     masks = write_masks(folder, off)
     neuron = {"layer": number // 10, "expert": np.full(NEURONS, -1), "unit": number % 10}
-    cells = {name: np.array(["0"], object) for name in ("concept", "replicate")} | {"rows": np.array([ITEMS])}
+    cells = {name: np.array(["0"], object) for name in ("concept", "replicate")}
+    cells |= {"half": np.zeros(1, np.int32), "rows": np.array([ITEMS])}
     origin = {"normalization": normalization}
     store = create_store(folder.effect_moments, EFFECT_MOMENTS, {**cells, **neuron}, {}, attributes=origin)
     store.write("mean", effects[None])

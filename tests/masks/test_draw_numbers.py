@@ -35,6 +35,7 @@ def write_check(folder, ratios=(2.0, 0.5), draws=6, sizes=SIZES):
         "stratum": np.array(["any"] * len(k), object),
         "k": k.astype(np.int32),
         "neuron": np.where(k == 1, np.arange(len(k)), -1),
+        "is_exact": np.zeros(len(k), bool),
     }
     store = create_store(folder.effect_check, EFFECT_CHECK, coordinates, {})
     store.write("estimated", estimated)
@@ -59,7 +60,8 @@ def folder(tmp_path, effects):
     store.write("rank", (-tau).argsort(axis=0).argsort(axis=0) + 1.0)
     store.mark_complete()
     cells = {name: np.array(["0"], object) for name in ("concept", "replicate")}
-    store = create_store(folder.effect_moments, EFFECT_MOMENTS, {**cells, "rows": np.array([3]), **neuron}, {})
+    cells |= {"half": np.zeros(1, np.int32), "rows": np.array([3])}
+    store = create_store(folder.effect_moments, EFFECT_MOMENTS, {**cells, **neuron}, {})
     store.write("mean", effects[None])
     store.write("m2", np.zeros((1, NEURONS)))
     store.write("count", np.where(number == NEURONS - 1, 0, 3)[None].astype(np.int32))
@@ -117,7 +119,7 @@ def test_masks_for_each_attribute_need_fewer_draws(folder, effects):
     kinds = ["random", "random-by-layer", "largest-loss"]
     counts, chosen, _ = made(folder, options(k=[30], controls=kinds, draw_width=0.02))
     assert list(chosen) == ["random", "random-by-layer"]
-    assert counts["largest-loss"] == 1
+    assert counts["largest-loss"] == 2
     assert counts["random-by-layer"] == 2 * chosen["random-by-layer"]["draws"]
     request = Request(
         **{name: open_store(folder.selectivity, SELECTIVITY).read(name) for name in ("rank", "layer")},

@@ -113,7 +113,7 @@ def test_every_coordinate_gives_another_draw(kind, disjoint):
         has_rank=np.ones((400, 3), dtype=bool),
         layer=np.arange(400) // 200,
         activation_level=lambda: np.arange(400) % 2 * 1.0,
-        effects=lambda: np.zeros(400),
+        effects=lambda: np.zeros((2, 400)),
         attributes=list(ATTRIBUTES),
         k=[40, 41],
         draws=3,
