@@ -8,7 +8,7 @@ from made_scores import write_scores
 from emoscale.analysis.analyze import analyze
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.analysis.tables import TABLES, table
+from emoscale.analysis.tables import EFFECTS, TABLES, table
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
@@ -104,7 +104,7 @@ def test_every_table_is_written_and_reported(folder):
     progress = Counting()
     done = analyzed(folder, progress=progress)
     assert set(done["tables"]) == set(written(folder)) > HUMAN
-    of_effects = {"effect_agreement", "effects_by_layer", "most_needed"}
+    of_effects = {name for name, entry in TABLES.items() if entry.needs == EFFECTS}
     assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", *of_effects}
     assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
     assert done["controls"] == CONTROLS

@@ -126,6 +126,14 @@ def test_masks_are_counted_before_they_are_made(world, disjoint):
     assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]
 
 
+def test_draws_that_are_left_to_the_run_count_as_the_most(world):
+    counts = [
+        count_masks(Context(load_settings(world.config, overrides), one_process()))
+        for overrides in (["masks.draws=auto", "masks.most_draws=7"], ["masks.draws=7"])
+    ]
+    assert counts == [1 + 2 * (3 + 7)] * 2
+
+
 @pytest.mark.parametrize("task", ["soft-prompt", "yes-no", "multiple-choice"])
 def test_every_task_is_measured(world, plan, tiny_folder, monkeypatch, task):
     monkeypatch.chdir(world.folder)
