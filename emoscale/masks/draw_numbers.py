@@ -98,8 +98,8 @@ def choose_draws(
     It is the smallest at which half the 95 % t interval of the mean outcome over draws is expected to be at most
     `options.draw_width`, at every size of masks. What is expected is the spread of the estimated effects of all masks
     that can be drawn, times the ratio of the exact to the estimated spread of random groups of neurons of the nearest
-    size, as they were ablated to check the estimates. These were on at most as many items as there are: the spread over
-    all items, which holds less of their noise, is rather smaller.
+    size, as they were ablated to check the estimates. Where few groups of a large size are ablated, rare ones that
+    change much can be missing among them, and the interval is then wider than expected.
 
     Parameters
     ----------
@@ -122,9 +122,9 @@ def choose_draws(
     StageError
         If the effects are missing or not finished.
     """
-    ratios = _ratios(folder)
-    check_draws_can_be_chosen(controls, len(ratios), _FEWEST)
     effects = np.nan_to_num(mean_effects(folder).overall)
+    ratios = _ratios(folder, effects)
+    check_draws_can_be_chosen(controls, len(ratios), _FEWEST)
     return {
         control.name: asdict(_choose(list(_spreads(control, control.strata(request), effects, ratios)), options))
         for control in controls
@@ -162,16 +162,25 @@ def _spreads(
         yield _Spread(k, float(sd), masks, nearest)
 
 
-def _ratios(folder: RunFolder) -> dict[int, float]:
-    """Return the ratio of the exact to the estimated spread of random groups, by their size."""
+def _ratios(folder: RunFolder, effects: NDArray[np.float64]) -> dict[int, float]:
+    """Return the ratio of the exact to the estimated spread of random groups, by their size.
+
+    The variance of exact effects is that of the estimated ones, which is known over all groups, times the squared
+    slope, and what is left about the regression. So the few groups need to tell only the slope and the rest.
+    """
     checked, found = read_checked(folder), {}
     if checked is None:
         return {}
     groups = (checked.samples["neuron"] < 0).to_numpy()
     estimated, sizes = checked.estimated.mean(axis=0), checked.samples["k"].to_numpy()
+    everything = np.arange(len(effects))
     for size in np.unique(sizes[groups]):
         own = groups & (sizes == size)
-        spread = estimated[own].std(ddof=1) if own.sum() >= _FEWEST else 0.0
-        if spread > 0:
-            found[int(size)] = float(checked.change[own].std(ddof=1) / spread)
+        variance = Strata([everything], np.array([size])).moments(effects)[1]
+        if own.sum() < _FEWEST or not variance or not np.ptp(estimated[own]):
+            continue
+        x, y = estimated[own] - estimated[own].mean(), checked.change[own] - checked.change[own].mean()
+        slope = (x @ y) / (x @ x)
+        rest = ((y - slope * x) ** 2).sum() / (own.sum() - 2)
+        found[int(size)] = float(np.sqrt(slope**2 + rest / variance))
     return found

@@ -11,7 +11,7 @@ from emoscale.errors import InputError, StageError
 from emoscale.masks.controls import CONTROLS
 from emoscale.masks.draw_numbers import check_draws_can_be_chosen, choose_draws
 from emoscale.masks.expected import expected_effects
-from emoscale.masks.make_masks import make_masks
+from emoscale.masks.make_masks import make_masks, make_request
 from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Request
 from emoscale.masks.strata import Strata
@@ -24,8 +24,8 @@ NEURONS, ATTRIBUTES = 200, ["arousal", "valence"]
 SIZES = (4, 40)
 
 
-def write_check(folder, ratios=(2.0, 0.5), draws=6, sizes=SIZES):
-    """Groups whose exact changes spread as some multiple of the estimates."""
+def write_check(folder, ratios=(2.0, 0.5), draws=6, sizes=SIZES, noise=0.0):
+    """Groups whose exact changes spread as some multiple of the estimates, with noise."""
     rng = np.random.default_rng(5)
     k = np.repeat([1, *sizes], draws)
     estimated = rng.normal(size=(3, len(k)))
@@ -40,7 +40,8 @@ def write_check(folder, ratios=(2.0, 0.5), draws=6, sizes=SIZES):
     store = create_store(folder.effect_check, EFFECT_CHECK, coordinates, {})
     store.write("estimated", estimated)
     store.write("exact", estimated)
-    store.write("change", change * store.read("estimated").astype(float).mean(axis=0))
+    of_noise = noise * rng.normal(size=len(k))
+    store.write("change", change * store.read("estimated").astype(float).mean(axis=0) + of_noise)
     store.mark_complete()
 
 
@@ -95,6 +96,13 @@ def test_the_fewest_that_make_the_interval_as_narrow_as_asked(folder, effects, w
     assert found["half_width"] == pytest.approx(halves[wanted], rel=1e-5)
     assert counts["random"] == 2 * wanted
     assert store.attributes["origin"]["draws"] == "auto"
+
+
+def test_what_estimates_do_not_tell_is_spread_as_well(folder, effects):
+    """Exact effects that have nothing to do with the estimated ones spread as they do, which many groups tell."""
+    write_check(folder, ratios=(0.0, 0.0), draws=400, noise=0.3)
+    for k, spread in ((4, 0.3), (40, 0.3), (10, 0.3 * np.sqrt(10 * (1 - 10 / NEURONS) / (4 * (1 - 4 / NEURONS))))):
+        assert made(folder, options(k=[k]))[1]["random"]["spread"] == pytest.approx(spread, rel=0.08)
 
 
 def test_masks_are_those_of_as_many_draws(folder):
@@ -169,7 +177,7 @@ def test_a_run_that_cannot_tell(folder):
     write_check(folder)
     own = dataclasses.replace(CONTROLS["random"], name="mine", draw=lambda request: iter(()))
     with pytest.raises(InputError, match="'mine' does not say what its neurons are drawn from"):
-        choose_draws(folder, None, [own], options())
+        choose_draws(folder, make_request(folder, options(), Silent()), [own], options())
     assert not folder.masks.exists()
 
 
