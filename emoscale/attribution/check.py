@@ -21,7 +21,7 @@ from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.some_items import some_items
+from emoscale.tasks.some_items import comparable_items
 from emoscale.tasks.task import Task
 
 _SHARES = (0.001, 0.01, 0.1, 1.0)
@@ -115,7 +115,7 @@ def check_effects(
     origin = {**exact.origin, **asdict(options)}
     if is_finished(folder.effect_check, EFFECT_CHECK, origin) and (known := read_checked(folder)) is not None:
         return _summary(known)
-    task = some_items(estimator.task, options.check_items)
+    task = comparable_items(estimator.task, options.check_items, options.normalization)
     scores = exact.scores(task, "check", off, progress)
     weights = scores.weights(options.normalization)
     estimated = _estimates(replace(estimator, task=task, weights=weights), off, tokens_per_pass, exact.ranks)

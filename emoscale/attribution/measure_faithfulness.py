@@ -25,7 +25,7 @@ from emoscale.store import create_store
 from emoscale.system.option_types import lookup
 from emoscale.system.progress import Progress
 from emoscale.tasks.outcomes import NORMALIZATIONS, questions
-from emoscale.tasks.some_items import some_items
+from emoscale.tasks.some_items import comparable_items
 from emoscale.tasks.task import Task
 
 
@@ -66,7 +66,7 @@ def measure_faithfulness(
         If the normalization needs several items of a question and there is one, a score is not a finite number, or
         passes need more memory than the device has.
     """
-    place, ranks, task = folder.faithfulness_scores, exact.ranks, some_items(task, options.items)
+    place, ranks, task = folder.faithfulness_scores, exact.ranks, comparable_items(task, options.items, normalization)
     if NORMALIZATIONS[normalization].needs_several and np.bincount(questions(task.items, task.options)).min() == 1:
         raise StageError(
             f"faithfulness.items {options.items}: some question is asked about a single one of these items, so there "

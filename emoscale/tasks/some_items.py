@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoscale.models.prefix import Prefix
+from emoscale.tasks.outcomes import NORMALIZATIONS, questions
 from emoscale.tasks.task import SharesPrefix, Task
 
 
@@ -48,3 +49,30 @@ class SomeItems:
 def some_items(task: Task, count: int) -> SomeItems:
     """Take at most as many items, from all over the task."""
     return SomeItems(task, np.unique(np.linspace(0, len(task.items) - 1, count).astype(np.int64)))
+
+
+def comparable_items(task: Task, count: int, normalization: str) -> SomeItems:
+    """Take at most as many items, from all over the task, such that their outcomes can be normalized among them.
+
+    Parameters
+    ----------
+    task : Task
+    count : int
+    normalization : str
+        A name in `NORMALIZATIONS`. If it subtracts means over the items of a question, and that many items are a single
+        one of some questions, two items each of fewer questions are taken.
+    """
+    chosen = some_items(task, count)
+    if not NORMALIZATIONS[normalization].needs_several or not _has_single(chosen):
+        return chosen
+    numbers = pd.Series(np.arange(len(task.items))).groupby(questions(task.items, task.options))
+    pairs = numbers.agg(["first", "last"]).to_numpy(np.int64)
+    pairs = pairs[pairs[:, 0] < pairs[:, 1]]
+    if not len(pairs):
+        return chosen
+    some = np.unique(np.linspace(0, len(pairs) - 1, max(1, count // 2)).astype(np.int64))
+    return SomeItems(task, np.sort(pairs[some].ravel()))
+
+
+def _has_single(task: Task) -> bool:
+    return bool(np.bincount(questions(task.items, task.options)).min() == 1)
