@@ -17,6 +17,8 @@ from emoscale.masks.request import Request
 from emoscale.masks.strata import Strata
 from emoscale.run.effects import mean_effects, read_checked
 from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_finished
+from emoscale.schema import MASKS
 
 _FEWEST = 3
 """Draws, and groups of a size that a spread is measured by."""
@@ -184,3 +186,9 @@ def _ratios(folder: RunFolder, effects: NDArray[np.float64]) -> dict[int, float]
         rest = ((y - slope * x) ** 2).sum() / (own.sum() - 2)
         found[int(size)] = float(np.sqrt(slope**2 + rest / variance))
     return found
+
+
+def chosen_draws(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return what `choose_draws` returned for a run's masks; empty where ``masks.draws`` is a number."""
+    chosen: dict[str, dict[str, Any]] = open_finished(folder.masks, MASKS).attributes["origin"].get("chosen_draws", {})
+    return chosen

@@ -20,8 +20,6 @@ from emoscale.tasks.registry import TASKS
 if TYPE_CHECKING:
     from emoscale.attribution.exact import ExactAblation
     from emoscale.config import Settings
-    from emoscale.masks.controls import Control
-    from emoscale.masks.options import MaskOptions
     from emoscale.pipeline.context import Context
     from emoscale.tasks.task import Task
 
@@ -139,21 +137,13 @@ def _origin_of_scores(context: Context) -> dict[str, Any]:
 
 
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.masks.draw_numbers import chosen_draws
     from emoscale.masks.make_masks import make_masks
 
     options = context.settings.masks
     made = make_masks(folder, options, progress)
-    chosen = "".join(f", {number['draws']} draws of {kind}" for kind, number in _chosen_draws(folder).items())
+    chosen = "".join(f", {number['draws']} draws of {kind}" for kind, number in chosen_draws(folder).items())
     return {**made, "controls": sum(made[kind] for kind in options.controls), "chosen": chosen}
-
-
-def _chosen_draws(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Return the `DrawNumber` of each control, as mappings, where ``masks.draws`` left it to the run."""
-    from emoscale.run.stores import open_finished
-    from emoscale.schema import MASKS
-
-    chosen: dict[str, dict[str, Any]] = open_finished(folder.masks, MASKS).attributes["origin"].get("chosen_draws", {})
-    return chosen
 
 
 def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
@@ -194,66 +184,13 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.pipeline.facts import run_facts
     from emoscale.pipeline.study import make_study, outputs_of
     from emoscale.report.write_report import write_report
 
-    study = make_study(context.settings, _facts(context, folder), outputs_of(STAGES, folder))
+    study = make_study(context.settings, run_facts(context, folder), outputs_of(STAGES, folder))
     done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
-
-
-def _facts(context: Context, folder: RunFolder) -> dict[str, str]:
-    from emoscale.models.sites.registry import SITES
-    from emoscale.selectivity.measures import MEASURES
-    from emoscale.selectivity.row_measures import ROW_MEASURES
-    from emoscale.stimuli.sources import SOURCES
-    from emoscale.tasks import soft_prompt
-
-    s, outline, concepts = context.settings, context.outline, context.concepts
-    train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
-    named = s.stimuli.path is not None
-    source = f"{s.stimuli.source} ({s.stimuli.path})" if named else SOURCES[s.stimuli.source].meaning
-    unit = SITES[s.model.site].meaning if s.model.site in SITES else s.model.site
-    measure, row_measures = MEASURES[s.selectivity.measure], [ROW_MEASURES[m] for m in s.selectivity.row_measures]
-    source_of_rows = ROW_SOURCES[s.extraction.rows]
-    prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
-    return {
-        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
-        "Weights (SHA-256)": context.identity["weights_sha256"],
-        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers ({unit})",
-        "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
-        "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
-        "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
-        **prompts,
-        **TASKS[s.ablation.task].facts(context),
-        "A concept is represented by": source_of_rows.meaning,
-        "Activations": f"stored as {s.extraction.dtype}" if s.extraction.keep == "activations" else "moments only",
-        "Selectivity": f"{measure.symbol}: {measure.meaning}",
-        **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
-        "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
-        "Controls": _controls(s.masks, _chosen_draws(folder)),
-    }
-
-
-def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
-    from emoscale.masks.controls import CONTROLS
-
-    def masks(control: Control) -> str:
-        if control.cross_fitted:
-            return "two for each k, each chosen on half of the items and judged on the others"
-        if not control.is_drawn:
-            return "one for each k"
-        each = "k and attribute" if m.disjoint or control.per_attribute else "k"
-        if control.name not in chosen:
-            return f"{m.draws} for each {each}"
-        number = chosen[control.name]
-        return (
-            f"{number['draws']} for each {each}, so that their mean was expected to be known to ±"
-            f"{number['half_width']:.2g} nats, ±{m.draw_width:g} being asked"
-        )
-
-    kinds = [f"{kind} ({masks(CONTROLS[kind])})" for kind in m.controls]
-    return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
 
 
 def _masks_need_effects(settings: Settings) -> bool:

@@ -1,0 +1,65 @@
+"""What a run consists of, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emoscale.extraction.rows import ROW_SOURCES
+from emoscale.masks.controls import CONTROLS, Control
+from emoscale.masks.draw_numbers import chosen_draws
+from emoscale.masks.options import MaskOptions
+from emoscale.models.sites.registry import SITES
+from emoscale.pipeline.context import Context
+from emoscale.run.folder import RunFolder
+from emoscale.selectivity.measures import MEASURES
+from emoscale.selectivity.row_measures import ROW_MEASURES
+from emoscale.stimuli.sources import SOURCES
+from emoscale.tasks import soft_prompt
+from emoscale.tasks.registry import TASKS
+
+
+def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
+    """Say in words what a run consists of, for the head of its report."""
+    s, outline, concepts = context.settings, context.outline, context.concepts
+    train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
+    named = s.stimuli.path is not None
+    source = f"{s.stimuli.source} ({s.stimuli.path})" if named else SOURCES[s.stimuli.source].meaning
+    unit = SITES[s.model.site].meaning if s.model.site in SITES else s.model.site
+    measure, row_measures = MEASURES[s.selectivity.measure], [ROW_MEASURES[m] for m in s.selectivity.row_measures]
+    source_of_rows = ROW_SOURCES[s.extraction.rows]
+    prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
+    return {
+        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
+        "Weights (SHA-256)": context.identity["weights_sha256"],
+        "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers ({unit})",
+        "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
+        "Attributes": f"{len(concepts.attributes)}: {', '.join(concepts.attributes)}",
+        "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
+        **prompts,
+        **TASKS[s.ablation.task].facts(context),
+        "A concept is represented by": source_of_rows.meaning,
+        "Activations": f"stored as {s.extraction.dtype}" if s.extraction.keep == "activations" else "moments only",
+        "Selectivity": f"{measure.symbol}: {measure.meaning}",
+        **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
+        "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
+        "Controls": _controls(s.masks, chosen_draws(folder)),
+    }
+
+
+def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
+    def masks(control: Control) -> str:
+        if control.cross_fitted:
+            return "two for each k, each chosen on half of the items and judged on the others"
+        if not control.is_drawn:
+            return "one for each k"
+        each = "k and attribute" if m.disjoint or control.per_attribute else "k"
+        if control.name not in chosen:
+            return f"{m.draws} for each {each}"
+        number = chosen[control.name]
+        return (
+            f"{number['draws']} for each {each}, so that their mean was expected to be known to ±"
+            f"{number['half_width']:.2g} nats, ±{m.draw_width:g} being asked"
+        )
+
+    kinds = [f"{kind} ({masks(CONTROLS[kind])})" for kind in m.controls]
+    return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
