@@ -13,6 +13,8 @@ from emoscale.models.prefix import Prefix
 from emoscale.tasks.outcomes import NORMALIZATIONS, questions
 from emoscale.tasks.task import SharesPrefix, Task
 
+_PAIR = 2
+
 
 class SomeItems:
     """Some items of a task.
@@ -68,9 +70,9 @@ def comparable_items(task: Task, count: int, normalization: str) -> SomeItems:
     numbers = pd.Series(np.arange(len(task.items))).groupby(questions(task.items, task.options))
     pairs = numbers.agg(["first", "last"]).to_numpy(np.int64)
     pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-    if not len(pairs):
+    if not len(pairs) or count < _PAIR:
         return chosen
-    some = np.unique(np.linspace(0, len(pairs) - 1, max(1, count // 2)).astype(np.int64))
+    some = np.unique(np.linspace(0, len(pairs) - 1, count // _PAIR).astype(np.int64))
     return SomeItems(task, np.sort(pairs[some].ravel()))
 
 

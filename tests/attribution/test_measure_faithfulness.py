@@ -161,7 +161,7 @@ def test_an_interrupted_stage_goes_on_and_gives_the_same(tmp_path, folder, model
 
 
 def test_calibration_needs_several_items_of_a_question(folder, model, task):
-    options = FaithfulnessOptions(rankings=["random"], items=2)
-    with pytest.raises(StageError, match=r"faithfulness\.items 2: some question"):
+    options = FaithfulnessOptions(rankings=["random"], items=1)
+    with pytest.raises(StageError, match=r"faithfulness\.items 1: some question"):
         measure(folder, model, task, options, "calibrated")
     assert not folder.faithfulness.exists()

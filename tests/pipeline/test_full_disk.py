@@ -76,7 +76,7 @@ def test_a_full_disk_and_then_room(cli, world, finished, small_disk, kilobytes):
         ("emoscale.extraction.sequences:create_store", 1, "inputs.zarr"),
         ("emoscale.store:Store.write", 2, "activations.zarr/activations"),
         ("emoscale.models.prompt_files:TunedPrompts.save", 2, "prompts/group-0001.safetensors"),
-        ("emoscale.ablation.ablate:create_store", 3, "scores.zarr"),
+        ("emoscale.ablation.ablate:create_store", 5, "scores.zarr"),
     ],
 )
 def test_files_that_must_not_be_so_long(cli, world, finished, longest_file, monkeypatch, function, call, at):

@@ -82,7 +82,7 @@ def continued(cli, world, finished):
 SAVE_PROMPTS = "emoscale.models.prompt_files:TunedPrompts.save"
 COMMIT = "emoscale.store:CommitLog.add"
 COMPLETE = "emoscale.store:Store.mark_complete"
-EXTRACTED, ATTRIBUTED = 3, 17
+EXTRACTED, ATTRIBUTED = 3, 19
 RELATED = ATTRIBUTED + 2
 MEASURED = RELATED + 6
 """Commits of a run when these stages are done: blocks; then items without a mask, shards, and units of ablation; chunks
