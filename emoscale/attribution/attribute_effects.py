@@ -19,7 +19,7 @@ from emoscale.attribution.options import AttributionOptions
 from emoscale.errors import StageError
 from emoscale.extraction.fill import fill, make_sink
 from emoscale.extraction.work import Job, Target, Work, make_work
-from emoscale.run.effects import mean_effects
+from emoscale.run.effects import effect_sizes
 from emoscale.run.folder import RunFolder
 from emoscale.schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS, EXACT_EFFECTS
 from emoscale.store import create_store
@@ -130,13 +130,16 @@ def _compute_largest(
     options: AttributionOptions,
     progress: Progress,
 ) -> None:
-    """Ablate each of the neurons with the largest estimates, and write ``exact_effects.zarr``."""
+    """Ablate each of the neurons with the largest estimates on single items, and write ``exact_effects.zarr``.
+
+    Where estimates are wrong they are large on many items, with signs that may cancel in the mean.
+    """
     if not options.exact_neurons:
         return
-    effects = mean_effects(folder, estimates_alone=True).overall
-    order = np.argsort(-np.abs(effects), kind="stable")  # NaN, of neurons that were always absent, come last
-    neurons = order[: min(options.exact_neurons, np.count_nonzero(~np.isnan(effects)))]
-    off = np.zeros((len(neurons), len(effects)), np.bool_)
+    sizes = effect_sizes(folder)
+    order = np.argsort(-sizes, kind="stable")  # NaN, of neurons that were always absent, come last
+    neurons = order[: min(options.exact_neurons, np.count_nonzero(~np.isnan(sizes)))]
+    off = np.zeros((len(neurons), len(sizes)), np.bool_)
     off[np.arange(len(neurons)), neurons] = True
     origin = {**exact.origin, "neurons": neurons.tolist(), "normalization": options.normalization}
     if is_finished(folder.exact_effects, EXACT_EFFECTS, origin):

@@ -42,8 +42,9 @@ class AttributionOptions:
     reduction_shards: Count = 16
     """Shards of the items in which moments are summed, shared by the ranks."""
     exact_neurons: Annotated[StrictInt, Field(ge=0)] = 16
-    """Neurons with the largest estimates that are ablated one at a time; what they do is used in place of the
-    estimates. A few neurons with very large activations have effects that no estimate of first order shows."""
+    """Neurons with the largest estimates on single items (root mean square) that are ablated one at a time; what they
+    do is used in place of the estimates. A few neurons with very large activations have effects that no estimate of
+    first order shows."""
     check_neurons: Annotated[StrictInt, Field(ge=0)] = 200
     """Single neurons that are ablated exactly, to compare: a quarter each of the 0.1 % with the largest estimates, of
     the rest of the first 1 %, of the rest of the first 10 %, and of all others."""

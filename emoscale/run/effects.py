@@ -100,6 +100,34 @@ def mean_effects(
     return found
 
 
+def effect_sizes(folder: RunFolder) -> NDArray[np.float64]:
+    """Read how large every neuron's estimated effect is on single items: the root of its mean square.
+
+    Returns
+    -------
+    ndarray of float64, shape (neurons,)
+        NaN where a neuron was always absent.
+
+    Raises
+    ------
+    StageError
+        If they are missing or not finished.
+    """
+    store = open_effects(folder)
+    found = np.empty(store.sizes["neuron"])
+    for start in range(0, len(found), _NEURONS_AT_A_TIME):
+        some = slice(start, start + _NEURONS_AT_A_TIME)
+        if store.schema.kind == EFFECT_MOMENTS.kind:
+            mean, m2, count = (store.read(name, neuron=some) for name in ("mean", "m2", "count"))
+            squares = np.where(count > 0, m2 + count * mean**2, 0.0)
+        else:
+            effects = store.read("effects", neuron=some).astype(np.float64)
+            squares, count = np.nan_to_num(effects) ** 2, ~np.isnan(effects)
+        with np.errstate(invalid="ignore"):
+            found[some] = np.sqrt(squares.sum(axis=0) / count.sum(axis=0))
+    return found
+
+
 def exact_neurons(folder: RunFolder) -> NDArray[np.int64]:
     """Return the numbers of the neurons whose effects were computed exactly."""
     if not folder.exact_effects.exists():
