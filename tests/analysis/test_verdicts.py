@@ -100,13 +100,13 @@ def test_are_they_needed(table, answer, reason, names):
 )
 def test_an_answer_needs_those_before_it_and_says_nothing_signed(missing, reason):
     need = need_verdict(before(**missing), needed(["yes", "yes"]), 3, 0.1)
-    people = people_verdict(before(**missing), tests(0.6, 0.05), 3, True)
+    people = people_verdict(before(**missing), statistics(0.6, 0.05), 3, True)
     for verdict in (need, people):
         assert (verdict.answer, verdict.reason) == (Answer.UNKNOWN, reason)
         assert np.isnan([verdict.value, verdict.ci_low, verdict.ci_high, verdict.p]).all()
 
 
-def tests(value, p, draws=19, estimated=np.nan):
+def statistics(value, p, draws=19, estimated=np.nan):
     interval = {"ci_low": value - 0.2, "ci_high": value + 0.2}
     row = {"statistic": "correlation with importance", "k": 3, "value": value, **interval, "draws": draws, "p": p}
     return pd.DataFrame([{**row, "estimated_p": estimated}])
@@ -115,12 +115,12 @@ def tests(value, p, draws=19, estimated=np.nan):
 @pytest.mark.parametrize(
     ("table", "earlier", "answer", "reason"),
     [
-        (tests(0.6, 0.05), before(), Answer.YES, Reason.AS_PEOPLE),
-        (tests(-0.6, 0.05), before(), Answer.NO, Reason.OPPOSITE),
-        (tests(0.6, 0.1), before(), Answer.UNKNOWN, Reason.NOT_SETTLED),
-        (tests(0.6, 0.25, 3, 0.01), before(), Answer.YES, Reason.AS_PEOPLE),
-        (tests(0.1, 0.25, 3, 0.01), before(), Answer.UNKNOWN, Reason.NOT_SETTLED),
-        (tests(0.6, 0.05), before(need=Answer.UNKNOWN), Answer.UNKNOWN, Reason.NEED_NOT_SHOWN),
+        (statistics(0.6, 0.05), before(), Answer.YES, Reason.AS_PEOPLE),
+        (statistics(-0.6, 0.05), before(), Answer.NO, Reason.OPPOSITE),
+        (statistics(0.6, 0.1), before(), Answer.UNKNOWN, Reason.NOT_SETTLED),
+        (statistics(0.6, 0.25, 3, 0.01), before(), Answer.YES, Reason.AS_PEOPLE),
+        (statistics(0.1, 0.25, 3, 0.01), before(), Answer.UNKNOWN, Reason.NOT_SETTLED),
+        (statistics(0.6, 0.05), before(need=Answer.UNKNOWN), Answer.UNKNOWN, Reason.NEED_NOT_SHOWN),
     ],
 )
 def test_as_people_would(table, earlier, answer, reason):
@@ -130,7 +130,7 @@ def test_as_people_would(table, earlier, answer, reason):
 
 
 def test_without_judgements_people_are_not_compared():
-    verdict = people_verdict(before(), tests(0.6, 0.05), 3, False)
+    verdict = people_verdict(before(), statistics(0.6, 0.05), 3, False)
     assert (verdict.answer, verdict.reason) == (Answer.UNKNOWN, Reason.NO_PEOPLE)
     assert np.isnan(verdict.value)
 
