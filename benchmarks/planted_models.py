@@ -30,7 +30,7 @@ CONSTANT = 20.0
 """The constant in every embedding; the larger, the less a token's norm depends on the rest."""
 GATE = 4.0
 """What gates are without evidence: silu is nearly linear there."""
-DIRECT = 3.0
+DIRECT = 1.5
 """How strongly the evidence reaches the names past the neurons."""
 FAMILIES = ("llama", "mixtral")
 EXPERTS = 2
@@ -100,17 +100,17 @@ class PlantedOptions:
     unread: tuple[int, ...] = (12, 12, 12, 12)
     unselective: int = 128
     idle: int = 288
-    strength: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    strength: tuple[float, ...] = (1.6, 1.2, 0.8, 0.4)
     unselective_strength: float = 0.03
-    correlation: float = 0.3
+    correlation: float = 0.2
     latent: int = 4
     latent_share: float = 0.5
-    pattern_noise: float = 0.5
+    pattern_noise: float = 0.8
     template_noise: float = 4.0
     text_noise: float = 1.0
     texts: int = 5
-    words: int = 8
-    signal: float = 0.4
+    words: int = 10
+    signal: float = 0.6
     vocabulary: int = 6
 
     @property
@@ -133,6 +133,11 @@ class PlantedOptions:
             unselective=self.unselective + sum(self.selective),
             idle=self.idle + sum(self.unread),
         )
+
+    def all_unread(self) -> PlantedOptions:
+        """Return the same with followers that nothing reads."""
+        unread = tuple(one + other for one, other in zip(self.selective, self.unread, strict=True))
+        return replace(self, selective=(0,) * self.attributes, unread=unread)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit, log_softmax
 
 from benchmarks.planted_models import (
@@ -20,9 +23,16 @@ from benchmarks.planted_models import (
     draw_texts,
     width,
 )
+from emoscale.selectivity.kendall import tau
+from emoscale.selectivity.permutation import concept_orders
+from emoscale_kernels import attribute_patterns, decimal_distances
 
 EPSILON = 1e-6
 """Of the norms; the default of the families."""
+TRUE_ORDERS = 20261115
+"""Seed of the permutations that truth is computed on, which no run has."""
+MOST = 30.0
+"""The largest factor of the strength."""
 
 
 class Twin:
@@ -115,3 +125,79 @@ def mean_outcomes(twin: Twin, masks: NDArray[np.bool_], sets: Sequence[int]) -> 
     drawn = [draw_texts(twin.model, texts, number) for number in sets]
     scores = np.stack([twin.scores(tokens, masks) for tokens, _ in drawn])
     return np.asarray(log_odds(scores, drawn[0][1]).mean(axis=(0, 1)))
+
+
+def most_selective(twin: Twin, scores: Floats, k: int) -> NDArray[np.bool_]:
+    """Mask the k neurons most selective for each attribute, shape (A, N); `scores` has shape (C, A)."""
+    found = tau(twin.activations(), attribute_patterns(decimal_distances(scores)))
+    first = np.argsort(-found, axis=0, kind="stable")[:k]
+    masks = np.zeros(found.shape[::-1], bool)
+    np.put_along_axis(masks, first.T, True, axis=1)
+    return masks
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What masks truly cost, over texts and permutations of the concepts without end.
+
+    Parameters
+    ----------
+    twin : Twin
+    k : int
+        Size of the masks.
+    draws : int
+        Permutations; each is measured on `sets` sets of texts of its own.
+    sets : int
+    own_sets : int
+        On which the masks in question are measured.
+    """
+
+    twin: Twin
+    k: int
+    draws: int = 100
+    sets: int = 4
+    own_sets: int = 100
+
+    @cached_property
+    def permuted(self) -> Floats:
+        """Mean outcome after masks of the most selective neurons for permuted concepts, shape (A,)."""
+        scores, found = self.twin.model.scores, []
+        for draw, order in enumerate(concept_orders(len(scores), self.draws, TRUE_ORDERS)):
+            masks = most_selective(self.twin, scores[order], self.k)
+            found.append(mean_outcomes(self.twin, masks, range(draw * self.sets, (draw + 1) * self.sets)))
+        return np.asarray(np.mean(found, axis=0))
+
+    def drops(self, masks: NDArray[np.bool_]) -> Floats:
+        """Return what masks, (A, N), cost more than permuted ones do, (A,), in log-odds."""
+        return np.asarray(self.permuted - mean_outcomes(self.twin, masks, range(self.own_sets)))
+
+    def random_drops(self, masks: NDArray[np.bool_]) -> Floats:
+        """Return what masks, (A, N), cost more than masks of random neurons do, (A,), in log-odds."""
+        rng = np.random.default_rng(TRUE_ORDERS)
+        drawn = np.zeros((self.draws, masks.shape[1]), bool)
+        np.put_along_axis(drawn, np.argsort(rng.random(drawn.shape), axis=1)[:, : self.k], True, axis=1)
+        random = mean_outcomes(self.twin, drawn, range(self.sets)).mean()
+        return np.asarray(random - mean_outcomes(self.twin, masks, range(self.own_sets)))
+
+
+def with_drop(model: PlantedModel, k: int, target: float, **sizes: int) -> PlantedModel:
+    """Scale what selective neurons write until their loss costs `target` log-odds more than that of others.
+
+    Parameters
+    ----------
+    model : PlantedModel
+    k : int
+        Size of the masks.
+    target : float
+        Mean over the attributes; as near as a factor of at most `MOST` comes.
+    **sizes : int
+        Of `Truth`.
+    """
+
+    def missed(factor: float) -> float:
+        scaled = Twin(model.with_strength(np.full(model.options.attributes, factor)))
+        masks = most_selective(scaled, model.scores, k)
+        return float(Truth(scaled, k, **sizes).drops(masks).mean()) - target
+
+    factor = MOST if missed(MOST) < 0 else brentq(missed, 0.0, MOST, xtol=0.02)
+    return model.with_strength(np.full(model.options.attributes, factor))
