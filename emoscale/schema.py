@@ -198,7 +198,7 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
     )
 
 
-NO_MASK, SELECTIVE = "none", "selective"
+NO_MASK, SELECTIVE, PERMUTED = "none", "selective", "permuted"
 """Kinds of masks that are no controls."""
 
 MASKS = StoreSchema(

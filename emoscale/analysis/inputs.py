@@ -12,8 +12,11 @@ import pandas as pd
 from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
 from emoscale.analysis.mask_effects import mask_effects
+from emoscale.analysis.needed import needed_table
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.outcomes import Outcomes, evaluate
+from emoscale.analysis.permuted_masks import PermutedMasks
+from emoscale.analysis.permuted_tests import People, permuted_tests
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.effects import has_effects
@@ -157,6 +160,29 @@ class AnalysisInputs:
         """See `mask_effects`; None if the run has no estimated effects."""
         known = self.given_answers is None and has_effects(self.folder)
         return mask_effects(self.folder) if known else None
+
+    @cached_property
+    def permuted_masks(self) -> PermutedMasks | None:
+        """Outcomes after the masks of attributes as they are and permuted; None of a run whose answers were given."""
+        if self.given_answers is not None:
+            return None
+        return PermutedMasks(self.folder, self.concepts.attributes, self.options, self.mask_effects)
+
+    @cached_property
+    def needed(self) -> pd.DataFrame | None:
+        """See `needed_table`."""
+        return None if self.permuted_masks is None else needed_table(self.permuted_masks)
+
+    @cached_property
+    def permuted_tests(self) -> pd.DataFrame | None:
+        """See `permuted_tests`."""
+        if self.permuted_masks is None or self.needed is None:
+            return None
+        known = self.importance
+        importance = np.full(len(self.concepts.attributes), np.nan) if known is None else known["tau"].to_numpy()
+        order = [self.concepts.names.index(name) for name in self.design.items["concept"].unique()]
+        people = People(importance, np.asarray(self.concepts.scores, np.float64)[order])
+        return permuted_tests(self.permuted_masks, self.needed, people)
 
     @cached_property
     def ks(self) -> list[int]:

@@ -21,7 +21,9 @@ from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
+from emoscale.analysis.verdicts import verdicts
 from emoscale.run.effects import has_effects, mean_effects, read_checked
+from emoscale.run.verdicts import VERDICTS, verdict_table
 
 Compute = Callable[[AnalysisInputs], pd.DataFrame | None]
 
@@ -63,6 +65,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 
 
 SIZES = "masks of two sizes or more"
+SCORED = "the score of every item"
 CHOICES = "a model that chose among more than two answers"
 EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
@@ -263,6 +266,21 @@ def _mask_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
 @table("mask_effect_agreement", "How far estimated effects of masks agree with exact ones, by kind and size", EFFECTS)
 def _mask_effect_agreement(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return None if inputs.mask_effects is None else mask_agreement(inputs.mask_effects)
+
+
+@table("needed", "Whether losing an attribute's neurons costs more than losing those of permuted attributes", SCORED)
+def _needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.needed
+
+
+@table("permuted_tests", "Statistics over all attributes, against the same ones of permuted attributes", SCORED)
+def _permuted_tests(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.permuted_tests
+
+
+@table(VERDICTS, "What the run answers to its questions", SCORED)
+def _verdicts(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.permuted_masks is None else verdict_table(verdicts(inputs))
 
 
 @table("control_variates", "Mean effect of all masks a control can draw, from draws alone and by regression", EFFECTS)
