@@ -201,6 +201,9 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
 NO_MASK, SELECTIVE, PERMUTED = "none", "selective", "permuted"
 """Kinds of masks that are no controls."""
 
+PERMUTED, LOWEST = "permuted", "lowest"
+"""Controls that the same ranking chooses: of permuted concepts, and its other end."""
+
 MASKS = StoreSchema(
     "masks",
     data=(
@@ -377,15 +380,14 @@ RELATION = StoreSchema(
             "effect",
             ("order", "attribute", "size"),
             "float64",
-            "Sum of the estimated effects of the k neurons with the largest tau",
+            "Sum of the estimated effects of the k neurons with the largest tau, of equal tau the lower index",
             "nats",
         ),
         Array(
             "shared",
             ("order", "attribute", "size"),
             "float64",
-            "Number of these neurons that are among the k with the largest estimated loss; of equal tau at the end of "
-            "the k, the expectation",
+            "Number of these neurons that are among the k with the largest estimated loss",
             "neurons",
         ),
     ),

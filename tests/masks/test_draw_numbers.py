@@ -181,6 +181,20 @@ def test_a_run_that_cannot_tell(folder):
     assert not folder.masks.exists()
 
 
+def test_permutations_are_as_many_as_they_are(folder):
+    write_check(folder)
+    chosen = options(controls=["permuted", "random"], permutations=4)
+    values = np.random.default_rng(3).normal(size=(4, 2, NEURONS))
+    counts = make_masks(folder, chosen, Silent(), lambda: iter(values))
+    origin = open_store(folder.masks, MASKS).attributes["origin"]
+    assert list(origin["chosen_draws"]) == ["random"]
+    assert origin["permutations"] == 4
+    assert counts["permuted"] == 2 * 2 * 4
+    sizes = {name: CONTROLS[name].masks_of_a_size(chosen) for name in ("permuted", "random", "lowest", "largest-loss")}
+    assert sizes == {"permuted": 4, "random": chosen.most_draws, "lowest": 1, "largest-loss": 2}
+    assert CONTROLS["random"].masks_of_a_size(options(draws=7)) == 7
+
+
 def test_a_run_without_effects(folder):
     write_check(folder)
     folder.effect_moments.rename(folder.path / "elsewhere")
