@@ -56,7 +56,8 @@ def folder(tmp_path, effects):
     folder, rng, number = RunFolder(tmp_path), np.random.default_rng(0), np.arange(NEURONS)
     neuron = {"layer": number // 50, "expert": np.full(NEURONS, -1), "unit": number % 50}
     tau = rng.normal(size=(NEURONS, 2)) + 0.02 * (number // 50)[:, None]
-    store = create_store(folder.selectivity, SELECTIVITY, {"attribute": np.array(ATTRIBUTES, object), **neuron}, {})
+    coordinates = {"order": np.arange(0), "attribute": np.array(ATTRIBUTES, object), **neuron}
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     store.write("tau", tau)
     store.write("rank", (-tau).argsort(axis=0).argsort(axis=0) + 1.0)
     store.mark_complete()

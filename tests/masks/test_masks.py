@@ -63,7 +63,7 @@ def write_selectivity(path, tau, complete=True):
     folder = RunFolder(path)
     number = np.arange(len(tau))
     neuron = {"layer": number // 7, "expert": np.full(len(tau), -1), "unit": number % 7}
-    coordinates = {"attribute": np.array(ATTRIBUTES), **neuron}
+    coordinates = {"order": np.arange(0), "attribute": np.array(ATTRIBUTES), **neuron}
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 8})
     keys = np.where(np.isnan(tau), np.inf, -tau)
     ranks = [[(keys[:, a] < x).sum() + ((keys[:, a] == x).sum() + 1) / 2 for a, x in enumerate(row)] for row in keys]
