@@ -18,6 +18,7 @@ from benchmarks.planted_models import Floats, Kind, PlantedModel, PlantedOptions
 from benchmarks.planted_run import BEFORE_MASKS, FROM_MASKS, PlantedRun, settings_of, write_inputs
 from benchmarks.planted_twin import Truth, Twin, with_drop
 from emoscale.analysis.tables import TABLES
+from emoscale.masks.options import MaskOptions
 from emoscale.run.effects import mean_effects
 from emoscale.run.stores import open_finished
 from emoscale.schema import SELECTIVE, SELECTIVITY
@@ -122,7 +123,7 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
 
 
 def _settings(folder: Path, draws: int) -> Any:
-    return settings_of(folder, [K], PERMUTATIONS, controls=list(CONTROLS), permutations=draws)
+    return settings_of(folder, PERMUTATIONS, MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws))
 
 
 def _tables(run: PlantedRun) -> dict[str, Any]:

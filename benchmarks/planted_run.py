@@ -59,18 +59,15 @@ def write_inputs(model: PlantedModel, weights: Floats, folder: Path) -> None:
     draw_dissimilarity(model, weights).to_csv(folder / "people.csv", index=False)
 
 
-def settings_of(folder: Path, k: Sequence[int | float], permutations: int, **masks: object) -> Settings:
+def settings_of(folder: Path, permutations: int, masks: MaskOptions) -> Settings:
     """Return ordinary settings for what `write_inputs` wrote.
 
     Parameters
     ----------
     folder : Path
-    k : sequence of int or float
-        Sizes of masks.
     permutations : int
-        Of the concepts.
-    **masks : object
-        Further settings of the masks.
+        Of the concepts, for the map and for estimated effects.
+    masks : MaskOptions
     """
     return Settings(
         model=ModelOptions(name=str(folder / "model")),
@@ -88,7 +85,7 @@ def settings_of(folder: Path, k: Sequence[int | float], permutations: int, **mas
             tokens_per_pass=4096,
             permutations=permutations,
         ),
-        masks=MaskOptions(k=list(k), **masks),  # type: ignore[arg-type]
+        masks=masks,
         ablation=AblationOptions(
             task="multiple-choice", templates=[QUESTION], items_per_unit=512, masks_per_unit=512, tokens_per_pass=4096
         ),
