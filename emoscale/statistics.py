@@ -306,3 +306,62 @@ def permutation_tests(values: Floats) -> PermutationTests:
         summary[3, known] = (z >= reached).mean(axis=0)
         summary[4, known] = (z.max(axis=1)[:, None] >= reached).mean(axis=0)
     return PermutationTests(*summary)
+
+
+@dataclass(frozen=True)
+class CountTests:
+    """Counts against the same ones under permutations; one element a count.
+
+    Attributes
+    ----------
+    null_mean, null_low, null_high, null_largest : ndarray, float64
+        Mean, middle 95 % and largest under permutation.
+    p : ndarray, float64
+        One-sided: more than under permutation.
+    p_corrected : ndarray, float64
+        The same, corrected for all counts that are tested together.
+    """
+
+    null_mean: Floats
+    null_low: Floats
+    null_high: Floats
+    null_largest: Floats
+    p: Floats
+    p_corrected: Floats
+
+
+def count_tests(counts: NDArray[np.integer]) -> CountTests:
+    """Test counts that were made under permutations too.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (1 + B, S)
+        Of S kinds: first the true ones, then under each of B permutations, the same for all kinds.
+
+    Returns
+    -------
+    CountTests
+        NaN where nothing was counted in any order, or without permutations.
+
+    Notes
+    -----
+    Over all 1 + B orders, p is the share of orders whose count reaches the true one's, and the corrected p that of
+    orders whose largest count of any kind does (Westfall & Young 1993, *Resampling-Based Multiple Testing*). All orders
+    are treated alike, so both are exact if they are exchangeable; neither is less than 1 / (1 + B).
+
+    Examples
+    --------
+    >>> found = count_tests(np.array([[5, 1], [0, 2], [1, 0], [0, 3]]))
+    >>> found.p, found.p_corrected
+    (array([0.25, 0.75]), array([0.25, 1.  ]))
+    """
+    known = counts.any(axis=0)
+    summary = np.full((6, counts.shape[1]), np.nan)
+    if len(counts) > 1 and known.any():
+        true, null = counts[0, known], counts[1:, known]
+        summary[0, known] = null.mean(axis=0)
+        summary[1:3, known] = np.quantile(null, (0.025, 0.975), axis=0)
+        summary[3, known] = null.max(axis=0)
+        summary[4, known] = (counts[:, known] >= true).mean(axis=0)
+        summary[5, known] = (counts.max(axis=1)[:, None] >= true).mean(axis=0)
+    return CountTests(*summary)

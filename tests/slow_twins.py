@@ -110,6 +110,21 @@ def searchlight(values, scores):
     return results[..., 0], results[..., 1]
 
 
+def followers(values):
+    """(1 + B, n, A) -> (1 + B, A): in how many neurons each order's value is the largest; NaN count nowhere."""
+    counts = np.zeros((values.shape[0], values.shape[2]), dtype=np.int64)
+    for n in range(values.shape[1]):
+        for a in range(values.shape[2]):
+            true, *null = values[:, n, a]
+            if math.isnan(true):
+                continue
+            if all(true > value for value in null):
+                counts[0, a] += 1
+            else:
+                counts[1 + null.index(max(null)), a] += 1
+    return counts
+
+
 def average_rank(value, values):
     """Rank of a value among values that hold it, from the smallest, 1; equal values share the mean."""
     return sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2

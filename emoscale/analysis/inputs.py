@@ -13,6 +13,7 @@ from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
 from emoscale.analysis.mask_effects import mask_effects
 from emoscale.analysis.needed import needed_table
+from emoscale.analysis.neurons import followers, reliability
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.outcomes import Outcomes, evaluate
 from emoscale.analysis.permuted_masks import PermutedMasks
@@ -220,3 +221,15 @@ class AnalysisInputs:
     def q(self) -> Floats:
         """q of every neuron and attribute, shape (N, A)."""
         return self.selectivity.read("q")
+
+    @cached_property
+    def followers(self) -> pd.DataFrame | None:
+        """See `emoscale.analysis.neurons.followers`; None without permutations."""
+        counts = self.selectivity.read("followers")
+        return followers(counts, self.concepts.attributes) if len(counts) else None
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """See `emoscale.analysis.neurons.reliability`."""
+        odd, even = (self.selectivity.read(name) for name in ("tau_odd", "tau_even"))
+        return reliability(odd, even, self.concepts.attributes)

@@ -18,7 +18,14 @@ from emoscale.analysis.humans import human_comparison, mean_drop_correlation, no
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mask_effects import mask_agreement
 from emoscale.analysis.mixed_model import mixed_model
-from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
+from emoscale.analysis.neurons import (
+    followers,
+    inference_summary,
+    overlap,
+    reliability,
+    significant_by_layer,
+    tau_summary,
+)
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
 from emoscale.analysis.verdicts import verdicts
@@ -67,6 +74,7 @@ def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compu
 SIZES = "masks of two sizes or more"
 SCORED = "the score of every item"
 CHOICES = "a model that chose among more than two answers"
+PERMUTATIONS = "selectivity against permutations of the concepts (selectivity.inference)"
 EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
 OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
@@ -165,6 +173,12 @@ def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
     read = inputs.selectivity.read
     p = {name: read(name) for name in ("p_asymptotic", "p_attribute", "p_all")}
     return inference_summary(p, inputs.q, read("null_spread"), inputs.concepts.attributes, inputs.alpha)
+
+
+@table("followers", "Neurons that follow each attribute, against permuted concepts", PERMUTATIONS)
+def _followers(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    counts = inputs.selectivity.read("followers")
+    return followers(counts, inputs.concepts.attributes) if len(counts) else None
 
 
 @table("reliability", "How well each attribute's tau repeats from one half of the replicates to the other")

@@ -55,6 +55,7 @@ def folder(tmp_path):
     folder = RunFolder(tmp_path)
     rng = np.random.default_rng(0)
     coordinates = {
+        "order": np.arange(5),
         "attribute": np.array(ATTRIBUTES, object),
         "layer": np.repeat([0, 1], 4),
         "expert": np.full(8, -1),
@@ -62,7 +63,9 @@ def folder(tmp_path):
     }
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     for array in SELECTIVITY.data:
-        store.write(array.name, rng.random((8, 3)) * 0.02)
+        if "neuron" in array.dims:
+            store.write(array.name, rng.random((8, 3)) * 0.02)
+    store.write("followers", np.array([[3, 1, 1], [1, 0, 2], [1, 5, 2], [0, 0, 3], [3, 2, 0]]))
     store.write("rank", np.argsort(rng.random((8, 3)), axis=0) + 1.0)
     store.mark_complete()
     masks = [("none", "", 0, 0)]
