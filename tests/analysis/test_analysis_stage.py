@@ -134,7 +134,8 @@ def test_participants_give_intervals_and_a_ceiling(folder):
     participants = np.random.default_rng(7).random((5, 6))
     analyzed(folder, participants.mean(axis=0), participants=participants)
     importance = folder.table("importance")
-    assert list(importance) == ["attribute", "tau", "ci_low", "ci_high", "p", "q"]
+    tests = ["p", "p_corrected", "q", "p_published", "q_published"]
+    assert list(importance) == ["attribute", "tau", "ci_low", "ci_high", *tests]
     assert folder.table("noise_ceiling")["participants"].tolist() == [5]
     analyzed(folder)
     assert "noise_ceiling" not in written(folder)
