@@ -17,7 +17,6 @@ from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mask_effects import mask_agreement
-from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
@@ -150,11 +149,6 @@ def _human_comparison(inputs: AnalysisInputs) -> pd.DataFrame | None:
 @table("mean_drop_correlation", "Correlation over attributes of the mean losses with importance", PEOPLE)
 def _mean_drop_correlation(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return None if inputs.importance is None else mean_drop_correlation(inputs.paired, inputs.importance)
-
-
-@table("mixed_model", "Mixed model of all losses by importance, with random effects of the concepts", PEOPLE)
-def _mixed_model(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    return None if inputs.importance is None else mixed_model(inputs.paired, inputs.importance)
 
 
 @table("inference", "Neurons that are significant for each attribute, by each kind of inference")

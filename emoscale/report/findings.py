@@ -48,7 +48,7 @@ _REQUIRED = (
 )
 """Tables without which there is no report."""
 
-_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model")
+_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
 
 _ABSENT = pd.DataFrame({name: [] for name in ("control", "kind", "k", "attribute", "sizes")})
 """A table that a run does not have."""

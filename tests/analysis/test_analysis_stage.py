@@ -32,12 +32,11 @@ COMPARING = {
     "correlation_by_concept",
     "human_comparison",
     "mean_drop_correlation",
-    "mixed_model",
     "dose_response",
     "specificity",
     "specificity_summary",
 }
-HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model"}
+HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation"}
 
 
 class Counting(Silent):

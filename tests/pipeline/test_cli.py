@@ -42,7 +42,6 @@ TABLES = (
     "mask_effect_agreement",
     "mask_effects",
     "mean_drop_correlation",
-    "mixed_model",
     "most_needed",
     "overlap",
     "reliability",
