@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
+from emoscale.analysis.codebook import Column
+from emoscale.analysis.columns import COLUMNS
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.control_variates import control_variates
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
@@ -39,23 +41,31 @@ class Table:
         What not every run has and the table needs; empty when every run can have it.
     compute : callable
         From `AnalysisInputs` to the table; None where these data do not allow it.
+    columns : mapping of str to Column
+        What its columns are, for the codebook.
     """
 
     name: str
     meaning: str
     needs: str
     compute: Compute
+    columns: Mapping[str, Column]
 
 
 TABLES: dict[str, Table] = {}
 """Every result table by name, in the order in which they are computed."""
 
 
-def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compute]:
-    """Register the decorated function as the result table `name`; see `Table`."""
+def table(
+    name: str, meaning: str, needs: str = "", columns: Mapping[str, Column] | None = None
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as the result table `name`; see `Table`.
+
+    Its columns are those that `COLUMNS` has for the name, unless they are given.
+    """
 
     def register(compute: Compute) -> Compute:
-        TABLES[name] = Table(name, meaning, needs, compute)
+        TABLES[name] = Table(name, meaning, needs, compute, COLUMNS.get(name, {}) if columns is None else columns)
         return compute
 
     return register

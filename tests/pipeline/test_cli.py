@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (*STAGES, "run", "inspect", "doctor")
 TABLES = (
     "accuracy",
+    "codebook",
     "concept_effects",
     "control_draws",
     "control_variates",
