@@ -161,7 +161,10 @@ class Measured:
     def by_kind(self) -> dict[str, NDArray[np.bool_]]:
         """Neurons to be found, (N,)."""
         kind = self.model.kind
-        selective, causal = np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]), np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE])
+        selective, causal = (
+            np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]),
+            np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE]),
+        )
         return {"causal": causal, "selective": selective, "both": selective & causal}
 
 

@@ -17,7 +17,7 @@ def masks_of(attributes, ks, draws):
 
 
 def write_scores(path, scores, masks, texts=None, chunk=4):
-    """Write scores (items, masks, options) of a choice among as many concepts as there are options, alike many texts."""
+    """Write scores (items, masks, options) of a choice among the concepts, equally many texts of each."""
     items, count, options = scores.shape
     concept = np.repeat(np.arange(options), items // options)
     names = np.array([f"concept {number}" for number in range(options)], object)

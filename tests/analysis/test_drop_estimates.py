@@ -39,7 +39,7 @@ def test_intervals_cover(texts, draws, masks, follows):
         values, covariate = simulate(rng, texts, draws, masks, follows)
         drops = estimate_drops(values, sample, covariate if follows else None)
         intervals = np.array([drop.interval(0.95) for drop in drops])
-        covered += (intervals[:, 0] <= 0.5) & (0.5 <= intervals[:, 1])
+        covered += (intervals[:, 0] <= 0.5) & (intervals[:, 1] >= 0.5)
         widths.append(intervals[:, 1] - intervals[:, 0])
     assert covered.mean() / runs == pytest.approx(0.95, abs=0.03)
 

@@ -117,7 +117,8 @@ def test_disagreement_of_the_two_tests_is_told(tmp_path):
 def test_without_permuted_masks_nothing_is_decided(tmp_path):
     table = needed_table(permuted_masks(tmp_path, cost=0.6, draws=0))
     assert (table["answer"] == "unknown").all()
-    assert table["drop"].isna().all() and table["p"].isna().all()
+    assert table["drop"].isna().all()
+    assert table["p"].isna().all()
 
 
 def row(**values):
@@ -159,9 +160,11 @@ def test_statistics_over_attributes(tmp_path):
         (DOSE, 0),
     }
     drop = tests.loc[(MEAN_DROP, 3)]
-    assert drop["p"] == pytest.approx(0.05) and drop["null_low"] < drop["null_high"] < drop["value"]
+    assert drop["p"] == pytest.approx(0.05)
+    assert drop["null_low"] < drop["null_high"] < drop["value"]
     agreement = tests.loc[(WITH_IMPORTANCE, 3)]
-    assert agreement["value"] > 0.9 and agreement["ci_low"] < agreement["value"] < agreement["ci_high"]
+    assert agreement["value"] > 0.9
+    assert agreement["ci_low"] < agreement["value"] < agreement["ci_high"]
     assert tests["estimated_p"].isna().all()
 
 

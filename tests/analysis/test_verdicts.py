@@ -30,7 +30,8 @@ def answers(accuracies, options=4):
 def test_can_it_do_the_task(accuracies, answer, reason):
     verdict = task_verdict(answers(accuracies), 0.02)
     assert (verdict.answer, verdict.reason) == (answer, reason)
-    assert verdict.value == pytest.approx(np.mean(accuracies)) and verdict.reference == 0.25
+    assert verdict.value == pytest.approx(np.mean(accuracies))
+    assert verdict.reference == 0.25
 
 
 def followers(p, halves):
@@ -87,7 +88,8 @@ def needed(own, mean="unknown", draws=19):
 def test_are_they_needed(table, answer, reason, names):
     verdict = need_verdict(before(), table, 3, 0.1)
     assert (verdict.answer, verdict.reason, verdict.attributes) == (answer, reason, names)
-    assert verdict.reference == 0.1 and verdict.k == 3
+    assert verdict.reference == 0.1
+    assert verdict.k == 3
 
 
 @pytest.mark.parametrize(
