@@ -257,6 +257,28 @@ def top(
     show_top(run, by, count, Console())
 
 
+@app.command(epilog=_example("power configs/demo.yaml --out runs/pilot --texts 216 --draws 99"))
+def power(
+    config: Config,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder, also of a smaller run of the same kind.", show_default="runs/NAME-OF-CONFIG"),
+    ] = None,
+    overrides: Overrides = None,
+    texts: Annotated[
+        int | None, typer.Option(min=2, help="Texts to put to the model.", show_default="as the run")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Permuted masks of each attribute.", show_default="as the run")
+    ] = None,
+) -> None:
+    """Say how small an effect a run would find, from how a finished one varies."""
+    from emoscale.commands.power import show_power
+
+    settings, folder, console = _opened(config, out, overrides)
+    show_power(settings, folder, texts, draws, console)
+
+
 @app.command(epilog=_example("doctor"))
 def doctor() -> None:
     """Show what this machine offers, and what is missing."""

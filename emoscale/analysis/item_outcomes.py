@@ -61,6 +61,11 @@ class ItemSample:
         """Degrees of freedom of the variance over texts."""
         return int((self.texts_by_stratum - 1).sum())
 
+    @property
+    def texts(self) -> int:
+        """Number of texts."""
+        return len(np.unique(self.text))
+
     def means(self, values: Floats) -> Floats:
         """Average values, (items, ...), over the items: (...)."""
         return np.asarray(np.tensordot(self.weights, values, axes=1))
