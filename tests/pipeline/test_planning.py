@@ -125,7 +125,11 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
 
 @pytest.mark.parametrize("disjoint", ["false", "true"])
 def test_masks_are_counted_before_they_are_made(world, disjoint):
-    overrides = ["masks.controls=[random,random-by-layer,largest-loss]", f"masks.disjoint={disjoint}"]
+    overrides = [
+        "masks.controls=[random,random-by-layer,permuted,lowest,largest-loss]",
+        f"masks.disjoint={disjoint}",
+        "masks.permutations=3",
+    ]
     settings = load_settings(world.config, overrides)
     for stage in ("tune", "extract", "select", "attribute-effects", "mask"):
         runner.run(settings, RunFolder(world.out), Console(quiet=True), Request(stage))
