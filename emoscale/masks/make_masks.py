@@ -71,14 +71,11 @@ def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
     return sorted(counts)
 
 
-PermutedValues = Callable[[], Iterator[NDArray[np.float64]]]
-
-
 def make_masks(
     folder: RunFolder,
     options: MaskOptions,
     progress: Progress,
-    permuted_values: PermutedValues = no_permuted_values,
+    permuted_values: Callable[[], Iterator[NDArray[np.float64]]] = no_permuted_values,
 ) -> dict[str, int]:
     """Make the masks and write ``masks.zarr``.
 
@@ -113,8 +110,17 @@ def make_masks(
             open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
     chosen = choose_draws(folder, request, controls, options) if options.draws == AUTO else {}
     makers = {NO_MASK: no_neurons, SELECTIVE: most_selective}
-    made = _make(request, makers, progress)
-    made += _make(request, {control.name: _maker(control, chosen) for control in controls}, progress)
+    made = _make(request, makers, {}, progress)
+    made += _make(
+        request,
+        {control.name: _maker(control, chosen) for control in controls},
+        {
+            control.name: len(request.k) * control.count_masks(options, len(request.attributes))
+            for control in controls
+            if control.needs_permuted_values  # which take long; of others less may be drawn than is allowed
+        },
+        progress,
+    )
     coordinates = {
         "kind": np.array([row.kind for row in made]),
         "attribute": np.array([row.attribute for row in made]),
@@ -191,14 +197,17 @@ class _Row(NamedTuple):
 
 
 def _make(
-    request: Request, makers: Mapping[str, Callable[[Request], Iterator[Mask]]], progress: Progress
+    request: Request,
+    makers: Mapping[str, Callable[[Request], Iterator[Mask]]],
+    totals: Mapping[str, int],
+    progress: Progress,
 ) -> list[_Row]:
     """Make all masks of some kinds; if some cannot be made, raise what is wrong with every kind."""
     rows: list[_Row] = []
 
     def make(kind: str, maker: Callable[[Request], Iterator[Mask]]) -> None:
         masks, made = maker(request), []
-        progress.start(None, f"{kind} masks")
+        progress.start(totals.get(kind), f"{kind} masks")
         for mask in masks:
             # Packed at once: a neuron's index takes 64 times the memory of its bit.
             made.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))

@@ -137,6 +137,12 @@ def test_masks_are_counted_before_they_are_made(world, disjoint):
     assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]
 
 
+def test_what_permuted_masks_take_is_not_measured(world, plan):
+    (note,) = (note for note in plan("masks.controls=[permuted]", measure_seconds=0.1).notes if "permutations" in note)
+    assert note.startswith("masks.permutations: mask also computes the selectivity of all neurons 19 times")
+    assert not any("permutations" in note for note in plan(measure_seconds=0.1).notes)
+
+
 def test_draws_that_are_left_to_the_run_count_as_the_most(world):
     counts = [
         count_masks(Context(load_settings(world.config, overrides), one_process()))
