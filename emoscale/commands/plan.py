@@ -107,10 +107,8 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             hours = _hours(context, amount, throughput["rows_a_second"], measure_seconds, ranks)
             notes.append("mask, analyze and report are not measured; together they take seconds to a minute")
             if of_permuted_concepts(settings.masks.controls):
-                notes.append(
-                    f"masks.permutations: mask also computes the selectivity of all neurons {settings.masks.permutations} "
-                    "times, which is not measured"
-                )
+                times = settings.masks.permutations
+                notes.append(f"masks.permutations: mask also computes all τ {times} times, which is not measured")
             if settings.masks.draws == AUTO:
                 notes.append("masks.draws auto: time to ablate is with masks.most_draws, and may be much less")
         if hours and ranks > 1:

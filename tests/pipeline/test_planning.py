@@ -139,7 +139,7 @@ def test_masks_are_counted_before_they_are_made(world, disjoint):
 
 def test_what_permuted_masks_take_is_not_measured(world, plan):
     (note,) = (note for note in plan("masks.controls=[permuted]", measure_seconds=0.1).notes if "permutations" in note)
-    assert note.startswith("masks.permutations: mask also computes the selectivity of all neurons 19 times")
+    assert note.startswith("masks.permutations: mask also computes all τ 19 times")
     assert not any("permutations" in note for note in plan(measure_seconds=0.1).notes)
 
 
