@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emoscale.errors import InputError
 from emoscale.system.files import replacing, write_text
@@ -256,7 +256,7 @@ class RunFolder:
 
         cells = _with_texts(table, write)
         # A carriage return ends a line too, but Python quotes a cell for it only where it is in the terminator.
-        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
         with replacing(self.tables / f"{name}.csv") as unfinished:
             cells.to_csv(unfinished, index=False, lineterminator="\n", quoting=quoting)
 
