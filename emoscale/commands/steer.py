@@ -201,7 +201,7 @@ def _over_texts(changes: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average over texts what they have in common; what rises most comes first."""
     rows = pd.concat(changes).groupby(level="word", sort=False)
     mean = rows.mean()[rows.size() == len(changes)]
-    return mean.sort_values(0, ascending=False, kind="stable")
+    return mean.iloc[np.argsort(-mean[0].to_numpy(), kind="stable")]
 
 
 def _ratios(change: pd.DataFrame) -> pd.DataFrame:
