@@ -198,30 +198,44 @@ def plan(
 
 
 @app.command(epilog=_example("steer gpt2 --attribute valence --k 2000 --text 'I opened the letter and felt'"))
-def steer(  # nine parameters: each is an option of the command line
+def steer(  # twelve parameters: each is an option of the command line
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal or masked language model: folder or name.")],
-    text: Annotated[str, typer.Option(help="What the model continues; for masked models, with {mask}.")],
     attribute: Annotated[str, typer.Option(help="Whose neurons are edited, e.g. valence.")],
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help="What the model continues; for masked models, with {mask}. May be given several times."),
+    ] = None,
+    texts: Annotated[Path | None, typer.Option(metavar="FILE", help="More texts, one a line.")] = None,
     k: Annotated[
         str, typer.Option("--k", help="How many of its most selective neurons, or which share of all.")
     ] = "0.1",
+    draws: Annotated[int, typer.Option(min=0, help="Masks of as many random neurons to compare with.")] = 20,
     edit: Annotated[str, typer.Option(help="What they become: zero, scale, mean, resample.")] = AblationOptions.edit,
     factor: Annotated[float, typer.Option(help="Of --edit scale; above 1 it strengthens.")] = AblationOptions.factor,
-    seed: Annotated[int, typer.Option(min=0, help="Of --edit resample.")] = AblationOptions.seed,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the random masks, and of --edit resample.")
+    ] = AblationOptions.seed,
     run: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Run that knows the neurons; else they are found first.")
     ] = None,
     keep: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to keep what is found, for the next time.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead; progress goes to stderr.")
+    ] = False,
 ) -> None:
-    """Show which emotion words come next before and after an attribute's neurons are edited."""
-    from emoscale.commands.steer import SteerOptions, show_steered, steer
+    """Show which emotion words come next before and after an attribute's neurons are edited, beside random neurons."""
+    from emoscale.commands import steer as steering
 
-    console = Console()
     ablation = AblationOptions(edit=edit, factor=factor, seed=seed)
-    options = SteerOptions(text, attribute, _number(k), ablation, run, keep)
-    show_steered(steer(model, options, console), options, console)
+    every = steering.read_texts(text or [], texts)
+    options = steering.SteerOptions(every, attribute, _number(k), draws, ablation, run, keep)
+    steered = steering.steer(model, options, Console(stderr=as_json))
+    if as_json:
+        typer.echo(steering.as_json(steered, model, options))
+    else:
+        steering.show_steered(steered, options, Console())
 
 
 def _number(k: str) -> int | float:

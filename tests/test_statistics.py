@@ -16,6 +16,7 @@ from emoscale.statistics import (
     correlation_interval,
     fisher_z,
     mean_tests,
+    permutation_tests,
     published_q,
     row_correlations,
 )
@@ -137,3 +138,15 @@ def test_a_perfect_correlation_has_no_z():
         warnings.simplefilter("error")
         z = fisher_z([0.5, 1.0, -1.0, 1 - 1e-15, np.nan])
     np.testing.assert_allclose(z, [np.arctanh(0.5), *[np.nan] * 4])
+
+
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_one_sided_permutation_tests_count_the_orders_that_reach_the_true_one(orders, count, levels, seed):
+    values = np.random.default_rng(seed).integers(-levels, levels, (1 + orders, count)).astype(float)
+    found = permutation_tests(values, greater=True)
+    np.testing.assert_allclose(found.p, (values >= values[0]).mean(axis=0))
+    spread = values.std(axis=0)
+    z = (values - values.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    largest = z.max(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.p_corrected, (largest >= z[0] - 1e-9).mean(axis=0))
+    assert (found.p_corrected >= found.p).all()

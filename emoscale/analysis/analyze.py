@@ -38,7 +38,7 @@ def analyze(inputs: AnalysisInputs, progress: Progress) -> dict[str, Any]:
         progress.advance()
     there = {name: result for name, result in computed.items() if result is not None}
     described = {name: (table.meaning, table.columns) for name, table in TABLES.items()}
-    there[CODEBOOK] = codebook(described, {name: [str(column) for column in result] for name, result in there.items()})
+    there[CODEBOOK] = codebook(described, {name: list(map(str, result)) for name, result in there.items()})
     for name in computed.keys() - there.keys():
         (inputs.folder.tables / f"{name}.csv").unlink(missing_ok=True)  # of an earlier analysis, of other data
     for name, result in there.items():

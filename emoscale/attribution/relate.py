@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -171,34 +171,59 @@ def relate(
     StageError
         If something is missing or not finished.
     """
-    stored, effects = open_finished(folder.selectivity, SELECTIVITY), mean_effects(folder).overall
-    tau = stored.read("tau")
-    ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"), resolve_k(k, len(tau)))
+    ranks, digest = _read(folder, k)
+    own = np.arange(len(concepts.names))
+    orders = np.stack([own, *concept_orders(len(own), options.permutations, selectivity.seed)])
     origin = {
         "permutations": options.permutations,
         "seed": selectivity.seed,
         "concepts": concepts.names,
         "k": ranks.sizes.tolist(),
-        "of": hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest(),
+        "of": digest,
     }
-    count = options.permutations + 1
-    store = _opened(folder, origin) or _created(folder, origin, concepts, ranks, count)
+    store = _opened(folder, origin) or _created(folder, origin, concepts, ranks, len(orders))
     log = CommitLog(folder.commits(folder.relation))
-    chunks = range(-(-count // _ORDERS_A_CHUNK))
-    done = set(chunks) if store.complete else set(log.done())
-    if todo := [chunk for chunk in chunks if chunk not in done]:
-        permuted = PermutedValues.of(open_extraction(folder), concepts, selectivity, executor, progress)
-        own = np.arange(len(concepts.names))
-        orders = np.stack([own, *concept_orders(len(own), options.permutations, selectivity.seed)])
-        progress.start(count, "permutations", done=count - sum(_length(chunk, count) for chunk in todo))
-        with ThreadPoolExecutor(executor.threads_here) as threads:
-            for chunk in todo:
-                first = chunk * _ORDERS_A_CHUNK
-                _write(store, first, _related(permuted, orders[first:][:_ORDERS_A_CHUNK], ranks, threads, progress))
-                log.add(chunk)
-        store.mark_complete()
+
+    def permuted() -> PermutedValues:
+        return PermutedValues.of(open_extraction(folder), concepts, selectivity, executor, progress)
+
+    with ThreadPoolExecutor(executor.threads_here) as threads:
+        _relate_rest(store, log, permuted, orders, ranks, threads, progress)
     shutil.rmtree(log.folder, ignore_errors=True)
     return {"neurons": len(ranks.known), "permutations": options.permutations}
+
+
+def _read(folder: RunFolder, k: Sequence[int | float]) -> tuple[EffectRanks, str]:
+    """Rank the effects, and return a digest of all that is related too."""
+    stored, effects = open_finished(folder.selectivity, SELECTIVITY), mean_effects(folder).overall
+    tau = stored.read("tau")
+    ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"), resolve_k(k, len(tau)))
+    return ranks, hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest()
+
+
+def _relate_rest(
+    store: Store,
+    log: CommitLog,
+    permuted: Callable[[], PermutedValues],
+    orders: Integers,
+    ranks: EffectRanks,
+    threads: ThreadPoolExecutor,
+    progress: Progress,
+) -> None:
+    """Relate what is not done yet, a chunk of the orders at a time."""
+    count = len(orders)
+    chunks = range(-(-count // _ORDERS_A_CHUNK))
+    done = set(chunks) if store.complete else set(log.done())
+    todo = [chunk for chunk in chunks if chunk not in done]
+    if not todo:
+        return
+    values = permuted()
+    progress.start(count, "permutations", done=count - sum(_length(chunk, count) for chunk in todo))
+    for chunk in todo:
+        first = chunk * _ORDERS_A_CHUNK
+        _write(store, first, _related(values, orders[first:][:_ORDERS_A_CHUNK], ranks, threads, progress))
+        log.add(chunk)
+    store.mark_complete()
 
 
 def _length(chunk: int, count: int) -> int:

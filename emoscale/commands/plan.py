@@ -24,6 +24,7 @@ from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.extraction.sequences import CHUNK_TOKENS
 from emoscale.extraction.sinks import host_bytes
 from emoscale.extraction.work import chunk_width, count_shards
+from emoscale.masks.controls import of_permuted_concepts
 from emoscale.masks.options import AUTO
 from emoscale.models.outline import ModelOutline
 from emoscale.pipeline.context import Context
@@ -105,6 +106,9 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             notes += [note for note in context.outline.notes if note not in notes]  # now that the model was tried
             hours = _hours(context, amount, throughput["rows_a_second"], measure_seconds, ranks)
             notes.append("mask, analyze and report are not measured; together they take seconds to a minute")
+            if of_permuted_concepts(settings.masks.controls):
+                times = settings.masks.permutations
+                notes.append(f"masks.permutations: mask also computes all τ {times} times, which is not measured")
             if settings.masks.draws == AUTO:
                 notes.append("masks.draws auto: time to ablate is with masks.most_draws, and may be much less")
         if hours and ranks > 1:

@@ -19,7 +19,7 @@ from emoscale.attribution.estimate import Estimator
 from emoscale.attribution.measure_faithfulness import count_sets
 from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
-from emoscale.masks.controls import CONTROLS, Control
+from emoscale.masks.controls import CONTROLS
 from emoscale.masks.make_masks import resolve_k
 from emoscale.models.masking import ZERO
 from emoscale.models.prompt_files import TunedPrompts, prompt_file
@@ -199,12 +199,7 @@ def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOp
 def count_masks(context: Context) -> int:
     """Return how many masks the settings ask for, at the most."""
     options, attributes = context.settings.masks, len(context.concepts.attributes)
-
-    def count(control: Control) -> int:
-        own = control.per_attribute or (control.is_drawn and options.disjoint)
-        return control.masks_of_a_size(options) * (attributes if own else 1)
-
-    each = attributes + sum(count(CONTROLS[name]) for name in options.controls)
+    each = attributes + sum(CONTROLS[name].count_masks(options, attributes) for name in options.controls)
     return 1 + len(_sizes(context)) * each
 
 

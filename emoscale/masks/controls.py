@@ -89,6 +89,14 @@ class Control:
             return options.permutations
         return options.most_draws if options.draws == AUTO else options.draws
 
+    def belongs_to_attributes(self, disjoint: bool) -> bool:
+        """Return whether each of its masks belongs to an attribute."""
+        return self.per_attribute or (disjoint and self.is_drawn)
+
+    def count_masks(self, options: MaskOptions, attributes: int) -> int:
+        """Return how many masks of one size there are at the most, of all attributes together."""
+        return self.masks_of_a_size(options) * (attributes if self.belongs_to_attributes(options.disjoint) else 1)
+
     def words(self, disjoint: bool) -> dict[str, str | bool]:
         """Return what later stages say of its masks."""
         return {
@@ -96,7 +104,7 @@ class Control:
             "neurons": self.neurons,
             "adjective": self.adjective,
             "drawn": self.drawn,
-            "per_attribute": self.per_attribute or (disjoint and self.is_drawn),
+            "per_attribute": self.belongs_to_attributes(disjoint),
             "cross_fitted": self.cross_fitted,
         }
 

@@ -71,14 +71,11 @@ def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
     return sorted(counts)
 
 
-PermutedValues = Callable[[], Iterator[NDArray[np.float64]]]
-
-
 def make_masks(
     folder: RunFolder,
     options: MaskOptions,
     progress: Progress,
-    permuted_values: PermutedValues = no_permuted_values,
+    permuted_values: Callable[[], Iterator[NDArray[np.float64]]] = no_permuted_values,
 ) -> dict[str, int]:
     """Make the masks and write ``masks.zarr``.
 
@@ -113,32 +110,23 @@ def make_masks(
             open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
     chosen = choose_draws(folder, request, controls, options) if options.draws == AUTO else {}
     makers = {NO_MASK: no_neurons, SELECTIVE: most_selective}
-    made = _make(request, makers, progress)
-    made += _make(request, {control.name: _maker(control, chosen) for control in controls}, progress)
-    coordinates = {
-        "kind": np.array([row.kind for row in made]),
-        "attribute": np.array([row.attribute for row in made]),
-        "k": np.array([row.k for row in made]),
-        "draw": np.array([row.draw for row in made]),
+    made = _make(request, makers, {}, progress)
+    totals = {
+        control.name: len(request.k) * control.count_masks(options, len(request.attributes))
+        for control in controls
+        if control.needs_permuted_values  # of others fewer may be drawn
     }
-    store = create_store(
-        folder.masks,
-        MASKS,
-        coordinates,
-        chunks={"mask": _MASKS_A_CHUNK},
-        sizes={"neuron_byte": made[0].bits.size},
-        attributes={
-            "seed": options.seed,
-            "draws": options.draws,
-            "disjoint": options.disjoint,
-            "neurons": len(request.rank),
-            "controls": {control.name: control.words(options.disjoint) for control in controls},
-            **({"chosen_draws": chosen} if chosen else {}),
-            **({"permutations": options.permutations} if any(c.needs_permuted_values for c in controls) else {}),
-        },
-    )
-    store.write("bits", np.stack([row.bits for row in made]))
-    store.mark_complete()
+    made += _make(request, {control.name: _maker(control, chosen) for control in controls}, totals, progress)
+    origin = {
+        "seed": options.seed,
+        "draws": options.draws,
+        "disjoint": options.disjoint,
+        "neurons": len(request.rank),
+        "controls": {control.name: control.words(options.disjoint) for control in controls},
+        **({"chosen_draws": chosen} if chosen else {}),
+        **({"permutations": options.permutations} if totals else {}),
+    }
+    _write(folder, made, origin)
     counts = Counter(row.kind for row in made)
     return {kind: counts[kind] for kind in (*makers, *(control.name for control in controls))}
 
@@ -191,14 +179,17 @@ class _Row(NamedTuple):
 
 
 def _make(
-    request: Request, makers: Mapping[str, Callable[[Request], Iterator[Mask]]], progress: Progress
+    request: Request,
+    makers: Mapping[str, Callable[[Request], Iterator[Mask]]],
+    totals: Mapping[str, int],
+    progress: Progress,
 ) -> list[_Row]:
     """Make all masks of some kinds; if some cannot be made, raise what is wrong with every kind."""
     rows: list[_Row] = []
 
     def make(kind: str, maker: Callable[[Request], Iterator[Mask]]) -> None:
         masks, made = maker(request), []
-        progress.start(None, f"{kind} masks")
+        progress.start(totals.get(kind), f"{kind} masks")
         for mask in masks:
             # Packed at once: a neuron's index takes 64 times the memory of its bit.
             made.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
@@ -214,3 +205,16 @@ def _pack(mask: Mask, neurons: int) -> NDArray[np.uint8]:
     off = np.zeros(neurons, dtype=np.bool_)
     off[mask.neurons] = True
     return np.packbits(off)
+
+
+def _write(folder: RunFolder, rows: Sequence[_Row], origin: Mapping[str, Any]) -> None:
+    coordinates = {
+        "kind": np.array([row.kind for row in rows]),
+        "attribute": np.array([row.attribute for row in rows]),
+        "k": np.array([row.k for row in rows]),
+        "draw": np.array([row.draw for row in rows]),
+    }
+    chunks, sizes = {"mask": _MASKS_A_CHUNK}, {"neuron_byte": rows[0].bits.size}
+    store = create_store(folder.masks, MASKS, coordinates, chunks=chunks, sizes=sizes, attributes=origin)
+    store.write("bits", np.stack([row.bits for row in rows]))
+    store.mark_complete()

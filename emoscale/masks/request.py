@@ -64,7 +64,13 @@ class Request:
     def of_attribute(self, attribute: str) -> Request:
         """Return the same for a single attribute."""
         column = [self.attributes.index(attribute)]
-        return replace(self, rank=self.rank[:, column], has_rank=self.has_rank[:, column], attributes=[attribute])
+        return replace(
+            self,
+            rank=self.rank[:, column],
+            has_rank=self.has_rank[:, column],
+            attributes=[attribute],
+            permuted_values=lambda: (values[column] for values in self.permuted_values()),
+        )
 
     @cached_property
     def best_first(self) -> NDArray[np.intp]:

@@ -186,7 +186,7 @@ class Context:
     def mask_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the masks."""
         permuted = of_permuted_concepts(self.settings.masks.controls)
-        return [self._check_k, self._check_draws, *([self.executor.check] if permuted else [])]
+        return [self.check_k, self._check_draws, *([self.executor.check] if permuted else [])]
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of what the model is asked: the same ones for every stage that asks it."""
@@ -200,7 +200,8 @@ class Context:
         if not self.settings.faithfulness.rankings:
             raise InputError(f"faithfulness.rankings: names none; list some of {', '.join(RANKINGS)}")
 
-    def _check_k(self) -> None:
+    def check_k(self) -> None:
+        """Check that there are enough neurons for every size of masks."""
         masks, neurons = self.settings.masks, self.outline.neurons
         try:
             k = resolve_k(masks.k, neurons)

@@ -50,7 +50,7 @@ def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
     def masks(control: Control) -> str:
         if control.cross_fitted:
             return "two for each k, each chosen on half of the items and judged on the others"
-        each = "k and attribute" if control.per_attribute or (m.disjoint and control.is_drawn) else "k"
+        each = "k and attribute" if control.belongs_to_attributes(m.disjoint) else "k"
         if not control.is_drawn:
             return f"one for each {each}"
         if control.needs_permuted_values:

@@ -313,7 +313,7 @@ STAGES: dict[str, Stage] = {
             working=lambda folder: (folder.commits(folder.relation),),
             needs=lambda _: ("select", "attribute-effects"),
             depends_on=lambda _: ("selectivity.seed", "masks.k", *(f"attribution.{name}" for name in _RELATION)),
-            checks=lambda context: [context.executor.check],
+            checks=lambda context: [context.executor.check, context.check_k],
         ),
         Stage(
             name="measure-faithfulness",

@@ -12,7 +12,7 @@ from emoscale.config import load_settings, make_settings, settings_mapping, sett
 from emoscale.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-MASK_KEYS = "k, controls, disjoint, draws, seed, draw_width, most_draws"
+MASK_KEYS = "k, controls, disjoint, draws, permutations, seed, draw_width, most_draws"
 
 # YAML's own line breaks and control characters aside, but for those that separate labels.
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], include_characters="\t\n"), max_size=12)
@@ -161,7 +161,11 @@ def test_sizes_in_bytes(load, text, size):
         (
             "masks: {controls: [randm]}",
             "masks.controls.0: 'randm' cannot be used; unknown (nearest: 'random'); "
-            "use one of random, random-by-layer, random-by-activation, largest-loss, largest-effect",
+            "use one of random, random-by-layer, random-by-activation, permuted, lowest, largest-loss, largest-effect",
+        ),
+        (
+            "masks: {permutations: 0}",
+            "masks.permutations: 0 cannot be used; input should be greater than or equal to 1",
         ),
         ("masks: {disjoint: 1}", "masks.disjoint: 1 cannot be used; input should be a valid boolean"),
         ("masks: {k: [true]}", "masks.k.0: True cannot be used; input should be a valid number"),

@@ -119,6 +119,9 @@ def test_permuted_masks_are_the_selective_ones_of_those_ranks(request, fewer):
     few = dataclasses.replace(request, permuted_values=lambda: iter(permuted[:fewer]))
     kept = {name: neurons for name, neurons in expected.items() if name[2] < fewer}
     assert sets(CONTROLS["permuted"].draw(few)) == kept
+    last = request.attributes[-1]
+    of_one = {name: neurons for name, neurons in expected.items() if name[1] == last}
+    assert sets(CONTROLS["permuted"].draw(request.of_attribute(last))) == of_one
 
 
 def test_too_few_neurons_are_named():

@@ -34,6 +34,21 @@ def test_select_on_a_running_cluster(cli, finished, extracted):
     assert (answer.code, answer.err) == (0, "")
 
 
+def test_permuted_masks_on_a_running_cluster(cli, finished, extracted):
+    permuted = ("--out", extracted.out, "--set", "masks.controls=[permuted]", "--set", "masks.permutations=2")
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=":0"
+    ) as running:
+        cluster = ("--set", f"machine.scheduler={running.scheduler_address}")
+        assert cli("mask", finished.config, *permuted, *cluster).code == 0
+    there = contents(extracted.out, "masks.zarr")
+    assert cli("mask", finished.config, *permuted, "--fresh").code == 0
+    assert contents(extracted.out, "masks.zarr") == there != contents(finished.out, "masks.zarr")
+    answer = cli("mask", finished.config, *permuted, "--fresh", "--set", "machine.scheduler=nonsense")
+    assert "scheduler nonsense: no Dask scheduler answers" in answer.err
+    assert contents(extracted.out, "masks.zarr") == there
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -11,6 +11,7 @@ import xarray
 from safetensors.numpy import load_file
 from tiny_run import CONCEPTS, MASKS, NEURONS, RESULTS, STAGES, contents, manifest, states, times
 
+from emoscale.analysis.mask_effects import mask_effects
 from emoscale.config import load_settings
 from emoscale.pipeline import stages
 from emoscale.run.folder import RunFolder
@@ -169,15 +170,48 @@ def test_a_run_without_human_data_has_no_human_tables(cli, world):
 
 def test_every_kind_of_control_in_a_run(cli, world):
     """Each stage finds what controls are matched by: layers with the selectivity, levels with the activations."""
-    world.write(masks={"k": [5, 0.25], "draws": 2, "controls": ["random-by-layer", "random-by-activation", "random"]})
+    controls = ["random-by-layer", "random-by-activation", "random", "permuted", "lowest"]
+    world.write(masks={"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls})
     for stage in ("tune", "extract", "select"):
         assert cli(stage, world.config, "--out", world.out).code == 0
     answer = cli("mask", world.config, "--out", world.out)
-    assert answer.out.startswith("mask     6 selective masks, 28 controls  [")
+    assert answer.out.startswith("mask     6 selective masks, 52 controls  [")
     counts = {"none": 1, "selective": 6, "random-by-layer": 12, "random-by-activation": 12, "random": 4}
+    counts |= {"permuted": 18, "lowest": 6}
     assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def test_permuted_masks_of_a_run(cli, world):
+    """From moments and on a cluster as from activations and here; the relation is of the masks' neurons."""
+    masks = {"controls": ["permuted", "lowest"], "permutations": 4, "draws": "auto", "seed": 3}
+    world.write(masks=masks, selectivity={"seed": 3}, tuning={"epochs": 1, "batch_size": 4, "seeds": [1]})
+    answer = cli("run", world.config, "--out", world.out)
+    assert (answer.code, answer.err) == (0, "")
+    page = (world.out / "report.html").read_text(encoding="utf-8")
+    assert "permuted (one for each k and attribute and each of 4 permutations of the concepts)" in page
+    assert "lowest (one for each k and attribute)" in page
+    assert "neurons that are most selective for permuted attributes" in page
+    folder = RunFolder(world.out)
+    effects, relation = mask_effects(folder), open_store(folder.relation)
+    sizes, attributes = relation.read("k").tolist(), relation.read("attribute").tolist()
+    for row in effects[effects["kind"] != "lowest"].itertuples():
+        order = row.draw + 1 if row.kind == "permuted" else 0
+        expected = relation.read("effect")[order, attributes.index(row.attribute), sizes.index(row.k)]
+        assert row.estimated == pytest.approx(expected, abs=1e-9)
+    bits = folder.masks.rename(world.folder / "from-activations")
+    world.write(
+        masks=masks,
+        selectivity={"seed": 3},
+        tuning={"epochs": 1, "batch_size": 4, "seeds": [1]},
+        extraction={"keep": "moments"},
+    )
+    other = world.folder / "moments"
+    for stage in ("tune", "extract", "select", "attribute-effects", "mask"):
+        assert cli(stage, world.config, "--out", other).code == 0
+    assert not RunFolder(other).activations.exists()
+    np.testing.assert_array_equal(open_store(RunFolder(other).masks).read("bits"), open_store(bits).read("bits"))
 
 
 def test_a_run_chooses_how_many_masks_it_draws(cli, world):

@@ -125,12 +125,22 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
 
 @pytest.mark.parametrize("disjoint", ["false", "true"])
 def test_masks_are_counted_before_they_are_made(world, disjoint):
-    overrides = ["masks.controls=[random,random-by-layer,largest-loss]", f"masks.disjoint={disjoint}"]
+    overrides = [
+        "masks.controls=[random,random-by-layer,permuted,lowest,largest-loss]",
+        f"masks.disjoint={disjoint}",
+        "masks.permutations=3",
+    ]
     settings = load_settings(world.config, overrides)
     for stage in ("tune", "extract", "select", "attribute-effects", "mask"):
         runner.run(settings, RunFolder(world.out), Console(quiet=True), Request(stage))
     planned = count_masks(Context(settings, one_process()))
     assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]
+
+
+def test_what_permuted_masks_take_is_not_measured(world, plan):
+    (note,) = (note for note in plan("masks.controls=[permuted]", measure_seconds=0.1).notes if "permutations" in note)
+    assert note.startswith("masks.permutations: mask also computes all τ 19 times")
+    assert not any("permutations" in note for note in plan(measure_seconds=0.1).notes)
 
 
 def test_draws_that_are_left_to_the_run_count_as_the_most(world):

@@ -67,8 +67,9 @@ AFTER["select"].remove("attribute-effects")
         ("analysis.outcome=accuracy", AFTER["analyze"]),
         ("analysis.normalization=none", AFTER["analyze"]),
         ("selectivity.permutations=7", AFTER["select"]),
-        ("masks.k=[6]", AFTER["mask"]),
+        ("masks.k=[6]", ["relate", *AFTER["mask"]]),
         ("masks.draws=1", AFTER["mask"]),
+        ("masks.controls=[permuted,lowest]", AFTER["mask"]),
         ("masks.controls=[random-by-layer]", AFTER["mask"]),
         ("ablation.edit=mean", ["attribute-effects", "relate", "measure-faithfulness", *AFTER["ablate"]]),
         ("attribution.permutations=5", ["relate", *AFTER["analyze"]]),
@@ -158,7 +159,8 @@ def test_a_changed_file_in_a_folder_of_texts_is_noticed(world):
 def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
     answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
-    assert states(copied.out) == dict.fromkeys(STAGES[: STAGES.index("ablate")], "done")
+    before = [stage for stage in STAGES[: STAGES.index("ablate")] if stage != "relate"]  # which has the masks' sizes
+    assert states(copied.out) == dict.fromkeys(before, "done")
     assert not (copied.out / "scores.zarr").exists()
     assert not (copied.out / "report.html").exists()
 
@@ -246,7 +248,7 @@ def test_from_another_run(cli, world, finished, monkeypatch):
     answer = cli("run", finished.config, "--out", world.out, "--from", finished.out, "--set", "masks.k=[6]")
     assert (answer.code, answer.err) == (0, "")
     assert f"reused from {finished.out}: tune, extract, select" in answer.out
-    assert done_stages(answer.out) == AFTER["mask"]
+    assert done_stages(answer.out) == ["relate", *AFTER["mask"]]
     ours, theirs = (path / "activations.zarr" / "zarr.json" for path in (world.out, finished.out))
     assert os.path.samefile(ours, theirs)
     assert manifest(world.out)["stages"]["extract"]["from"] == str(finished.out)

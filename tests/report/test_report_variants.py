@@ -1,3 +1,4 @@
+import csv
 import re
 from html import escape
 
@@ -26,6 +27,24 @@ def test_names_and_title_are_escaped(tmp_path):
     figure = files(folder)["c1_accuracy_by_concept.svg"].decode()
     for name in hostile:
         assert f">{escape(name, quote=False)}</text>" in figure
+
+
+def test_names_that_a_spreadsheet_takes_for_formulas_stay_as_they_are(tmp_path):
+    concepts, attributes = ["=1+1", "+x", "@y"], ["-a", "'=b", "5"]
+    folder = make_run(tmp_path, concepts, attributes, replicates=1, draws=1, **LEAST)
+    _, page = reported(folder)
+    assert folder.table("drop_by_concept")["concept"].drop_duplicates().tolist() == concepts
+    assert folder.table("importance")["attribute"].tolist() == attributes
+    for file in folder.tables.iterdir():
+        with file.open(newline="", encoding="utf-8") as lines:
+            for cell in {cell for row in csv.reader(lines) for cell in row}:
+                assert not cell.startswith(("=", "+", "@", "-a")), (file.name, cell)
+    figure = files(folder)["c1_accuracy_by_concept.svg"].decode()
+    for name in concepts:
+        assert f">{name}</text>" in figure
+    for name in ("-a", "'=b"):
+        assert name in page.text
+    assert "'-a" not in page.text
 
 
 @pytest.mark.parametrize("human", [True, False])

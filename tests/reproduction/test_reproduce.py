@@ -64,6 +64,25 @@ def test_tables_have_their_columns(done):
     assert set(done.table("drop_by_attribute")["control"]) == {"random"}
 
 
+def test_the_codebook_has_every_column(done):
+    book = done.table("codebook").fillna("")
+    assert (book["meaning"] != "").all()
+    for file in done.tables.iterdir():
+        if file.stem != "codebook":
+            own = book[book["table"] == file.stem]["column"].tolist()
+            assert own == ["", *done.table(file.stem)], file.stem
+
+
+def test_the_published_test_is_called_that(done):
+    book = done.table("codebook").fillna("").set_index(["table", "column"])
+    assert "asymptotic" in book.loc[("importance", "p_published"), "test"]
+    assert "permutations" in book.loc[("importance", "p"), "test"]
+    assert "published" in book.loc[("human_comparison", "p"), "test"]
+    importance = done.table("importance")
+    assert (importance["p"] >= 1e-4).all()
+    assert (importance["q"] <= 1).all()
+
+
 def test_drop_is_that_of_the_masks_of_one_attribute(root, done):
     rows = done.table("drop_by_attribute").set_index(["k", "attribute"])
     differences = []

@@ -16,6 +16,7 @@ from emoscale.analysis.options import AnalysisOptions
 from emoscale.commands.reproduce import released
 from emoscale.commands.reproduce.accuracies import ACCURACIES, CONTROL, answer_table, prompt_table, read_accuracies
 from emoscale.commands.reproduce.activations import read_activations, write_activations
+from emoscale.commands.reproduce.columns import describe
 from emoscale.commands.reproduce.comparison import TOP, compare_ranks, compare_results, compare_scores
 from emoscale.commands.reproduce.narrative import opening
 from emoscale.commands.reproduce.options import ReproductionOptions
@@ -169,6 +170,7 @@ def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress
     done = analyze(inputs, progress)
     comparison = compare_results(folder)
     folder.write_table("comparison", comparison)
+    describe(folder, people.attributes)
     return {
         "tables": len(done["tables"]),
         "agreeing": int(comparison["agrees"].sum()),
