@@ -104,6 +104,7 @@ def permutation_p(tau: Floats, counts: NullCounts) -> Floats:
     141, 502-516), a negative skewness taken as 0: this resolves p below 1 / (B + 1), which correction for many tests
     needs. On the activations of Li, Su et al. 2024 it errs to the safe side: where 200,000 permutations give .001 it
     gives 1.4 times as much with B = 999 (median over tests; middle half 1.1 to 1.9), at .0001 2.5 times (1.5 to 3.9).
+    Of the smallest p of many tests that does not hold: see `emoscale.selectivity.inference.gated_q`.
     """
     permutations = len(counts.highest)
     p = np.asarray((counts.reached + 1.0) / (permutations + 1.0), dtype=np.float64)

@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from emoscale.analysis.neurons import followers, overlap, significant_by_layer, tau_summary
+from emoscale.analysis.tables import TABLES
 
 
 def test_counts_by_layer():
@@ -81,3 +83,8 @@ def test_an_attribute_without_any_tau_has_no_test():
     assert table.loc["constant", ["followers", "neurons"]].tolist() == [0, 0]
     assert table.loc["constant", ["p", "p_corrected", "null_mean"]].isna().all()
     assert table.loc["x", ["p", "p_corrected"]].tolist() == pytest.approx([1 / 3, 1 / 3])
+
+
+def test_without_permutations_there_is_no_table_of_followers():
+    store = SimpleNamespace(read=lambda name: np.empty((0, 2), np.int64))
+    assert TABLES["followers"].compute(SimpleNamespace(selectivity=store)) is None
