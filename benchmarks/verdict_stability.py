@@ -1,8 +1,8 @@
 """Are a run's verdicts the same on other threads, in bfloat16 and with other controls?
 
-python -m benchmarks.verdict_stability runs/stability --json FILE. Runs configs/demo.yaml, or another config, four times:
-as it is with one thread, with two, with the masked model in bfloat16, and with another seed of the controls. What is
-done is kept, and the same command goes on.
+python -m benchmarks.verdict_stability runs/stability --json FILE. Runs configs/demo.yaml, or another config, four
+times: with one thread, with two, with the masked model in bfloat16, and with another seed of the controls. What is done
+is kept, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VARIANTS: dict[str, list[str]] = {
 """What is asked of the command line, besides the config."""
 
 REUSED = {"bfloat16": "two threads", "other controls": "two threads"}
-"""Runs whose stages are taken over where nothing they depend on differs: threads are no setting that stages depend on."""
+"""Runs whose stages are taken over where no setting that they depend on differs; the threads are none."""
 
 
 def run_all(config: Path, out: Path, overrides: list[str]) -> dict[str, dict[str, str]]:
