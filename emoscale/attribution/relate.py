@@ -171,16 +171,10 @@ def relate(
     StageError
         If something is missing or not finished.
     """
-    ranks, digest = _read(folder, k)
+    ranks, read = _read(folder, k)
     own = np.arange(len(concepts.names))
     orders = np.stack([own, *concept_orders(len(own), options.permutations, selectivity.seed)])
-    origin = {
-        "permutations": options.permutations,
-        "seed": selectivity.seed,
-        "concepts": concepts.names,
-        "k": ranks.sizes.tolist(),
-        "of": digest,
-    }
+    origin = {"permutations": options.permutations, "seed": selectivity.seed, "concepts": concepts.names, **read}
     store = _opened(folder, origin) or _created(folder, origin, concepts, ranks, len(orders))
     log = CommitLog(folder.commits(folder.relation))
 
@@ -193,12 +187,13 @@ def relate(
     return {"neurons": len(ranks.known), "permutations": options.permutations}
 
 
-def _read(folder: RunFolder, k: Sequence[int | float]) -> tuple[EffectRanks, str]:
-    """Rank the effects, and return a digest of all that is related too."""
+def _read(folder: RunFolder, k: Sequence[int | float]) -> tuple[EffectRanks, dict[str, Any]]:
+    """Rank the effects, and return by what the relation can be told from others."""
     stored, effects = open_finished(folder.selectivity, SELECTIVITY), mean_effects(folder).overall
     tau = stored.read("tau")
     ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"), resolve_k(k, len(tau)))
-    return ranks, hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest()
+    digest = hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest()
+    return ranks, {"k": ranks.sizes.tolist(), "of": digest}
 
 
 def _relate_rest(
