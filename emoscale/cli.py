@@ -16,6 +16,7 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.ablation.options import AblationOptions
 from emoscale.commands.reproduce.options import ReproductionOptions
+from emoscale.commands.steer_options import SteerOptions, read_texts
 from emoscale.concepts.options import ScoreOptions
 from emoscale.config import Settings, load_settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError
@@ -209,7 +210,9 @@ def steer(  # twelve parameters: each is an option of the command line
     k: Annotated[
         str, typer.Option("--k", help="How many of its most selective neurons, or which share of all.")
     ] = "0.1",
-    draws: Annotated[int, typer.Option(min=0, help="Masks of as many random neurons to compare with.")] = 20,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Masks of as many random neurons to compare with.")
+    ] = SteerOptions.draws,
     edit: Annotated[str, typer.Option(help="What they become: zero, scale, mean, resample.")] = AblationOptions.edit,
     factor: Annotated[float, typer.Option(help="Of --edit scale; above 1 it strengthens.")] = AblationOptions.factor,
     seed: Annotated[
@@ -229,8 +232,7 @@ def steer(  # twelve parameters: each is an option of the command line
     from emoscale.commands import steer as steering
 
     ablation = AblationOptions(edit=edit, factor=factor, seed=seed)
-    every = steering.read_texts(text or [], texts)
-    options = steering.SteerOptions(every, attribute, _number(k), draws, ablation, run, keep)
+    options = SteerOptions(read_texts(text or [], texts), attribute, _number(k), draws, ablation, run, keep)
     steered = steering.steer(model, options, Console(stderr=as_json))
     if as_json:
         typer.echo(steering.as_json(steered, model, options))

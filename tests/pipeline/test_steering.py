@@ -11,7 +11,8 @@ from rich.console import Console
 from tiny_run import NEURONS
 
 from emoscale.ablation.options import AblationOptions
-from emoscale.commands.steer import SteerOptions, steer
+from emoscale.commands.steer import steer
+from emoscale.commands.steer_options import SteerOptions
 from emoscale.concepts.loading import load_concepts
 from emoscale.concepts.options import ConceptOptions
 from emoscale.models.loading import load_model

@@ -41,7 +41,9 @@ def opening(folder: RunFolder, label_counts: pd.Series | None) -> Opening:
     agreeing = int(comparison["agrees"].sum())
     agreement = [
         f"Every figure of the article that the released files allow is computed again here, with the same code as any "
-        f"run of emoscale. Of {int(there.sum())} figures, {agreeing} agree to the last digit printed."
+        f"run of emoscale. Of {int(there.sum())} figures, {agreeing} agree to the last digit printed.",
+        "The t and p among them are those of the published tests, over concepts, which take attributes and masks for "
+        "given.",
     ]
     return Opening(
         title="The published figures and ours",
