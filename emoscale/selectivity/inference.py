@@ -77,7 +77,9 @@ def gated_q(p: Floats, followers: Integers) -> Floats:
     Neurons depend on each other so much that false discoveries come in bursts, and p far below 1 / B, which come from
     a fitted tail, can be too small: on permuted concepts Benjamini & Hochberg alone find something more often than the
     level says. The test of the counts is exact, so at any level t, in the share t of such runs at most, some q is below
-    t; with 1 / t - 1 permutations or fewer none is. ``benchmarks/false_discoveries.py`` measures both.
+    t; with 1 / t - 1 permutations or fewer none is. On shuffled concepts, with 5,760 neurons of a language model, some
+    q was below .01 in 16.5 % of shuffles by Benjamini & Hochberg alone and in .3 % by this with 199 permutations, in
+    1.7 % and .2 % with 999 (``benchmarks/false_discoveries.py``).
     """
     corrected = count_tests(followers).p_corrected
     return np.maximum(benjamini_hochberg(p), np.where(np.isnan(corrected), 1.0, corrected))
