@@ -30,7 +30,7 @@ CONSTANT = 20.0
 """The constant in every embedding; the larger, the less a token's norm depends on the rest."""
 GATE = 4.0
 """What gates are without evidence: silu is nearly linear there."""
-DIRECT = 1.5
+DIRECT = 1.0
 """How strongly the evidence reaches the names past the neurons."""
 FAMILIES = ("llama", "mixtral")
 EXPERTS = 2
@@ -96,21 +96,21 @@ class PlantedOptions:
     seed: int = 0
     family: str = "llama"
     concepts: int = 16
-    selective: tuple[int, ...] = (12, 12, 12, 12)
-    unread: tuple[int, ...] = (12, 12, 12, 12)
+    selective: tuple[int, ...] = (16, 16, 16, 16)
+    unread: tuple[int, ...] = (8, 8, 8, 8)
     unselective: int = 128
     idle: int = 288
-    strength: tuple[float, ...] = (1.6, 1.2, 0.8, 0.4)
+    strength: tuple[float, ...] = (1.2, 1.0, 0.8, 0.6)
     unselective_strength: float = 0.03
-    correlation: float = 0.2
+    correlation: float = 0.1
     latent: int = 4
     latent_share: float = 0.5
-    pattern_noise: float = 0.8
+    pattern_noise: float = 0.6
     template_noise: float = 4.0
     text_noise: float = 1.0
     texts: int = 5
     words: int = 10
-    signal: float = 0.6
+    signal: float = 0.7
     vocabulary: int = 6
 
     @property

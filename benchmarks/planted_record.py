@@ -32,6 +32,8 @@ KEPT = (
     *("needed", "permuted_tests", "verdicts", "followers", "unmasked", "reliability"),
 )
 """Tables that are computed; the others take time and are not looked at."""
+NULLS_A_TRUTH = 4
+"""Of so many null models the truth is computed for one: it takes a second."""
 PLANTED, NULL, MATCHED, UNREAD = "planted", "null", "matched", "unread"
 
 
@@ -69,13 +71,11 @@ class Job:
             return draw_model(options.without_followers())
         if self.what == UNREAD:
             return draw_model(options.all_unread())
-        return with_drop(draw_model(options), K, self.effect, draws=20, sets=2, own_sets=20)
+        return with_drop(draw_model(options), K, self.effect)
 
     def weights(self) -> Floats:
-        """Return how much each attribute counts to people: as it does in a planted model, else anything."""
-        rng = np.random.default_rng([self.seed, 4])
-        options = PlantedOptions()
-        return np.array(options.strength) if self.what == PLANTED else rng.uniform(size=options.attributes)
+        """Return how much each attribute counts to people: what does not depend on the model."""
+        return np.random.default_rng([self.seed, 4]).uniform(size=PlantedOptions().attributes)
 
 
 def keep_few_tables() -> None:
@@ -118,7 +118,8 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
         found = {"job": asdict(job), **_of_map(run), "by_draws": by_draws}
         if job.what != NULL:
             found["measures"] = _measures(run, model)
-        times["truth"] = seconds(lambda: found.update(truth=_truth(run, model)))
+        if job.what != NULL or job.seed % NULLS_A_TRUTH == 0:
+            times["truth"] = seconds(lambda: found.update(truth=_truth(run, model)))
     return found | {"seconds": times}
 
 
@@ -137,8 +138,7 @@ def _of_map(run: PlantedRun) -> dict[str, Any]:
 
 def _truth(run: PlantedRun, model: PlantedModel) -> dict[str, Any]:
     truth, masks = Truth(Twin(model), K), run.masks(SELECTIVE, K)
-    drops, beyond_random = truth.drops(masks), truth.random_drops(masks)
-    return {"drops": drops.tolist(), "beyond_random": beyond_random.tolist()}
+    return {"drops": truth.drops(masks).tolist(), "beyond_random": truth.random_drops(masks).tolist()}
 
 
 class Measured:
@@ -161,7 +161,10 @@ class Measured:
     def by_kind(self) -> dict[str, NDArray[np.bool_]]:
         """Neurons to be found, (N,)."""
         kind = self.model.kind
-        selective, causal = np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]), np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE])
+        selective, causal = (
+            np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]),
+            np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE]),
+        )
         return {"causal": causal, "selective": selective, "both": selective & causal}
 
 

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.planted_models import QUESTION, SENTENCES, Floats, PlantedModel, draw_dissimilarity, draw_texts, save_model
+from benchmarks.planted_models import (
+    QUESTION,
+    SENTENCES,
+    Floats,
+    PlantedModel,
+    draw_dissimilarity,
+    draw_texts,
+    save_model,
+)
 from emoscale.ablation.options import AblationOptions
 from emoscale.attribution.options import AttributionOptions
 from emoscale.concepts.options import ConceptOptions
@@ -71,9 +79,7 @@ def settings_of(folder: Path, permutations: int, masks: MaskOptions) -> Settings
     """
     return Settings(
         model=ModelOptions(name=str(folder / "model")),
-        concepts=ConceptOptions(
-            attributes=str(folder / "attributes.csv"), dissimilarity=str(folder / "people.csv")
-        ),
+        concepts=ConceptOptions(attributes=str(folder / "attributes.csv"), dissimilarity=str(folder / "people.csv")),
         stimuli=StimuliOptions(source="file", path=str(folder / "texts.csv"), split_column="split"),
         extraction=ExtractionOptions(rows="templates", templates=list(SENTENCES), reduction_shards=1),
         selectivity=SelectivityOptions(permutations=permutations),
