@@ -51,9 +51,9 @@ def main() -> None:
                 each = (time.perf_counter() - start) / number
                 print(f"{number} of {len(todo)} models, {each:.1f} s each, {each * (len(todo) - number):.0f} s to go")
     asked = {job.key for job in jobs(options)}
-    found = [one for key, one in read_records(file).items() if key in asked]
-    numbers = rates(found) | _seconds(found)
-    tell(f"Conclusions on {len(found)} models whose neurons are known", numbers, options.json)
+    every = [one for key, one in read_records(file).items() if key in asked]
+    numbers = rates(every) | _seconds(every)
+    tell(f"Conclusions on {len(every)} models whose neurons are known", numbers, options.json)
 
 
 def jobs(options: Any) -> Iterator[Job]:
@@ -105,12 +105,8 @@ def _record(job: Job) -> dict[str, Any]:
 
 def _seconds(records: list[dict[str, Any]]) -> dict[str, float]:
     names = dict.fromkeys(name for one in records for name in one["seconds"])
-    return {
-        f"seconds_{name.replace(' ', '_')}": float(
-            np.mean([r["seconds"][name] for r in records if name in r["seconds"]])
-        )
-        for name in names
-    }
+    by_name = {name: [one["seconds"][name] for one in records if name in one["seconds"]] for name in names}
+    return {f"seconds_{name.replace(' ', '_')}": float(np.mean(wall)) for name, wall in by_name.items()}
 
 
 if __name__ == "__main__":

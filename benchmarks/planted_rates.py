@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,8 @@ def _of_draws(records: Sequence[Record], draws: str) -> Rates:
     found |= share("false_people_p", [_people_p(record, draws) <= LEVEL for record in records])
     large = [record for record in planted if _true_mean(record) >= SMALLEST]
     found |= share("false_not_needed", [_all(record, draws)["answer"] == NO for record in large])
-    found |= share("false_not_needed_attribute", _answers(known, draws, NO, lambda drop: abs(drop) >= SMALLEST))
-    found |= share("false_needed_attribute", _answers(known, draws, YES, lambda drop: drop <= 0))
+    found |= share("false_not_needed_attribute", _answers(known, draws, NO, (SMALLEST, np.inf)))
+    found |= share("false_needed_attribute", _answers(known, draws, YES, (-np.inf, 0.0)))
     found |= _power(planted, draws)
     found |= share("coverage_mean", [_covers(_all(record, draws), _true_mean(record)) for record in known])
     pairs = [pair for record in known for pair in zip(_attributes(record, draws), _true(record), strict=True)]
@@ -111,7 +111,7 @@ def _power(planted: Sequence[Record], draws: str) -> Rates:
         some = [record for record in planted if low <= _true_mean(record) < high]
         found |= share(f"power_need_{low:g}", [_verdict(record, "need", draws) == YES for record in some])
         found |= share(f"power_mean_{low:g}", [_all(record, draws)["answer"] == YES for record in some])
-        of_attribute = _answers(planted, draws, YES, lambda drop, low=low, high=high: low <= drop < high)
+        of_attribute = _answers(planted, draws, YES, (low, high))
         found |= share(f"power_attribute_{low:g}", of_attribute)
     return found
 
@@ -178,10 +178,10 @@ def _any_needed(record: Record, draws: str) -> bool:
     return any(row["answer"] == YES for row in _attributes(record, draws))
 
 
-def _answers(records: Sequence[Record], draws: str, answer: str, chosen: Callable[[float], bool]) -> list[bool]:
-    """Say of each attribute whose true drop is chosen whether an answer was given."""
+def _answers(records: Sequence[Record], draws: str, answer: str, true: tuple[float, float]) -> list[bool]:
+    """Say of each attribute whose true drop is in a range whether an answer was given."""
     pairs = [pair for record in records for pair in zip(_attributes(record, draws), _true(record), strict=True)]
-    return [row["answer"] == answer for row, drop in pairs if chosen(drop)]
+    return [row["answer"] == answer for row, drop in pairs if true[0] <= drop < true[1]]
 
 
 def _true(record: Record) -> list[float]:

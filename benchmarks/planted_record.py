@@ -103,9 +103,9 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
     """
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        place, made = Path(name), {}
+        place, made = Path(name), dict[str, PlantedModel]()
         times["draw"] = seconds(lambda: made.update(model=job.model()))
-        model: PlantedModel = made["model"]
+        model = made["model"]
         times["save"] = seconds(lambda: write_inputs(model, job.weights(), place))
         run = PlantedRun(place, _settings(place, draws[0]))
         times |= run.do(BEFORE_MASKS)
@@ -161,10 +161,8 @@ class Measured:
     def by_kind(self) -> dict[str, NDArray[np.bool_]]:
         """Neurons to be found, (N,)."""
         kind = self.model.kind
-        selective, causal = (
-            np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]),
-            np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE]),
-        )
+        selective = (kind == Kind.SELECTIVE) | (kind == Kind.UNREAD)
+        causal = (kind == Kind.SELECTIVE) | (kind == Kind.UNSELECTIVE)
         return {"causal": causal, "selective": selective, "both": selective & causal}
 
 

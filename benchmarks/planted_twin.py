@@ -101,7 +101,7 @@ class Twin:
         """Return evidence and noise at the last token after attention, shapes (I, C) and (I, M)."""
         evidence, noise = self.model.evidence[ids], self.model.noise[ids]
         norm = self._norm(_squares(evidence, noise))[..., np.newaxis]
-        return tuple(part[:, -1] + (norm * part).mean(axis=1) for part in (evidence, noise))  # type: ignore[return-value]
+        return tuple(part[:, -1] + (norm * part).mean(axis=1) for part in (evidence, noise))
 
     def _neurons(self, evidence: Floats, noise: Floats) -> Floats:
         norm = self._norm(_squares(evidence, noise))[:, np.newaxis]
