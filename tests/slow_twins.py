@@ -103,6 +103,18 @@ def tau_and_p(x, y):
     return result.statistic, result.pvalue
 
 
+def mantel_taus(dissimilarity, rdms, orders):
+    """(P,), (A, P), (B, C) -> tau-b of people's dissimilarities of permuted concepts and each attribute's, (B, A)."""
+    taus = np.empty((len(orders), len(rdms)))
+    for b, order in enumerate(orders):
+        square = np.zeros((len(order), len(order)))
+        for pair, (i, j) in enumerate(combinations(range(len(order)), 2)):
+            square[i, j] = square[j, i] = dissimilarity[pair]
+        moved = [square[order[i], order[j]] for i, j in combinations(range(len(order)), 2)]
+        taus[b] = [kendalltau(moved, rdm).statistic for rdm in rdms]
+    return taus
+
+
 def searchlight(values, scores):
     """(R, C, n), (C, A) -> tau and p, (n, A)."""
     neurons, attributes = mean_pair_distances(values), decimal_distances(scores)

@@ -34,6 +34,8 @@ class Drop:
 
     def interval(self, level: float) -> tuple[float, float]:
         """Its two-sided t interval."""
+        if self.se == 0:
+            return self.drop, self.drop
         half = stats.t.ppf((1 + level) / 2, self.df) * self.se if self.df > 0 else np.nan
         return self.drop - half, self.drop + half
 

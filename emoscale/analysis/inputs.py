@@ -205,7 +205,8 @@ class AnalysisInputs:
         if self.participants is None:
             return table
         intervals = importance_intervals(self.participants, self.rdms, attributes)
-        return table.merge(intervals, on="attribute")[["attribute", "tau", "ci_low", "ci_high", "p", "q"]]
+        first = ["attribute", "tau", "ci_low", "ci_high"]
+        return table.merge(intervals, on="attribute")[[*first, *table.columns.drop(first[:2])]]
 
     @cached_property
     def correlations(self) -> pd.DataFrame | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
+from emoscale.analysis.codebook import Column
+from emoscale.analysis.columns import COLUMNS
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.control_variates import control_variates
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
@@ -17,12 +19,9 @@ from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mask_effects import mask_agreement
-from emoscale.analysis.mixed_model import mixed_model
 from emoscale.analysis.neurons import (
-    followers,
     inference_summary,
     overlap,
-    reliability,
     significant_by_layer,
     tau_summary,
 )
@@ -49,23 +48,31 @@ class Table:
         What not every run has and the table needs; empty when every run can have it.
     compute : callable
         From `AnalysisInputs` to the table; None where these data do not allow it.
+    columns : mapping of str to Column
+        What its columns are, for the codebook.
     """
 
     name: str
     meaning: str
     needs: str
     compute: Compute
+    columns: Mapping[str, Column]
 
 
 TABLES: dict[str, Table] = {}
 """Every result table by name, in the order in which they are computed."""
 
 
-def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compute]:
-    """Register the decorated function as the result table `name`; see `Table`."""
+def table(
+    name: str, meaning: str, needs: str = "", columns: Mapping[str, Column] | None = None
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as the result table `name`; see `Table`.
+
+    Its columns are those that `COLUMNS` has for the name, unless they are given.
+    """
 
     def register(compute: Compute) -> Compute:
-        TABLES[name] = Table(name, meaning, needs, compute)
+        TABLES[name] = Table(name, meaning, needs, compute, COLUMNS.get(name, {}) if columns is None else columns)
         return compute
 
     return register
@@ -163,11 +170,6 @@ def _mean_drop_correlation(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return None if inputs.importance is None else mean_drop_correlation(inputs.paired, inputs.importance)
 
 
-@table("mixed_model", "Mixed model of all losses by importance, with random effects of the concepts", PEOPLE)
-def _mixed_model(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    return None if inputs.importance is None else mixed_model(inputs.paired, inputs.importance)
-
-
 @table("inference", "Neurons that are significant for each attribute, by each kind of inference")
 def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
     read = inputs.selectivity.read
@@ -177,14 +179,12 @@ def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
 
 @table("followers", "Neurons that follow each attribute, against permuted concepts", PERMUTATIONS)
 def _followers(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    counts = inputs.selectivity.read("followers")
-    return followers(counts, inputs.concepts.attributes) if len(counts) else None
+    return inputs.followers
 
 
 @table("reliability", "How well each attribute's tau repeats from one half of the replicates to the other")
 def _reliability(inputs: AnalysisInputs) -> pd.DataFrame:
-    read = inputs.selectivity.read
-    return reliability(read("tau_odd"), read("tau_even"), inputs.concepts.attributes)
+    return inputs.reliability
 
 
 @table("significant", "Significant neurons of each attribute in each layer")

@@ -15,23 +15,6 @@ from emoscale.run.stores import not_finished, open_finished
 from emoscale.schema import SELECTIVITY
 from emoscale.store import Store
 
-_NAMES = (
-    "control",
-    "kind",
-    "concept",
-    "replicate",
-    "attribute",
-    "attribute_1",
-    "attribute_2",
-    "score",
-    "random",
-    "answer",
-    "normalization",
-    "stratum",
-    "ranking",
-)
-"""Columns that hold text, whatever it looks like."""
-
 _REQUIRED = (
     "accuracy",
     "drop_overall",
@@ -48,7 +31,7 @@ _REQUIRED = (
 )
 """Tables without which there is no report."""
 
-_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model")
+_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
 
 _ABSENT = pd.DataFrame({name: [] for name in ("control", "kind", "k", "attribute", "sizes")})
 """A table that a run does not have."""
@@ -222,10 +205,6 @@ def _file(folder: RunFolder, name: str) -> Path:
 
 
 def _read(folder: RunFolder, name: str) -> pd.DataFrame:
-    file = _file(folder, name)
-    if not file.is_file():
+    if not _file(folder, name).is_file():
         return _ABSENT
-    # A concept may be called "1" or "None", an attribute "NA" (negative affect): names are text whatever they are.
-    table = pd.read_csv(file, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
-    names = [name for name in _NAMES if name in table]
-    return table.fillna(dict.fromkeys(names, ""))
+    return folder.table(name)

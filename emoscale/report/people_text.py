@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, interval, listing, number, probability, signed, statistic
-from emoscale.report.study import ControlWords, OutcomeWords
+from emoscale.report.phrasing import count, interval, listing, number, probability, statistic
+from emoscale.report.study import ControlWords
 from emoscale.report.verdicts import Verdict, direction
 
 
@@ -62,51 +62,6 @@ def _over_attributes(over: pd.Series) -> str:
     return f"{text}: they leave it open ({result}); with so few attributes it can be chance."
 
 
-def mixed_model_text(model: pd.Series, outcome: OutcomeWords) -> str:
-    """Say what the mixed model of all drops makes of the attributes' importance.
-
-    Parameters
-    ----------
-    model : Series
-        One row of ``mixed_model``: slope, ci_low, ci_high, z, p, concepts, attributes, converged, random.
-    outcome : OutcomeWords
-
-    Returns
-    -------
-    str
-        Two or three sentences.
-    """
-    where, slope = direction(model["ci_low"], model["ci_high"]), float(model["slope"])
-    if where == Verdict.UNTESTED:
-        return "A mixed model of all drops could not be fitted."
-    random = (
-        "random intercept by concept; no variation of slopes between concepts could be fitted"
-        if model["random"] == "intercept"
-        else "random intercept and slope by concept"
-    )
-    what = (
-        f"In a mixed model of the drops of {count(int(model['concepts']), 'concept')} after the masks of "
-        f"{count(int(model['attributes']), 'attribute')} ({random})"
-    )
-    test = (
-        f"95% interval {interval(model['ci_low'], model['ci_high'], 3)}, z = {statistic(model['z'])}, "
-        f"{probability(model['p'])}"
-    )
-    if where == Verdict.SAME:
-        text = (
-            f"{what}, an attribute’s importance does not predict the drop: one unit of τ more changes it by "
-            f"{signed(slope, 3)} ({test}), and the interval includes zero."
-        )
-    else:
-        text = (
-            f"{what}, an attribute one unit of τ more important costs {number(abs(slope), 3)} "
-            f"{'more' if where == Verdict.MORE else 'less'} {outcome.label} ({test})."
-        )
-    if not model["converged"]:
-        text += " The fit did not converge, so that these numbers are rough."
-    return f"{text} Like the mean correlation, it takes the attributes and their masks for given."
-
-
 def agreement_by_control(rows: pd.DataFrame, controls: Mapping[str, ControlWords]) -> str:
     """Say whether the agreement with people depends on what the selective masks are compared with.
 
@@ -139,7 +94,6 @@ def people_text(findings: Findings) -> list[str]:
         return []
     within = findings.at_k("human_comparison").iloc[0]
     over = findings.at_k("mean_drop_correlation").iloc[0]
-    models = [mixed_model_text(row, findings.study.outcome) for _, row in findings.at_k("mixed_model").iterrows()]
     comparison = findings.of_drawn("human_comparison")
     by_control = agreement_by_control(comparison[comparison["k"] == findings.k], findings.study.controls)
-    return [agreement_text(within, over), *models, by_control]
+    return [agreement_text(within, over), by_control]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import DASH, interval, number, threshold
 
 _DROP_HEADER = ["Drop", "95% interval", "d", "± draw"]
-_PEOPLE_HEADER = ["r with people", "95% interval", "Slope", "95% interval"]
+_PEOPLE_HEADER = ["r with people", "95% interval"]
 
 
 def sizes_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
@@ -81,17 +79,12 @@ def _drop_cells(row: Mapping[Hashable, Any]) -> list[str]:
 def _people_cells(findings: Findings, row: Mapping[Hashable, Any]) -> list[str]:
     if not findings.has_people:
         return []
-    tables = (("human_comparison", "mean_r", 2), ("mixed_model", "slope", 3))
-    cells = []
-    for title, name, digits in tables:
-        table = findings.table(title)
-        there = table[(table["control"] == row["control"]) & (table["k"] == row["k"])]
-        cells += _estimate(there.iloc[0], name, digits) if len(there) else [DASH, DASH]
-    return cells
-
-
-def _estimate(row: pd.Series, name: str, digits: int) -> list[str]:
-    return [number(row[name], digits), interval(row["ci_low"], row["ci_high"], digits)]
+    table = findings.table("human_comparison")
+    there = table[(table["control"] == row["control"]) & (table["k"] == row["k"])]
+    if there.empty:
+        return [DASH, DASH]
+    found = there.iloc[0]
+    return [number(found["mean_r"]), interval(found["ci_low"], found["ci_high"])]
 
 
 def evidence_table(findings: Findings) -> tuple[list[str], list[list[str]]]:
