@@ -29,6 +29,8 @@ from benchmarks.planted_record import MATCHED, NULL, PLANTED, UNREAD, Job, keep_
 EFFECTS = (0.1, 0.15, 0.2, 0.3)
 DRAWS = (19, 3)
 """Numbers of permuted masks: as few as can decide, and so few that estimates decide."""
+OTHER_NULLS = {5: "mixtral", 9: "bert"}
+"""Of ten null models those that are of another family, by their number."""
 MEMORY = Path("/dev/shm")  # noqa: S108
 """Folder in memory, where there is one: the files of a run are small and many."""
 TELL_EVERY = 10
@@ -37,7 +39,7 @@ TELL_EVERY = 10
 def main() -> None:
     """Run the models that have no record yet, and tell the rates."""
     options = arguments(
-        __doc__ or "", planted=36, null=400, followed=40, mixtures=4, processes=2, records="planted.jsonl"
+        __doc__ or "", planted=36, null=400, followed=40, others=8, processes=2, records="planted.jsonl"
     )
     file = Path(options.records)
     done = read_records(file)
@@ -65,11 +67,11 @@ def jobs(options: Any) -> Iterator[Job]:
     for number in range(options.followed):
         yield Job((MATCHED, UNREAD)[number % 2], next(seeds))
     seeds = iter(range(2_000, 10**9))
-    for _ in range(options.mixtures):
-        yield Job(PLANTED, next(seeds), EFFECTS[-1], "mixtral")
+    for number in range(options.others):
+        yield Job(PLANTED, next(seeds), EFFECTS[-1], ("mixtral", "bert")[number % 2])
     seeds = iter(range(10_000, 10**9))
-    for _ in range(options.null):
-        yield Job(NULL, next(seeds))
+    for number in range(options.null):
+        yield Job(NULL, next(seeds), family=OTHER_NULLS.get(number % 10, "llama"))
 
 
 def read_records(file: Path) -> dict[str, dict[str, Any]]:

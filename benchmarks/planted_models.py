@@ -32,7 +32,7 @@ GATE = 4.0
 """What gates are without evidence: silu is nearly linear there."""
 DIRECT = 1.0
 """How strongly the evidence reaches the names past the neurons."""
-FAMILIES = ("llama", "mixtral")
+FAMILIES = ("llama", "mixtral", "bert")
 EXPERTS = 2
 """Of a mixtral: all are always used, with equal weights."""
 
@@ -382,7 +382,12 @@ def _parameters(model: PlantedModel) -> dict[str, Floats]:
     return shared | {f"{layer}.mlp.{name}": values for name, values in own.items()}
 
 
-def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
+def word_tokenizer(vocabulary: list[str]) -> Tokenizer:
+    """Make a tokenizer whose tokens are words between spaces."""
     tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(vocabulary)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN)
+    return tokenizer
+
+
+def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(vocabulary), pad_token=PAD, unk_token=UNKNOWN)

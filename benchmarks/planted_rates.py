@@ -95,6 +95,10 @@ def _of_draws(records: Sequence[Record], draws: str) -> Rates:
     found |= share("equivalent", [_all(record, draws)["answer"] == NO for record in null])
     found |= share("false_people", [_about_people(record, draws) for record in records])
     found |= share("false_people_p", [_people_p(record, draws) <= LEVEL for record in records])
+    for family in sorted({record["job"]["family"] for record in planted}):
+        some = [record for record in planted if record["job"]["family"] == family]
+        found |= share(f"power_need_{family}", [_verdict(record, "need", draws) == YES for record in some])
+    planted = [record for record in planted if "truth" in record]
     large = [record for record in planted if _true_mean(record) >= SMALLEST]
     found |= share("false_not_needed", [_all(record, draws)["answer"] == NO for record in large])
     found |= share("false_not_needed_attribute", _answers(known, draws, NO, (SMALLEST, np.inf)))
@@ -118,8 +122,8 @@ def _power(planted: Sequence[Record], draws: str) -> Rates:
 
 def _until_now(records: Sequence[Record], draws: str) -> Rates:
     """Return the rates of the t tests over concepts and of Pearson's test over attributes."""
-    null, planted = _of(records, NULL), _of(records, PLANTED)
-    known = [record for record in records if "truth" in record]
+    null, known = _of(records, NULL), [record for record in records if "truth" in record]
+    planted = _of(known, PLANTED)
 
     def rows(record: Record, table: str) -> list[dict[str, Any]]:
         return [row for row in _rows(record, table, draws) if row["control"] == RANDOM]

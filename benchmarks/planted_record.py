@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from benchmarks.planted_models import Floats, Kind, PlantedModel, PlantedOptions
 from benchmarks.planted_run import BEFORE_MASKS, FROM_MASKS, PlantedRun, settings_of, write_inputs
 from benchmarks.planted_twin import Truth, Twin, with_drop
 from emoscale.analysis.tables import TABLES
+from emoscale.config import Settings
 from emoscale.masks.options import MaskOptions
 from emoscale.run.effects import mean_effects
 from emoscale.run.stores import open_finished
@@ -34,6 +35,8 @@ KEPT = (
 """Tables that are computed; the others take time and are not looked at."""
 NULLS_A_TRUTH = 4
 """Of so many null models the truth is computed for one: it takes a second."""
+MASKED_STRENGTH = 2.5
+"""Of every attribute in a masked planted model."""
 PLANTED, NULL, MATCHED, UNREAD = "planted", "null", "matched", "unread"
 
 
@@ -60,6 +63,16 @@ class Job:
     family: str = "llama"
 
     @property
+    def is_masked(self) -> bool:
+        """Whether the model is a masked one; there is no twin of it, and so no truth in numbers."""
+        return self.family == "bert"
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether its true drops are computed."""
+        return not self.is_masked and (self.what != NULL or self.seed % NULLS_A_TRUTH == 0)
+
+    @property
     def key(self) -> str:
         """Name of the job."""
         return f"{self.what} {self.effect:g} {self.family} {self.seed}"
@@ -71,6 +84,8 @@ class Job:
             return draw_model(options.without_followers())
         if self.what == UNREAD:
             return draw_model(options.all_unread())
+        if self.is_masked:
+            return draw_model(replace(options, strength=(MASKED_STRENGTH,) * options.attributes))
         return with_drop(draw_model(options), K, self.effect)
 
     def weights(self) -> Floats:
@@ -107,24 +122,25 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
         times["draw"] = seconds(lambda: made.update(model=job.model()))
         model = made["model"]
         times["save"] = seconds(lambda: write_inputs(model, job.weights(), place))
-        run = PlantedRun(place, _settings(place, draws[0]))
+        run = PlantedRun(place, _settings(place, draws[0], job.is_masked))
         times |= run.do(BEFORE_MASKS)
         by_draws = {}
         for number, count in enumerate(draws):
             if number:
-                run.use(_settings(place, count))
+                run.use(_settings(place, count, job.is_masked))
             times |= {f"{stage} {count}": wall for stage, wall in run.do(FROM_MASKS).items()}
             by_draws[str(count)] = _tables(run)
         found = {"job": asdict(job), **_of_map(run), "by_draws": by_draws}
         if job.what != NULL:
             found["measures"] = _measures(run, model)
-        if job.what != NULL or job.seed % NULLS_A_TRUTH == 0:
+        if job.has_truth:
             times["truth"] = seconds(lambda: found.update(truth=_truth(run, model)))
     return found | {"seconds": times}
 
 
-def _settings(folder: Path, draws: int) -> Any:
-    return settings_of(folder, PERMUTATIONS, MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws))
+def _settings(folder: Path, draws: int, masked: bool) -> Settings:
+    masks = MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws)
+    return settings_of(folder, PERMUTATIONS, masks, masked=masked)
 
 
 def _tables(run: PlantedRun) -> dict[str, Any]:

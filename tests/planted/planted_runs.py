@@ -15,6 +15,6 @@ def finished_run(model, folder):
     """Do every stage up to the analysis."""
     write_inputs(model, np.ones(model.options.attributes), folder)
     masks = MaskOptions(k=[K], controls=["random", "permuted"], permutations=DRAWS)
-    run = PlantedRun(folder, settings_of(folder, 199, masks))
+    run = PlantedRun(folder, settings_of(folder, 199, masks, masked=model.options.family == "bert"))
     run.do([*BEFORE_MASKS, *FROM_MASKS])
     return run

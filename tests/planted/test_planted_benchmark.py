@@ -11,7 +11,7 @@ from benchmarks.planted_rates import rates, share
 from benchmarks.planted_record import MATCHED, NULL, PLANTED
 from emoscale.schema import ALL_ATTRIBUTES
 
-OPTIONS = argparse.Namespace(planted=5, null=7, followed=4, mixtures=2)
+OPTIONS = argparse.Namespace(planted=5, null=7, followed=4, others=2)
 
 
 def made(what, *, drop=0.2, low=0.1, high=0.3, p=0.05, answer="yes", true=(0.2, 0.0), q=0):
@@ -37,7 +37,7 @@ def made(what, *, drop=0.2, low=0.1, high=0.3, p=0.05, answer="yes", true=(0.2, 
         "human_comparison": [old],
     }
     return {
-        "job": {"what": what},
+        "job": {"what": what, "family": "llama"},
         "by_draws": {"19": tables},
         "tests_at_01": q,
         "truth": {"drops": list(true), "beyond_random": list(true)},
@@ -69,6 +69,7 @@ def test_coverage_counts_the_mean_and_every_attribute():
     found = rates([made(PLANTED, low=0.05), made(MATCHED, low=0.15)])
     assert found["coverage_mean_19"] == 0.5  # its true value is 0.1
     assert found["coverage_attribute_19"] == 1.0
+    assert found["power_need_llama_19"] == 1.0
     assert rates([made(PLANTED, true=(0.5, 0.5))])["coverage_attribute_19"] == 0.0
 
 
@@ -81,7 +82,7 @@ def test_every_model_is_another():
     found = list(jobs(OPTIONS))
     assert len({job.key for job in found}) == len({job.seed for job in found}) == 5 + 7 + 4 + 2
     assert sum(job.what == NULL for job in found) == 7
-    assert sum(job.family == "mixtral" for job in found) == 2
+    assert [job.family for job in found if job.what == PLANTED][-2:] == ["mixtral", "bert"]
 
 
 def test_a_line_that_was_cut_off_is_done_again(tmp_path):

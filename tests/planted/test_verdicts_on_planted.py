@@ -13,6 +13,7 @@ from emoscale.schema import ALL_ATTRIBUTES
 pytestmark = pytest.mark.slow
 
 OPTIONS = PlantedOptions(seed=7)
+MASKED = PlantedOptions(seed=1, family="bert", strength=(2.5,) * 4)
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +85,18 @@ def test_auroc_and_precision():
 def test_kinds_are_numbered_as_they_are_drawn():
     kinds = np.bincount(draw_model(OPTIONS).kind, minlength=len(Kind))
     assert kinds.tolist() == [sum(OPTIONS.selective), sum(OPTIONS.unread), OPTIONS.unselective, OPTIONS.idle]
+
+
+@pytest.mark.parametrize(
+    ("options", "need"), [(MASKED, Answer.YES), (MASKED.all_unread(), Answer.NO)], ids=["needed", "unread"]
+)
+def test_masked_models(tmp_path, options, need):
+    model = draw_model(options)
+    run = finished_run(model, tmp_path)
+    verdicts = read_verdicts(run.folder)
+    assert verdicts[Question.TASK].answer is Answer.YES
+    assert verdicts[Question.FOLLOWERS].answer is Answer.YES
+    assert verdicts[Question.NEED].answer is need
+    measured = Measured(run, model)
+    assert auroc(measured.by_measure["tau"], measured.by_kind["selective"]) > 0.85
+    assert auroc(measured.by_measure["size_by_concept"], measured.by_kind["causal"]) > 0.95
