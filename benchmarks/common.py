@@ -25,8 +25,8 @@ SQUARE = 2048
 """Rows of the matrices whose product shows what the machine can do."""
 
 
-def arguments(question: str, **own: float | tuple[str, ...]) -> argparse.Namespace:
-    """Parse the options of all benchmarks and the benchmark's own: numbers with their defaults, or choices."""
+def arguments(question: str, **own: float | str | tuple[str, ...]) -> argparse.Namespace:
+    """Parse the options of all benchmarks and the benchmark's own: numbers or words by default, or choices."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--repeats", type=int, default=5, help="take the median of so many runs (default: 5)")

@@ -30,9 +30,9 @@ CONSTANT = 20.0
 """The constant in every embedding; the larger, the less a token's norm depends on the rest."""
 GATE = 4.0
 """What gates are without evidence: silu is nearly linear there."""
-DIRECT = 1.5
+DIRECT = 1.0
 """How strongly the evidence reaches the names past the neurons."""
-FAMILIES = ("llama", "mixtral")
+FAMILIES = ("llama", "mixtral", "bert")
 EXPERTS = 2
 """Of a mixtral: all are always used, with equal weights."""
 
@@ -72,11 +72,13 @@ class PlantedOptions:
     strength : tuple of float
         For each attribute, how much its selective neurons write together.
     unselective_strength : float
-        How much one unselective neuron writes.
+        How much an unselective neuron writes on average.
+    spread : float
+        Of the logarithm of that: a few write much more than most.
     correlation : float
         Between the scores of any two attributes.
     latent : int
-        Dimensions of a space of the concepts, unrelated to the attributes, that unselective and idle neurons follow.
+        Dimensions of a space of the concepts, unrelated to the attributes, that unselective neurons follow.
     latent_share : float
         Of the variance of their patterns.
     pattern_noise : float
@@ -96,21 +98,22 @@ class PlantedOptions:
     seed: int = 0
     family: str = "llama"
     concepts: int = 16
-    selective: tuple[int, ...] = (12, 12, 12, 12)
-    unread: tuple[int, ...] = (12, 12, 12, 12)
+    selective: tuple[int, ...] = (16, 16, 16, 16)
+    unread: tuple[int, ...] = (8, 8, 8, 8)
     unselective: int = 128
     idle: int = 288
-    strength: tuple[float, ...] = (1.6, 1.2, 0.8, 0.4)
+    strength: tuple[float, ...] = (1.2, 1.0, 0.8, 0.6)
     unselective_strength: float = 0.03
-    correlation: float = 0.2
+    spread: float = 1.0
+    correlation: float = 0.1
     latent: int = 4
-    latent_share: float = 0.5
-    pattern_noise: float = 0.8
+    latent_share: float = 0.6
+    pattern_noise: float = 0.6
     template_noise: float = 4.0
     text_noise: float = 1.0
     texts: int = 5
     words: int = 10
-    signal: float = 0.6
+    signal: float = 0.7
     vocabulary: int = 6
 
     @property
@@ -200,11 +203,12 @@ def draw_model(options: PlantedOptions) -> PlantedModel:
     scores = _standard(np.sqrt(options.correlation) * common + np.sqrt(1 - options.correlation) * own).round(4)
     kind, follows = _kinds(options, rng)
     space, weights = rng.normal(size=(C, options.latent)), rng.normal(size=(options.latent, N))
-    latent = _standard(space @ weights) * np.sqrt(options.latent_share)
-    unrelated = latent + np.sqrt(1 - options.latent_share) * rng.normal(size=(C, N))
+    share = np.where(kind == Kind.UNSELECTIVE, options.latent_share, 0.0)
+    unrelated = np.sqrt(share) * _standard(space @ weights) + np.sqrt(1 - share) * rng.normal(size=(C, N))
     near = scores[:, follows] + options.pattern_noise * rng.normal(size=(C, N))
     sign = rng.choice([-1.0, 1.0], N)
     pattern = _standard(np.where(follows >= 0, near, unrelated)) * sign
+    size = np.exp(options.spread * rng.normal(size=N) - options.spread**2 / 2)
     one = np.array(options.strength)[follows] / np.maximum(np.array(options.selective)[follows], 1)
     selective = np.where(kind == Kind.SELECTIVE, one, 0.0) * scores[:, follows] * sign
     unselective = np.where(kind == Kind.UNSELECTIVE, options.unselective_strength, 0.0) * pattern
@@ -217,7 +221,7 @@ def draw_model(options: PlantedOptions) -> PlantedModel:
         follows,
         gate=rng.normal(size=(N, C)),
         up=pattern.T / GATE,
-        write=(selective + unselective).T,
+        write=(selective + size * unselective).T,
         up_noise=rng.normal(size=(N, M)) / (GATE * np.sqrt(M)),
         vocabulary=vocabulary,
         evidence=evidence,
@@ -378,7 +382,12 @@ def _parameters(model: PlantedModel) -> dict[str, Floats]:
     return shared | {f"{layer}.mlp.{name}": values for name, values in own.items()}
 
 
-def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
+def word_tokenizer(vocabulary: list[str]) -> Tokenizer:
+    """Make a tokenizer whose tokens are words between spaces."""
     tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(vocabulary)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN)
+    return tokenizer
+
+
+def _tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(vocabulary), pad_token=PAD, unk_token=UNKNOWN)

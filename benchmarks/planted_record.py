@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from benchmarks.planted_models import Floats, Kind, PlantedModel, PlantedOptions
 from benchmarks.planted_run import BEFORE_MASKS, FROM_MASKS, PlantedRun, settings_of, write_inputs
 from benchmarks.planted_twin import Truth, Twin, with_drop
 from emoscale.analysis.tables import TABLES
+from emoscale.config import Settings
 from emoscale.masks.options import MaskOptions
 from emoscale.run.effects import mean_effects
 from emoscale.run.stores import open_finished
@@ -32,6 +33,10 @@ KEPT = (
     *("needed", "permuted_tests", "verdicts", "followers", "unmasked", "reliability"),
 )
 """Tables that are computed; the others take time and are not looked at."""
+NULLS_A_TRUTH = 4
+"""Of so many null models the truth is computed for one: it takes a second."""
+MASKED_STRENGTH = 2.5
+"""Of every attribute in a masked planted model."""
 PLANTED, NULL, MATCHED, UNREAD = "planted", "null", "matched", "unread"
 
 
@@ -58,6 +63,16 @@ class Job:
     family: str = "llama"
 
     @property
+    def is_masked(self) -> bool:
+        """Whether the model is a masked one; there is no twin of it, and so no truth in numbers."""
+        return self.family == "bert"
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether its true drops are computed."""
+        return not self.is_masked and (self.what != NULL or self.seed % NULLS_A_TRUTH == 0)
+
+    @property
     def key(self) -> str:
         """Name of the job."""
         return f"{self.what} {self.effect:g} {self.family} {self.seed}"
@@ -69,13 +84,13 @@ class Job:
             return draw_model(options.without_followers())
         if self.what == UNREAD:
             return draw_model(options.all_unread())
-        return with_drop(draw_model(options), K, self.effect, draws=20, sets=2, own_sets=20)
+        if self.is_masked:
+            return draw_model(replace(options, strength=(MASKED_STRENGTH,) * options.attributes))
+        return with_drop(draw_model(options), K, self.effect)
 
     def weights(self) -> Floats:
-        """Return how much each attribute counts to people: as it does in a planted model, else anything."""
-        rng = np.random.default_rng([self.seed, 4])
-        options = PlantedOptions()
-        return np.array(options.strength) if self.what == PLANTED else rng.uniform(size=options.attributes)
+        """Return how much each attribute counts to people: what does not depend on the model."""
+        return np.random.default_rng([self.seed, 4]).uniform(size=PlantedOptions().attributes)
 
 
 def keep_few_tables() -> None:
@@ -103,27 +118,29 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
     """
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        place, made = Path(name), {}
+        place, made = Path(name), dict[str, PlantedModel]()
         times["draw"] = seconds(lambda: made.update(model=job.model()))
-        model: PlantedModel = made["model"]
+        model = made["model"]
         times["save"] = seconds(lambda: write_inputs(model, job.weights(), place))
-        run = PlantedRun(place, _settings(place, draws[0]))
+        run = PlantedRun(place, _settings(place, draws[0], job.is_masked))
         times |= run.do(BEFORE_MASKS)
         by_draws = {}
         for number, count in enumerate(draws):
             if number:
-                run.use(_settings(place, count))
+                run.use(_settings(place, count, job.is_masked))
             times |= {f"{stage} {count}": wall for stage, wall in run.do(FROM_MASKS).items()}
             by_draws[str(count)] = _tables(run)
         found = {"job": asdict(job), **_of_map(run), "by_draws": by_draws}
         if job.what != NULL:
             found["measures"] = _measures(run, model)
-        times["truth"] = seconds(lambda: found.update(truth=_truth(run, model)))
+        if job.has_truth:
+            times["truth"] = seconds(lambda: found.update(truth=_truth(run, model)))
     return found | {"seconds": times}
 
 
-def _settings(folder: Path, draws: int) -> Any:
-    return settings_of(folder, PERMUTATIONS, MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws))
+def _settings(folder: Path, draws: int, masked: bool) -> Settings:
+    masks = MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws)
+    return settings_of(folder, PERMUTATIONS, masks, masked=masked)
 
 
 def _tables(run: PlantedRun) -> dict[str, Any]:
@@ -137,8 +154,7 @@ def _of_map(run: PlantedRun) -> dict[str, Any]:
 
 def _truth(run: PlantedRun, model: PlantedModel) -> dict[str, Any]:
     truth, masks = Truth(Twin(model), K), run.masks(SELECTIVE, K)
-    drops, beyond_random = truth.drops(masks), truth.random_drops(masks)
-    return {"drops": drops.tolist(), "beyond_random": beyond_random.tolist()}
+    return {"drops": truth.drops(masks).tolist(), "beyond_random": truth.random_drops(masks).tolist()}
 
 
 class Measured:
@@ -161,10 +177,8 @@ class Measured:
     def by_kind(self) -> dict[str, NDArray[np.bool_]]:
         """Neurons to be found, (N,)."""
         kind = self.model.kind
-        selective, causal = (
-            np.isin(kind, [Kind.SELECTIVE, Kind.UNREAD]),
-            np.isin(kind, [Kind.SELECTIVE, Kind.UNSELECTIVE]),
-        )
+        selective = (kind == Kind.SELECTIVE) | (kind == Kind.UNREAD)
+        causal = (kind == Kind.SELECTIVE) | (kind == Kind.UNSELECTIVE)
         return {"causal": causal, "selective": selective, "both": selective & causal}
 
 

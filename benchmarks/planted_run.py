@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.planted_masked import MASKED_QUESTION, save_masked
 from benchmarks.planted_models import (
     QUESTION,
     SENTENCES,
@@ -40,6 +41,7 @@ from emoscale.stimuli.options import StimuliOptions
 from emoscale.system.files import remove
 from emoscale.system.options import MachineOptions
 from emoscale.system.ranks import one_process
+from emoscale.tuning.options import TuningOptions
 
 BEFORE_MASKS = ("extract", "select", "attribute-effects", "relate")
 FROM_MASKS = ("mask", "ablate", "analyze")
@@ -49,7 +51,8 @@ SET, UNUSED = 1_000_000, 1_000_001
 
 def write_inputs(model: PlantedModel, weights: Floats, folder: Path) -> None:
     """Write the model, its texts, attributes and people's dissimilarities to a folder."""
-    save_model(model, folder / "model")
+    save = save_masked if model.options.family == "bert" else save_model
+    save(model, folder / "model")
     words = np.array(model.vocabulary)
     with (folder / "texts.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -67,7 +70,7 @@ def write_inputs(model: PlantedModel, weights: Floats, folder: Path) -> None:
     draw_dissimilarity(model, weights).to_csv(folder / "people.csv", index=False)
 
 
-def settings_of(folder: Path, permutations: int, masks: MaskOptions) -> Settings:
+def settings_of(folder: Path, permutations: int, masks: MaskOptions, *, masked: bool = False) -> Settings:
     """Return ordinary settings for what `write_inputs` wrote.
 
     Parameters
@@ -76,6 +79,8 @@ def settings_of(folder: Path, permutations: int, masks: MaskOptions) -> Settings
     permutations : int
         Of the concepts, for the map and for estimated effects.
     masks : MaskOptions
+    masked : bool
+        Whether the model is a masked one, which is asked for yes or no.
     """
     return Settings(
         model=ModelOptions(name=str(folder / "model")),
@@ -92,8 +97,13 @@ def settings_of(folder: Path, permutations: int, masks: MaskOptions) -> Settings
             permutations=permutations,
         ),
         masks=masks,
+        tuning=TuningOptions(seeds=[0]),
         ablation=AblationOptions(
-            task="multiple-choice", templates=[QUESTION], items_per_unit=512, masks_per_unit=512, tokens_per_pass=4096
+            task="yes-no" if masked else "multiple-choice",
+            templates=[MASKED_QUESTION if masked else QUESTION],
+            items_per_unit=512,
+            masks_per_unit=512,
+            tokens_per_pass=4096,
         ),
         machine=MachineOptions(device="cpu", threads=1),
     )

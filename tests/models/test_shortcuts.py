@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import tiny_families
+import tiny_models
 import torch
 import transformers as tf
 from hypothesis import HealthCheck, given, settings
@@ -92,6 +93,30 @@ def test_maps_by_name(model):
     sites = find_sites(llama, "attention")
     assert names(narrowable(llama, sites)) == ["1.mlp.gate_proj", "1.mlp.up_proj", "1.mlp.down_proj"]
     assert names(shareable(llama, sites)) == before
+
+
+def test_a_single_block_is_shared_up_to_where_it_is_narrowed():
+    cls, config, options = tiny_families.FAMILIES["llama"]
+    model = tiny_models.randomise(cls(config(**options | {"num_hidden_layers": 1})))
+    sites, ids, at = find_sites(model), token_ids(ROWS, 6), LENGTHS - 1
+    narrowed, shared = narrowable(model, sites), shareable(model, sites)
+    assert narrowed
+    assert shared
+    assert not set(narrowed) & set(shared)
+    ids = ids[:1].expand(ROWS, -1)
+    with (
+        torch.no_grad(),
+        masking(model, sites, masks_for(sites, ROWS)) as masked,
+        sharing(model, shared) as same,
+        reading(model, read_at(at), narrowed=narrowed),
+    ):
+        masked.expect(torch.arange(ROWS))
+        same.expect(torch.zeros(1, dtype=torch.int64), torch.zeros(ROWS, dtype=torch.int64))
+        read = model(input_ids=ids).logits
+    with torch.no_grad(), masking(model, sites, masks_for(sites, ROWS)) as masked:
+        masked.expect(torch.arange(ROWS))
+        whole = model(input_ids=ids).logits
+    assert torch.allclose(read[:, 0], read_at(at)(whole), atol=1e-5)
 
 
 @pytest.mark.parametrize(
