@@ -42,16 +42,16 @@ class Drop:
 
 @dataclass(frozen=True)
 class Covariate:
-    """Estimated effects of the permuted masks, and their mean over many more permutations.
+    """Estimated effects of the permuted masks, and of those of many more permutations.
 
     Attributes
     ----------
     drawn : ndarray of float64, shape (D, A)
-    expected : ndarray of float64, shape (A,)
+    permuted : ndarray of float64, shape (B, A)
     """
 
     drawn: Floats
-    expected: Floats
+    permuted: Floats
 
 
 def estimate_drops(values: Floats, sample: ItemSample, covariate: Covariate | None = None) -> list[Drop]:
@@ -96,6 +96,9 @@ def estimate_drops(values: Floats, sample: ItemSample, covariate: Covariate | No
 def _control_error(means: Floats, covariate: Covariate | None) -> tuple[Floats, Floats, Floats]:
     """Return what regression takes off the means over draws, the variance over draws, and that of what is taken off.
 
+    Estimates of more permutations make it a regression estimate by double sampling (Cochran 1977, *Sampling
+    Techniques*, chapter 12): their mean varies, too, and so does the slope.
+
     Parameters
     ----------
     means : ndarray of float64, shape (D, A + 1)
@@ -109,15 +112,16 @@ def _control_error(means: Floats, covariate: Covariate | None) -> tuple[Floats, 
     freedom = (draws - 1) * (columns - 1)
     if covariate is None or freedom < _FEWEST_FOR_SLOPE:
         return nothing, (y**2).sum(axis=0) / (draws - 1), nothing
-    drawn = np.column_stack([covariate.drawn, covariate.drawn.mean(axis=1)])
-    x, off = drawn - drawn.mean(axis=0), drawn.mean(axis=0) - [*covariate.expected, covariate.expected.mean()]
+    drawn, permuted = (np.column_stack([x, x.mean(axis=1)]) for x in (covariate.drawn, covariate.permuted))
+    x, off = drawn - drawn.mean(axis=0), drawn.mean(axis=0) - permuted.mean(axis=0)
     sxx = float((x[:, :-1] ** 2).sum())
     if sxx <= 0:
         return nothing, (y**2).sum(axis=0) / (draws - 1), nothing
     beta = float((x[:, :-1] * y[:, :-1]).sum()) / sxx
     left = y - beta * x
     spread = (left**2).sum(axis=0) / (draws - 1) * freedom / (freedom - 1)
-    return beta * off, spread, off**2 * float((left[:, :-1] ** 2).sum()) / (freedom - 1) / sxx
+    of_beta = off**2 * float((left[:, :-1] ** 2).sum()) / (freedom - 1) / sxx
+    return beta * off, spread, of_beta + beta**2 * permuted.var(axis=0, ddof=1) / len(permuted)
 
 
 def _combined(*parts: tuple[float, float]) -> tuple[float, float]:

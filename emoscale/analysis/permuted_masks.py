@@ -131,4 +131,4 @@ class PermutedMasks:
             return None
         own = masks[(masks["kind"] == PERMUTED) & (masks["k"] == k)]
         drawn = own.pivot_table("estimated", "draw", "attribute", aggfunc="first").reindex(columns=self.attributes)
-        return Covariate(drawn.to_numpy(np.float64), expected[1:].mean(axis=0))
+        return Covariate(drawn.to_numpy(np.float64), expected[1:])

@@ -17,20 +17,28 @@ def sample_of(texts):
     )
 
 
-def simulate(rng, texts, draws, masks, follows):
+def simulate(rng, texts, draws, masks, follows, permutations=199):
     """Crossed random texts and draws; every attribute's drop is .5, and the estimates follow the masks so far."""
     items = CONCEPTS * texts
     of_draws = masks * (rng.normal(size=(draws, A)) + rng.normal(size=(draws, 1)))
     values = rng.normal(size=(items, 1, 1)) + 0.3 * rng.normal(size=(items, 1 + draws, A))
     values[:, 1:] += of_draws
     values[:, 0] += 0.2 * rng.normal(size=(items, A)) - 0.5
-    noise = masks * np.sqrt(2) * rng.normal(size=(draws, A))
-    return values, Covariate(follows * of_draws + np.sqrt(1 - follows**2) * noise, np.zeros(A))
+
+    def estimated(true):
+        noise = masks * np.sqrt(2) * rng.normal(size=true.shape)
+        return follows * true + np.sqrt(1 - follows**2) * noise
+
+    more = masks * (rng.normal(size=(permutations, A)) + rng.normal(size=(permutations, 1)))
+    return values, Covariate(estimated(of_draws), estimated(more))
 
 
 @pytest.mark.parametrize(
     ("texts", "draws", "masks", "follows"),
-    [(2, 3, 0.05, 0.0), (2, 19, 0.1, 0.0), (4, 19, 0.3, 0.9), (4, 5, 0.1, 0.9), (3, 19, 0.0, 0.0)],
+    [
+        *[(2, 3, 0.05, 0.0), (2, 19, 0.1, 0.0), (4, 19, 0.3, 0.9), (4, 5, 0.1, 0.9), (3, 19, 0.0, 0.0)],
+        (4, 99, 1.0, 0.99),  # how well the mean over 199 permutations is known matters most
+    ],
 )
 def test_intervals_cover(texts, draws, masks, follows):
     rng, sample, runs = np.random.default_rng(0), sample_of(texts), 400
@@ -46,7 +54,7 @@ def test_intervals_cover(texts, draws, masks, follows):
 
 def test_a_good_covariate_narrows_the_interval():
     rng, sample = np.random.default_rng(1), sample_of(4)
-    values, covariate = simulate(rng, 4, 19, 0.5, 0.98)
+    values, covariate = simulate(rng, 4, 19, 0.5, 0.98, permutations=999)
     plain, adjusted = (estimate_drops(values, sample, given)[-1] for given in (None, covariate))
     assert adjusted.se < plain.se / 2
 
