@@ -1,8 +1,8 @@
 """What switching neurons off did: selective against control masks (Li, Su et al. 2024, manipulation).
 
 Answers come as one table with the columns ``concept``, ``replicate``, ``kind`` (one of `NO_CONTROLS` or a kind of
-control), ``attribute`` (of selective masks; of controls only where each was made for one attribute; otherwise ""), ``k``,
-``draw``, ``value`` (the outcome that effects are measured in, higher is better), ``accuracy`` (0..1), ``options``
+control), ``attribute`` ("" of controls that were not made for one attribute, and without a mask), ``k``, ``draw``,
+``value`` (the outcome that effects are measured in, higher is better), ``accuracy`` (0..1), ``options``
 (number of possible answers) and, where every item's scores are known, ``log_odds`` and ``kl`` (divergence from the
 answers without a mask).
 """
