@@ -215,8 +215,11 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
     )
 
 
-NO_MASK, SELECTIVE, PERMUTED = "none", "selective", "permuted"
-"""Kinds of masks that are no controls."""
+NO_MASK, SELECTIVE, HALF = "none", "selective", "half"
+"""Kinds of masks: of no neuron, of the most selective ones, and of those by half of the replicates."""
+
+NO_CONTROLS = (NO_MASK, SELECTIVE, HALF)
+"""Kinds of masks with which the selective ones are not compared."""
 
 PERMUTED, LOWEST = "permuted", "lowest"
 """Controls that the same ranking chooses: of permuted concepts, and its other end."""

@@ -39,6 +39,17 @@ def _drop_by(what: str, over: str) -> dict[str, Column]:
     return columns(shared, own)
 
 
+def _of_half(number: int, replicates: str) -> dict[str, Column]:
+    over = "items and masks of permuted concepts"
+    own = {
+        "drop": Column(f"mean outcome after these masks minus after that of neurons chosen by {replicates}", OUTCOME),
+        **interval(over, OUTCOME, f"drop_{number}"),
+        **interval(f"{over}; two one-sided tests at .05", OUTCOME, f"drop_{number}", "equivalence", 90),
+        "answer": Column("whether these neurons are needed: by both intervals, without p", "", "yes, no, unknown"),
+    }
+    return {f"{name}_{number}": column for name, column in own.items()}
+
+
 COLUMNS: dict[str, Mapping[str, Column]] = {
     "drop_overall": {
         **_drop_by("", "concepts"),
@@ -224,6 +235,18 @@ COLUMNS: dict[str, Mapping[str, Column]] = {
                 "whether exact and estimated test fall on different sides of .05", "", TRUE_OR_FALSE
             ),
             "answer": Column("whether the neurons are needed", "", "yes, no, unknown"),
+        },
+    ),
+    "held_out": columns(
+        "k",
+        {
+            "attribute": Column("attribute, or the mean over attributes"),
+            "draws": count("masks of permuted concepts that either half is compared with"),
+            "shared": share("the neurons of one half's mask that the other half's has too"),
+            "shared_by_chance": share("the same for two random masks, mean"),
+            **_of_half(1, "the first, third, ... replicate"),
+            **_of_half(2, "the second, fourth, ... replicate"),
+            "same": Column("whether both answers are equal", "", TRUE_OR_FALSE),
         },
     ),
     "permuted_tests": columns(

@@ -1,8 +1,8 @@
 """What switching neurons off did: selective against control masks (Li, Su et al. 2024, manipulation).
 
-Answers come as one table with the columns ``concept``, ``replicate``, ``kind`` (none, selective, or a kind of control),
-``attribute`` (of selective masks; of controls only where each was made for one attribute; otherwise ""), ``k``,
-``draw``, ``value`` (the outcome that effects are measured in, higher is better), ``accuracy`` (0..1), ``options``
+Answers come as one table with the columns ``concept``, ``replicate``, ``kind`` (one of `NO_CONTROLS` or a kind of
+control), ``attribute`` ("" of controls that were not made for one attribute, and without a mask), ``k``, ``draw``,
+``value`` (the outcome that effects are measured in, higher is better), ``accuracy`` (0..1), ``options``
 (number of possible answers) and, where every item's scores are known, ``log_odds`` and ``kl`` (divergence from the
 answers without a mask).
 """
@@ -15,7 +15,7 @@ import diptest
 import numpy as np
 import pandas as pd
 
-from emoscale.schema import NO_MASK, SELECTIVE
+from emoscale.schema import NO_CONTROLS, NO_MASK, SELECTIVE
 from emoscale.statistics import Floats, benjamini_hochberg, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
@@ -75,7 +75,7 @@ BESIDE = ("accuracy_d", "kl_selective", "kl_control")
 
 def _controls(answers: pd.DataFrame) -> pd.DataFrame:
     """Take the rows of control masks, with their kind as an ordered column ``control``."""
-    rows = answers[~answers["kind"].isin([NO_MASK, SELECTIVE])]
+    rows = answers[~answers["kind"].isin(NO_CONTROLS)]
     kinds = rows["kind"].astype(str)
     return rows.assign(control=pd.Categorical(kinds, list(dict.fromkeys(kinds)), ordered=True))
 

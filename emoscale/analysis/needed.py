@@ -19,7 +19,7 @@ from emoscale.tasks.outcomes import OUTCOMES
 LEVEL = 0.05
 """Of all tests: p may be as large, since 19 permutations allow no smaller one."""
 
-INTERVAL, _EQUIVALENCE = 1 - LEVEL, 1 - 2 * LEVEL
+INTERVAL, EQUIVALENCE = 1 - LEVEL, 1 - 2 * LEVEL
 _NO_DROP = Drop(np.nan, np.nan, 0.0)
 
 
@@ -80,7 +80,7 @@ def _of_size(masks: PermutedMasks, k: int) -> pd.DataFrame:
             **_ends("ci", drops, INTERVAL),
             "se": [drop.se for drop in drops],
             "df": [drop.df for drop in drops],
-            **_ends("equivalence", drops, _EQUIVALENCE),
+            **_ends("equivalence", drops, EQUIVALENCE),
             "p": exact.p,
             "p_corrected": exact.p_corrected,
             **_by_estimates(masks.estimates(k), len(drops)),

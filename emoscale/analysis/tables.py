@@ -16,6 +16,7 @@ from emoscale.analysis.control_variates import control_variates
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed
 from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_kept, trace_curves
+from emoscale.analysis.held_out import held_out_table
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mask_effects import mask_agreement
@@ -86,6 +87,7 @@ EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
 OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
 FAITHFULNESS = "the outcome with only the first neurons of rankings kept (faithfulness.rankings)"
+REPLICATES = "neurons chosen by each half of the replicates, and by permuted concepts (masks.controls)"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
 
@@ -290,6 +292,11 @@ def _needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
 @table("permuted_tests", "Statistics over all attributes, against the same ones of permuted attributes", SCORED)
 def _permuted_tests(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return inputs.permuted_tests
+
+
+@table("held_out", "Whether neurons chosen by either half of the replicates are needed as much", REPLICATES)
+def _held_out(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.permuted_masks is None else held_out_table(inputs.permuted_masks)
 
 
 @table(VERDICTS, "What the run answers to its questions", SCORED)

@@ -107,6 +107,8 @@ class RowSource:
     sample : callable
         From the context, what `count` returned and a number of inputs to as many inputs like those of the run, to
         measure throughput with.
+    replicates : callable
+        From the context to the number of replicates of each concept.
     uses_prompts : bool
         Whether prompts must be tuned first.
     needs_texts : bool
@@ -124,6 +126,7 @@ class RowSource:
     make: Callable[[RowContext, RunFolder], Rows]
     count: Callable[[RowContext], Amount]
     sample: Callable[[RowContext, Amount, int], Rows]
+    replicates: Callable[[RowContext], int] = lambda context: 1
     uses_prompts: bool = False
     needs_texts: bool = False
     names_concept: bool = False
@@ -282,6 +285,7 @@ ROW_SOURCES: dict[str, RowSource] = {
             make=_make_prompts,
             count=_count_prompts,
             sample=_sample_prompts,
+            replicates=lambda context: len(context.settings.tuning.seeds),
             uses_prompts=True,
         ),
         RowSource(
@@ -292,6 +296,7 @@ ROW_SOURCES: dict[str, RowSource] = {
             make=_make_sentences,
             count=_count_sentences,
             sample=_sample_sentences,
+            replicates=lambda context: context.sentences["template"].nunique(),
             names_concept=True,
         ),
         RowSource(

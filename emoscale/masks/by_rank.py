@@ -1,15 +1,16 @@
-"""The controls that the ranking itself chooses: its other end, and the same selection for permuted concepts."""
+"""The masks that rankings choose: the other end, the same selection by half of the replicates or permuted concepts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
 from emoscale.masks.request import Mask, Request
-from emoscale.schema import LOWEST, PERMUTED
+from emoscale.schema import HALF, LOWEST, PERMUTED
 
 
 def least_selective(request: Request) -> Iterator[Mask]:
@@ -29,6 +30,36 @@ def least_selective(request: Request) -> Iterator[Mask]:
         for column, attribute in enumerate(request.attributes):
             end = ranked[column]
             yield Mask(request.best_first[end - k : end, column], attribute=attribute)
+
+
+def needs_two_replicates() -> InputError:
+    """Return what to raise where there are no halves of the replicates."""
+    return InputError(
+        f"masks.controls {HALF!r}: neurons are chosen on each half of the replicates, and there is only one; list two "
+        "or more tuning.seeds (with extraction.rows prompts) or extraction.templates (with templates), or leave it out"
+    )
+
+
+def most_selective_by_half(request: Request) -> Iterator[Mask]:
+    """Yield the k neurons of each attribute with the largest selectivity from either half of the replicates, a draw.
+
+    Of equal values the lower index comes first, and a neuron without a value is never taken. The masks may share
+    neurons with the selective ones and with each other, also where controls are disjoint.
+
+    Raises
+    ------
+    InputError
+        If there is a single replicate, or an attribute has fewer than k neurons with a value.
+    """
+    values = request.values_by_half()
+    if np.isnan(values).all(axis=(1, 2)).any():
+        raise needs_two_replicates()
+    left = np.count_nonzero(~np.isnan(values), axis=1).min(axis=0)
+    _check_left(HALF, replace(request, disjoint=False), np.array([left for _ in request.k]))
+    order = np.argsort(-values, axis=1, kind="stable")  # NaN come last
+    for k in request.k:
+        for column, attribute in enumerate(request.attributes):
+            yield from (Mask(order[half, :k, column], attribute=attribute, draw=half) for half in range(len(order)))
 
 
 def most_selective_if_permuted(request: Request) -> Iterator[Mask]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale import schema
-from emoscale.masks.by_rank import least_selective, most_selective_if_permuted
+from emoscale.masks.by_rank import least_selective, most_selective_by_half, most_selective_if_permuted
 from emoscale.masks.drawing import all_neurons, level_bins, matched_strata
 from emoscale.masks.options import AUTO, MaskOptions
 from emoscale.masks.request import Mask, Request
@@ -46,8 +46,11 @@ class Control:
     needs_permuted_values : bool
         Whether it needs the neurons' selectivity for permuted concepts. Each permutation is a draw then, so there are
         as many as ``masks.permutations``, whatever ``masks.draws`` says.
+    needs_halves : bool
+        Whether either half of the replicates chooses neurons: draw 0 is chosen by the first, third, ... replicate, draw
+        1 by the others.
     is_drawn : bool
-        Whether chance chooses its neurons; else there is one mask of each size, or two if it is cross-fitted, whatever
+        Whether chance chooses its neurons; else there is one mask of each size, or two if halves choose them, whatever
         ``masks.draws`` says.
     cross_fitted : bool
         Whether the items themselves choose its neurons: draw 0 is chosen on the first half of the items (see
@@ -67,6 +70,7 @@ class Control:
     needs_rows: bool = False
     needs_effects: bool = False
     needs_permuted_values: bool = False
+    needs_halves: bool = False
     is_drawn: bool = True
     cross_fitted: bool = False
     exchangeable: bool = False
@@ -84,7 +88,7 @@ class Control:
     def masks_of_a_size(self, options: MaskOptions) -> int:
         """Return how many masks of one size there are at the most, of each attribute where they belong to one."""
         if not self.is_drawn:
-            return HALVES if self.cross_fitted else 1
+            return HALVES if self.cross_fitted or self.needs_halves else 1
         if self.needs_permuted_values:
             return options.permutations
         return options.most_draws if options.draws == AUTO else options.draws
@@ -193,6 +197,16 @@ LOWEST = Control(
     drawn="those that are least selective for the attribute",
     is_drawn=False,
 )
+HALF = Control(
+    schema.HALF,
+    most_selective_by_half,
+    label="neurons most selective by half of the replicates",
+    neurons="neurons that are most selective for the attribute by half of the replicates",
+    adjective="by-half",
+    drawn="those that are most selective for the attribute by half of the replicates",
+    needs_halves=True,
+    is_drawn=False,
+)
 
 LARGEST_LOSS = Control(
     "largest-loss",
@@ -221,10 +235,15 @@ LARGEST_EFFECT = Control(
 
 CONTROLS: dict[str, Control] = {
     control.name: control
-    for control in (RANDOM, BY_LAYER, BY_ACTIVATION, PERMUTED, LOWEST, LARGEST_LOSS, LARGEST_EFFECT)
+    for control in (RANDOM, BY_LAYER, BY_ACTIVATION, PERMUTED, LOWEST, HALF, LARGEST_LOSS, LARGEST_EFFECT)
 }
 
 
 def of_permuted_concepts(names: Iterable[str]) -> bool:
     """Return whether one of these controls needs the neurons' selectivity for permuted concepts."""
     return any(CONTROLS[name].needs_permuted_values for name in names)
+
+
+def by_halves(names: Iterable[str]) -> bool:
+    """Return whether either half of the replicates chooses the neurons of one of these controls."""
+    return any(CONTROLS[name].needs_halves for name in names)

@@ -33,7 +33,10 @@ class MaskOptions:
     effects, which shows what the loss of so many neurons can do; ``largest-effect``, those with the largest effects of
     either sign. Each half of the items chooses a mask of these two, by which the other half is judged. ``permuted``,
     those that the same selection finds if the attributes belong to other concepts, `permutations` times for each
-    attribute: they share everything with the selective ones but the meaning. ``lowest``, the least selective ones."""
+    attribute: they share everything with the selective ones but the meaning. ``lowest``, the least selective ones.
+    ``half`` is no control but the same choice made twice: those that are most selective by the first, third, ...
+    replicate, and by the others, whatever `disjoint` says. Both are compared with the ``permuted`` masks, which must be
+    named too, to show whether the answer depends on the replicates."""
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""

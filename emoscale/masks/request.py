@@ -15,6 +15,11 @@ def no_permuted_values() -> Iterator[NDArray[np.float64]]:
     raise ValueError("masks from permuted concepts need permuted_values: selectivity under every permutation")
 
 
+def no_values_by_half() -> NDArray[np.float64]:
+    """Say that nobody knows selectivity by halves of the replicates."""
+    raise ValueError("masks by half of the replicates need values_by_half: selectivity from each half of them")
+
+
 @dataclass(frozen=True)
 class Request:
     """What the masks are made from.
@@ -47,6 +52,9 @@ class Request:
         Returns an iterator over permutations of the concepts: every neuron's selectivity for the attributes of the
         permuted concepts, float64 of shape (A, N), NaN where there is none. It computes a searchlight for each, so it
         is called only where it is needed.
+    values_by_half : callable
+        Returns every neuron's selectivity from the first, third, ... replicate and from the others, float64 of shape
+        (2, N, A), NaN where there is none.
     """
 
     rank: NDArray[np.float64]
@@ -60,6 +68,7 @@ class Request:
     disjoint: bool
     seed: int
     permuted_values: Callable[[], Iterator[NDArray[np.float64]]] = no_permuted_values
+    values_by_half: Callable[[], NDArray[np.float64]] = no_values_by_half
 
     def of_attribute(self, attribute: str) -> Request:
         """Return the same for a single attribute."""
@@ -70,6 +79,7 @@ class Request:
             has_rank=self.has_rank[:, column],
             attributes=[attribute],
             permuted_values=lambda: (values[column] for values in self.permuted_values()),
+            values_by_half=lambda: self.values_by_half()[:, :, column],
         )
 
     @cached_property

@@ -16,7 +16,8 @@ from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.rows import ROW_SOURCES, check_rows
-from emoscale.masks.controls import CONTROLS, Control, of_permuted_concepts
+from emoscale.masks.by_rank import needs_two_replicates
+from emoscale.masks.controls import CONTROLS, Control, by_halves, of_permuted_concepts
 from emoscale.masks.draw_numbers import check_draws_can_be_chosen
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
@@ -27,6 +28,7 @@ from emoscale.models.outline import ModelOutline, encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
+from emoscale.schema import HALF, PERMUTED
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.row_measures import RowMeasure
 from emoscale.selectivity.searchlight import chosen_row_measures
@@ -36,6 +38,7 @@ from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
 from emoscale.stimuli.texts import load_texts, stream_texts
 from emoscale.system.ranks import Ranks
 from emoscale.tasks import soft_prompt
+from emoscale.tasks.halves import HALVES
 from emoscale.tasks.registry import TASKS
 
 Made = TypeVar("Made")
@@ -186,7 +189,7 @@ class Context:
     def mask_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the masks."""
         permuted = of_permuted_concepts(self.settings.masks.controls)
-        return [self.check_k, self._check_draws, *([self.executor.check] if permuted else [])]
+        return [self.check_k, self._check_draws, self._check_halves, *([self.executor.check] if permuted else [])]
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of what the model is asked: the same ones for every stage that asks it."""
@@ -215,6 +218,15 @@ class Context:
         if masks.draws == AUTO:
             controls = [CONTROLS[name] for name in masks.controls]
             check_draws_can_be_chosen(controls, len(attribution.check_groups), attribution.check_draws)
+
+    def _check_halves(self) -> None:
+        controls = self.settings.masks.controls
+        if not by_halves(controls):
+            return
+        if not of_permuted_concepts(controls):
+            raise InputError(f"masks.controls {HALF!r}: is compared with {PERMUTED!r}; add that")
+        if ROW_SOURCES[self.settings.extraction.rows].replicates(self) < HALVES:
+            raise needs_two_replicates()
 
     def _check_rows_are_kept(self) -> None:
         """Refuse what needs every row's activations where only moments are kept."""

@@ -51,6 +51,8 @@ def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
         if control.cross_fitted:
             return "two for each k, each chosen on half of the items and judged on the others"
         each = "k and attribute" if control.belongs_to_attributes(m.disjoint) else "k"
+        if control.needs_halves:
+            return f"two for each {each}, each chosen on half of the replicates"
         if not control.is_drawn:
             return f"one for each {each}"
         if control.needs_permuted_values:
@@ -63,5 +65,8 @@ def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
             f"{number['half_width']:.2g} nats, ±{m.draw_width:g} being asked"
         )
 
-    kinds = [f"{kind} ({masks(CONTROLS[kind])})" for kind in m.controls]
-    return ", ".join(kinds) + (", none of them selective for the attribute" if m.disjoint else "")
+    halves = [kind for kind in m.controls if CONTROLS[kind].needs_halves]
+    others = [kind for kind in m.controls if kind not in halves]
+    text = ", ".join(f"{kind} ({masks(CONTROLS[kind])})" for kind in others)
+    text += ", none of them selective for the attribute" if m.disjoint else ""
+    return "; ".join([text, *(f"{kind} ({masks(CONTROLS[kind])})" for kind in halves)])

@@ -52,8 +52,7 @@ def test_a_needed_attribute_is_found(tmp_path):
     valence = table.loc["valence"]
     assert valence["answer"] == "yes"
     assert valence["p_corrected"] == pytest.approx(0.05)
-    # Calibration gives back what the right name's mean over the concepts has lost.
-    assert valence["drop"] == pytest.approx(0.6 * 8 / 9, abs=0.15)
+    assert valence["drop"] == pytest.approx(0.6, abs=0.15)
     assert 0 < valence["ci_low"] < valence["drop"] < valence["ci_high"]
     assert valence["accuracy_drop"] > 0
     assert table.loc["arousal", "answer"] != "yes"

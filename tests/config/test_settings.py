@@ -161,7 +161,8 @@ def test_sizes_in_bytes(load, text, size):
         (
             "masks: {controls: [randm]}",
             "masks.controls.0: 'randm' cannot be used; unknown (nearest: 'random'); "
-            "use one of random, random-by-layer, random-by-activation, permuted, lowest, largest-loss, largest-effect",
+            "use one of random, random-by-layer, random-by-activation, permuted, lowest, half, largest-loss, "
+            "largest-effect",
         ),
         (
             "masks: {permutations: 0}",

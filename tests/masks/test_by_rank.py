@@ -1,4 +1,4 @@
-"""The controls that the ranking itself chooses: the least selective neurons, and those that permuted concepts give."""
+"""Masks that rankings choose: the least selective neurons, those of permuted concepts, those of half the replicates."""
 
 import dataclasses
 
@@ -44,13 +44,13 @@ def tau_of(rng, neurons, attributes):
 def requests(draw):
     rng, neurons = np.random.default_rng(draw(st.integers(0, 2**32))), draw(st.integers(1, 40))
     attributes = ATTRIBUTES[: draw(st.integers(1, 3))]
-    tau, *permuted = (tau_of(rng, neurons, len(attributes)) for _ in range(1 + draw(st.integers(0, 3))))
-    most = min((~np.isnan(values)).sum(axis=1).min() for values in (tau, *permuted))
+    tau, odd, even, *permuted = (tau_of(rng, neurons, len(attributes)) for _ in range(3 + draw(st.integers(0, 3))))
+    most = min((~np.isnan(values)).sum(axis=1).min() for values in (tau, odd, even, *permuted))
     k = sorted(draw(st.sets(st.integers(1, int(most)), min_size=1, max_size=3)))
-    return request_of(tau, permuted, attributes, k, draw(st.booleans()))
+    return request_of(tau, permuted, attributes, k, draw(st.booleans()), (odd, even))
 
 
-def request_of(tau, permuted, attributes, k, disjoint=False):
+def request_of(tau, permuted, attributes, k, disjoint=False, halves=()):
     tau, N = np.asarray(tau, float), np.shape(tau)[1]
     return Request(
         rank=np.stack([ranks_of_largest(column) for column in tau], axis=1),
@@ -64,6 +64,7 @@ def request_of(tau, permuted, attributes, k, disjoint=False):
         disjoint=disjoint,
         seed=0,
         permuted_values=lambda: iter(np.asarray(permuted, float)),
+        values_by_half=lambda: np.stack([half.T for half in halves]),
     )
 
 
@@ -124,6 +125,34 @@ def test_permuted_masks_are_the_selective_ones_of_those_ranks(request, fewer):
     assert sets(CONTROLS["permuted"].draw(request.of_attribute(last))) == of_one
 
 
+@given(requests())
+def test_masks_by_half_are_the_selective_ones_of_its_ranks(request):
+    """The slow twin: rank each half, and select as always; whatever is selective for all replicates together."""
+    expected = {}
+    for half, tau in enumerate(request.values_by_half()):
+        masks = sets(most_selective(request_of(tau.T, [], request.attributes, request.k)))
+        expected |= {(k, attribute, half): neurons for (k, attribute, _), neurons in masks.items()}
+    assert sets(CONTROLS["half"].draw(request)) == expected
+    last = request.attributes[-1]
+    of_one = {name: neurons for name, neurons in expected.items() if name[1] == last}
+    assert sets(CONTROLS["half"].draw(request.of_attribute(last))) == of_one
+
+
+def test_what_halves_cannot_choose():
+    tau = np.array([[0.1, 0.2, NAN], [0.3, 0.4, 0.5]])
+    request = request_of(tau, [], ATTRIBUTES[:2], [2, 3], halves=(tau, tau))
+    with pytest.raises(InputError) as caught:
+        list(CONTROLS["half"].draw(request))
+    assert caught.value.problems == [
+        "half controls of 'arousal', k = 3: only 2 neurons have a selectivity; give a smaller k"
+    ]
+    request = request_of(tau, [], ATTRIBUTES[:2], [1], halves=(np.full_like(tau, NAN), np.full_like(tau, NAN)))
+    with pytest.raises(InputError, match="there is only one; list two"):
+        list(CONTROLS["half"].draw(request))
+    with pytest.raises(ValueError, match="values_by_half"):
+        list(CONTROLS["half"].draw(request_with_nothing_permuted()))
+
+
 def test_too_few_neurons_are_named():
     tau = [[0.1, 0.2, 0.3, 0.4, 0.5, NAN], [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]]
     request = request_of(tau, [tau, tau], ATTRIBUTES[:2], [2, 3], disjoint=True)
@@ -149,7 +178,7 @@ def test_which_controls_need_permuted_values():
 
 def request_with_nothing_permuted():
     request = request_of([[0.0, 1.0]], [], ATTRIBUTES[:1], [1])
-    fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request) if f.name != "permuted_values"}
+    fields = {f.name: getattr(request, f.name) for f in dataclasses.fields(request) if f.default is dataclasses.MISSING}
     return Request(**fields)
 
 
@@ -161,18 +190,24 @@ NEURONS = 50
 
 @pytest.fixture
 def folder(tmp_path):
+    return selected(tmp_path)
+
+
+def selected(path, replicates=(0, 1)):
     """A run in which neurons are equal, constant or absent."""
-    folder, rng = RunFolder(tmp_path), np.random.default_rng(2)
+    folder, rng = RunFolder(path), np.random.default_rng(2)
     activations = rng.normal(size=(12, NEURONS)).astype(np.float32)
     activations[:, 10:30] = activations[:, [40]]
     activations[:, 3] = 1.0
     activations[4, 7] = NAN
     activations[:, 8] = NAN
     number = np.arange(NEURONS)
+    activations = np.concatenate([activations[6 * replicate : 6 * replicate + 6] for replicate in replicates])
+    rows = len(activations)
     coordinates = {
-        "concept": np.tile(np.array(NAMES, object), 2),
-        "replicate": np.repeat(np.array(["0", "1"], object), 6),
-        **dict.fromkeys(("item", "position", "token_id"), np.zeros(12, np.int32)),
+        "concept": np.tile(np.array(NAMES, object), len(replicates)),
+        "replicate": np.repeat(np.array(replicates).astype(str).astype(object), 6),
+        **dict.fromkeys(("item", "position", "token_id"), np.zeros(rows, np.int32)),
         **{"layer": number // 25, "expert": np.full(NEURONS, -1), "unit": number % 25},
     }
     store = create_store(folder.activations, ACTIVATIONS, coordinates, {"observation": 5, "neuron": 8})
@@ -228,6 +263,36 @@ def test_disjoint_masks_hold_none_of_the_attributes_own(folder):
         if kind in {"permuted", "lowest"}:
             own = masks["selective", attribute, k, 0]
             assert not np.bitwise_and(np.frombuffer(bits, np.uint8), np.frombuffer(own, np.uint8)).any()
+
+
+def selective_masks(folder, *controls):
+    make_masks(folder, MaskOptions(k=[1, 12], controls=[*controls]), Silent())
+    store = open_store(folder.masks, MASKS)
+    names = zip(*(store.read(name) for name in ("kind", "attribute", "k", "draw")), strict=True)
+    return dict(zip(names, (bits.tobytes() for bits in store.read("bits")), strict=True))
+
+
+def test_a_half_chooses_as_a_run_of_its_replicates_would(tmp_path):
+    masks = selective_masks(selected(tmp_path / "all"), "half")
+    assert [name[0] for name in masks].count("half") == 2 * 2 * len(ATTRIBUTES)
+    for half in (0, 1):
+        alone = selective_masks(selected(tmp_path / str(half), [half]), "lowest")
+        for (kind, attribute, k, _), bits in alone.items():
+            if kind == "selective":
+                assert masks["half", attribute, k, half] == bits
+    assert masks["half", "arousal", 12, 0] != masks["half", "arousal", 12, 1]
+
+
+def test_a_single_replicate_is_known_before_permuted_masks_are_made(tmp_path):
+    folder = selected(tmp_path, [0])
+
+    def values():
+        raise AssertionError
+
+    options = MaskOptions(k=[1], controls=["permuted", "half"])
+    with pytest.raises(InputError, match=r"^masks.controls 'half': neurons are chosen on each half of the replicates"):
+        make_masks(folder, options, Silent(), values)
+    assert not folder.masks.exists()
 
 
 def test_moments_are_enough(folder, tmp_path):

@@ -191,8 +191,9 @@ def test_permutations_are_as_many_as_they_are(folder):
     assert list(origin["chosen_draws"]) == ["random"]
     assert origin["permutations"] == 4
     assert counts["permuted"] == 2 * 2 * 4
-    sizes = {name: CONTROLS[name].masks_of_a_size(chosen) for name in ("permuted", "random", "lowest", "largest-loss")}
-    assert sizes == {"permuted": 4, "random": chosen.most_draws, "lowest": 1, "largest-loss": 2}
+    names = ("permuted", "random", "lowest", "half", "largest-loss")
+    sizes = {name: CONTROLS[name].masks_of_a_size(chosen) for name in names}
+    assert sizes == {"permuted": 4, "random": chosen.most_draws, "lowest": 1, "half": 2, "largest-loss": 2}
     assert CONTROLS["random"].masks_of_a_size(options(draws=7)) == 7
 
 

@@ -60,6 +60,16 @@ def test_a_number_of_draws_that_nothing_tells(refused):
     )
 
 
+def test_masks_by_halves_of_what_cannot_be_cut(refused):
+    (said,) = refused(masks={"controls": ["half", "random"]})
+    assert said == "masks.controls 'half': is compared with 'permuted'; add that"
+    (said,) = refused(masks={"controls": ["half", "permuted"]}, tuning={"seeds": [1]})
+    assert said == (
+        "masks.controls 'half': neurons are chosen on each half of the replicates, and there is only one; list two or "
+        "more tuning.seeds (with extraction.rows prompts) or extraction.templates (with templates), or leave it out"
+    )
+
+
 # ---- the model
 
 

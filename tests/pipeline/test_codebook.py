@@ -57,6 +57,7 @@ def test_the_codebook_is_that_of_the_tables(finished, cli, world, tiny_folder, t
     world.settings["model"]["name"] = str(tiny_folder("gpt2"))
     world.settings["extraction"]["rows"] = "templates"
     world.settings["ablation"]["task"] = "multiple-choice"
+    world.settings["masks"] |= {"controls": ["permuted", "half", "random"], "permutations": 3}
     world.write(ablation={"templates": ["{text}\nshe felt", "{text}. my friend was full of"]})
     assert cli("run", world.config, "--out", world.out).code == 0
     seen = {}

@@ -170,14 +170,14 @@ def test_a_run_without_human_data_has_no_human_tables(cli, world):
 
 def test_every_kind_of_control_in_a_run(cli, world):
     """Each stage finds what controls are matched by: layers with the selectivity, levels with the activations."""
-    controls = ["random-by-layer", "random-by-activation", "random", "permuted", "lowest"]
+    controls = ["random-by-layer", "random-by-activation", "random", "permuted", "lowest", "half"]
     world.write(masks={"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls})
     for stage in ("tune", "extract", "select"):
         assert cli(stage, world.config, "--out", world.out).code == 0
     answer = cli("mask", world.config, "--out", world.out)
-    assert answer.out.startswith("mask     6 selective masks, 52 controls  [")
+    assert answer.out.startswith("mask     6 selective masks, 64 controls  [")
     counts = {"none": 1, "selective": 6, "random-by-layer": 12, "random-by-activation": 12, "random": 4}
-    counts |= {"permuted": 18, "lowest": 6}
+    counts |= {"permuted": 18, "lowest": 6, "half": 12}
     assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]

@@ -126,7 +126,7 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
 @pytest.mark.parametrize("disjoint", ["false", "true"])
 def test_masks_are_counted_before_they_are_made(world, disjoint):
     overrides = [
-        "masks.controls=[random,random-by-layer,permuted,lowest,largest-loss]",
+        "masks.controls=[random,random-by-layer,permuted,lowest,half,largest-loss]",
         f"masks.disjoint={disjoint}",
         "masks.permutations=3",
     ]
