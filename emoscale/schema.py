@@ -201,6 +201,9 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
 NO_MASK, SELECTIVE = "none", "selective"
 """Kinds of masks that are no controls."""
 
+PERMUTED, LOWEST = "permuted", "lowest"
+"""Controls that the same ranking chooses: of permuted concepts, and its other end."""
+
 MASKS = StoreSchema(
     "masks",
     data=(

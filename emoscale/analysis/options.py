@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from emoscale.system.option_types import OPTIONS, OneOf
+from emoscale.system.option_types import OPTIONS, OneOf, Rate
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,8 @@ class AnalysisOptions:
     """What is done to an option's score before options are compared: ``none``; ``per-token`` or ``per-character``,
     divided by the option's length; ``calibrated``, minus the option's mean over the items under the same mask, so that
     no option wins whatever the text."""
+    smallest_effect: Rate = 0.1
+    """Smallest change of the mean log-odds of the right answer that would matter, in nats: a tenth of its odds, which
+    at an accuracy of one half is 2.5 points of a hundred. An effect is called absent only if its interval lies within."""
+    smallest_accuracy_effect: Rate = 0.02
+    """The same for a share of right answers."""

@@ -9,6 +9,7 @@ import pandas as pd
 from control_words import CONTROLS
 from made_scores import write_scores
 from scipy import stats
+from synthetic_answers import AT_CHANCE, PLANTED, TABLES, Truth, write_tables
 
 from emoscale.analysis.analyze import analyze
 from emoscale.analysis.inputs import AnalysisInputs
@@ -39,6 +40,7 @@ def make_run(
     halves: bool = True,
     tuned: bool = True,
     choice: bool = False,
+    truth: Truth | None = PLANTED,
     seed: int = 0,
 ) -> RunFolder:
     folder = RunFolder(path)
@@ -49,23 +51,36 @@ def make_run(
     first, second = np.triu_indices(len(concepts), 1)
     rdms = np.abs(scores[first] - scores[second])
     dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
-    _write_selectivity(folder, attributes, layers, width, rng, permuted, halves)
-    prompts = _prompts(concepts, replicates, rng)
+    repeats = truth is None or truth.repeats
+    _write_selectivity(folder, attributes, layers, width, rng, permuted, halves, repeats)
+    prompts = _prompts(concepts, replicates, rng, at_chance=truth is AT_CHANCE)
     if tuned:
         prompts.to_parquet(folder.prompt_table)
     masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
     answers = _answers(prompts, masks, rng)
     write_answers(folder, _choose(answers, concepts, rng) if choice else answers, concepts if choice else None)
-    analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity))
+    analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity), truth=truth)
     return folder
 
 
 COUNTS = AnalysisOptions(outcome="accuracy", normalization="none")
 
 
-def analyze_run(folder: RunFolder, concepts: Concepts, alpha: float = 0.01, options: AnalysisOptions = COUNTS) -> None:
+def analyze_run(
+    folder: RunFolder,
+    concepts: Concepts,
+    alpha: float = 0.01,
+    options: AnalysisOptions = COUNTS,
+    truth: Truth | None = PLANTED,
+) -> None:
+    """Analyze, and put the answers to a chosen truth in the place of those that random numbers give; None: no answers."""
     exchangeable = [kind for kind, words in CONTROLS.items() if words.exchangeable]
     analyze(AnalysisInputs(folder, concepts, alpha, options, exchangeable=exchangeable), Silent())
+    for name in TABLES:
+        (folder.tables / f"{name}.csv").unlink(missing_ok=True)
+    if truth is not None:
+        ks = sorted({int(k) for k in folder.table("drop_overall")["k"]})
+        write_tables(folder, truth, concepts.attributes, ks, concepts.dissimilarity is not None)
 
 
 def write_answers(folder: RunFolder, table: pd.DataFrame, options: list[str] | None = None) -> None:
@@ -93,6 +108,7 @@ def _write_selectivity(
     rng: np.random.Generator,
     permuted: bool,
     halves: bool,
+    repeats: bool,
 ) -> None:
     n, a = layers * width, len(attributes)
     layer = np.repeat(np.arange(layers), width)
@@ -115,19 +131,20 @@ def _write_selectivity(
     nothing = np.full(tau.shape, np.nan)
     arrays |= {"p_attribute": np.minimum(1, p * n), "p_all": np.minimum(1, p * tau.size)} if permuted else {}
     arrays |= {"null_spread": np.where(np.isnan(tau), np.nan, 1.5)} if permuted else {}
-    arrays |= {"tau_odd": tau + 0.02 * rng.normal(size=tau.shape), "tau_even": tau} if halves else {}
+    odd = tau + 0.02 * rng.normal(size=tau.shape)
+    arrays |= {"tau_odd": odd if repeats else odd[::-1], "tau_even": tau} if halves else {}
     for name, values in ({array.name: nothing for array in SELECTIVITY.data} | arrays).items():
         for start in range(0, n, store.chunks(name)[0]):
             store.write(name, values[start : start + store.chunks(name)[0]], neuron=start)
     store.mark_complete()
 
 
-def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator) -> pd.DataFrame:
+def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator, at_chance: bool) -> pd.DataFrame:
     rows = [
         {
             "concept": concept,
             "replicate": str(replicate),
-            "accuracy": rng.integers(60, 96) / 100,
+            "accuracy": rng.integers(49, 52) / 100 if at_chance else rng.integers(60, 96) / 100,
             "epoch": 2,
             "accuracy_last": rng.integers(58, 92) / 100,
             "train": 40,
