@@ -162,7 +162,13 @@ def selectivity_schema(symbol: str, meaning: str) -> StoreSchema:
         data=(
             Array("tau", by, "float64", meaning),
             Array("p", by, "float64", f"One-sided p of {symbol} > 0, by the inference chosen"),
-            Array("q", by, "float64", "p corrected for all neurons and attributes (false discoveries)"),
+            Array(
+                "q",
+                by,
+                "float64",
+                "p corrected for all neurons and attributes (false discoveries), and no smaller than the corrected p "
+                "of the attribute's number of followers where these were counted",
+            ),
             Array("rank", by, "float64", f"Average rank of -{symbol} within the attribute, from 1"),
             Array("p_asymptotic", by, "float64", "p by the published normal approximation"),
             Array("p_attribute", by, "float64", of_permutations.format("this attribute")),
@@ -175,8 +181,19 @@ def selectivity_schema(symbol: str, meaning: str) -> StoreSchema:
             ),
             Array("tau_odd", by, "float64", f"{symbol} from the first, third, ... replicate"),
             Array("tau_even", by, "float64", f"{symbol} from the second, fourth, ...; NaN if there is one"),
+            Array(
+                "followers",
+                ("order", "attribute"),
+                "int64",
+                f"Neurons whose {symbol} is largest under this order of the concepts, of all orders",
+                "neurons",
+            ),
         ),
-        coordinates=(Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"), *NEURON_COORDINATES),
+        coordinates=(
+            Array("order", ("order",), "int32", "0: the concepts as they are; then each permutation of them"),
+            Array("attribute", ("attribute",), "str", "Rated attribute of the concepts"),
+            *NEURON_COORDINATES,
+        ),
         written_by="select",
     )
 
@@ -198,7 +215,7 @@ def row_measures_schema(measures: Iterable[Array]) -> StoreSchema:
     )
 
 
-NO_MASK, SELECTIVE = "none", "selective"
+NO_MASK, SELECTIVE, PERMUTED = "none", "selective", "permuted"
 """Kinds of masks that are no controls."""
 
 PERMUTED, LOWEST = "permuted", "lowest"
@@ -380,15 +397,14 @@ RELATION = StoreSchema(
             "effect",
             ("order", "attribute", "size"),
             "float64",
-            "Sum of the estimated effects of the k neurons with the largest tau",
+            "Sum of the estimated effects of the k neurons with the largest tau, of equal tau the lower index",
             "nats",
         ),
         Array(
             "shared",
             ("order", "attribute", "size"),
             "float64",
-            "Number of these neurons that are among the k with the largest estimated loss; of equal tau at the end of "
-            "the k, the expectation",
+            "Number of these neurons that are among the k with the largest estimated loss",
             "neurons",
         ),
     ),

@@ -257,7 +257,7 @@ class PermutationTests:
     null_mean, null_low, null_high : ndarray, float64
         Mean and middle 95 % under permutation.
     p : ndarray, float64
-        Two-sided.
+        Two-sided, or one-sided if that was asked for.
     p_corrected : ndarray, float64
         The same, corrected for all statistics that are tested together.
     """
@@ -269,13 +269,15 @@ class PermutationTests:
     p_corrected: Floats
 
 
-def permutation_tests(values: Floats) -> PermutationTests:
+def permutation_tests(values: Floats, *, greater: bool = False) -> PermutationTests:
     """Test statistics that were computed under permutations too.
 
     Parameters
     ----------
     values : ndarray of float64, shape (1 + B, S)
         Of S statistics: first the true ones, then under each of B permutations, the same for all statistics.
+    greater : bool
+        Test one-sided whether the true value is greater than under permutation.
 
     Returns
     -------
@@ -284,9 +286,10 @@ def permutation_tests(values: Floats) -> PermutationTests:
 
     Notes
     -----
-    With z = |value - mean| / standard deviation, over all 1 + B orders, p is the share of orders whose z reaches the
-    true one's, and the corrected p that of orders whose largest z of any statistic does (Westfall & Young 1993,
-    *Resampling-Based Multiple Testing*). All orders are treated alike, so both are exact if they are exchangeable.
+    With z = |value - mean| / standard deviation (signed if one-sided), over all 1 + B orders, p is the share of orders
+    whose z reaches the true one's, and the corrected p that of orders whose largest z of any statistic does (Westfall &
+    Young 1993, *Resampling-Based Multiple Testing*). All orders are treated alike, so both are exact if they are
+    exchangeable.
 
     Examples
     --------
@@ -299,10 +302,70 @@ def permutation_tests(values: Floats) -> PermutationTests:
     if count > 1 and known.any():
         chosen = values[:, known]
         spread = chosen.std(axis=0)
-        z = np.abs(chosen - chosen.mean(axis=0)) / np.where(spread > _NO_SPREAD, spread, np.inf)
-        reached = z[0] * (1 - _ROUNDING)
+        z = (chosen - chosen.mean(axis=0)) / np.where(spread > _NO_SPREAD, spread, np.inf)
+        z = z if greater else np.abs(z)
+        reached = z[0] - _ROUNDING * np.abs(z[0])
         summary[0, known] = chosen[1:].mean(axis=0)
         summary[1:3, known] = np.quantile(chosen[1:], (0.025, 0.975), axis=0)
         summary[3, known] = (z >= reached).mean(axis=0)
         summary[4, known] = (z.max(axis=1)[:, None] >= reached).mean(axis=0)
     return PermutationTests(*summary)
+
+
+@dataclass(frozen=True)
+class CountTests:
+    """Counts against the same ones under permutations; one element a count.
+
+    Attributes
+    ----------
+    null_mean, null_low, null_high, null_largest : ndarray, float64
+        Mean, middle 95 % and largest under permutation.
+    p : ndarray, float64
+        One-sided: more than under permutation.
+    p_corrected : ndarray, float64
+        The same, corrected for all counts that are tested together.
+    """
+
+    null_mean: Floats
+    null_low: Floats
+    null_high: Floats
+    null_largest: Floats
+    p: Floats
+    p_corrected: Floats
+
+
+def count_tests(counts: NDArray[np.integer]) -> CountTests:
+    """Test counts that were made under permutations too.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (1 + B, S)
+        Of S kinds: first the true ones, then under each of B permutations, the same for all kinds.
+
+    Returns
+    -------
+    CountTests
+        NaN where nothing was counted in any order, or without permutations.
+
+    Notes
+    -----
+    Over all 1 + B orders, p is the share of orders whose count reaches the true one's, and the corrected p that of
+    orders whose largest count of any kind does (Westfall & Young 1993, *Resampling-Based Multiple Testing*). All orders
+    are treated alike, so both are exact if they are exchangeable; neither is less than 1 / (1 + B).
+
+    Examples
+    --------
+    >>> found = count_tests(np.array([[5, 1], [0, 2], [1, 0], [0, 3]]))
+    >>> found.p, found.p_corrected
+    (array([0.25, 0.75]), array([0.25, 1.  ]))
+    """
+    known = counts.any(axis=0)
+    summary = np.full((6, counts.shape[1]), np.nan)
+    if len(counts) > 1 and known.any():
+        true, null = counts[0, known], counts[1:, known]
+        summary[0, known] = null.mean(axis=0)
+        summary[1:3, known] = np.quantile(null, (0.025, 0.975), axis=0)
+        summary[3, known] = null.max(axis=0)
+        summary[4, known] = (counts[:, known] >= true).mean(axis=0)
+        summary[5, known] = (counts.max(axis=1)[:, None] >= true).mean(axis=0)
+    return CountTests(*summary)

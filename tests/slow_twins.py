@@ -103,11 +103,38 @@ def tau_and_p(x, y):
     return result.statistic, result.pvalue
 
 
+def mantel_taus(dissimilarity, rdms, orders):
+    """(P,), (A, P), (B, C) -> tau-b of people's dissimilarities of permuted concepts and each attribute's, (B, A)."""
+    taus = np.empty((len(orders), len(rdms)))
+    for b, order in enumerate(orders):
+        square = np.zeros((len(order), len(order)))
+        for pair, (i, j) in enumerate(combinations(range(len(order)), 2)):
+            square[i, j] = square[j, i] = dissimilarity[pair]
+        moved = [square[order[i], order[j]] for i, j in combinations(range(len(order)), 2)]
+        taus[b] = [kendalltau(moved, rdm).statistic for rdm in rdms]
+    return taus
+
+
 def searchlight(values, scores):
     """(R, C, n), (C, A) -> tau and p, (n, A)."""
     neurons, attributes = mean_pair_distances(values), decimal_distances(scores)
     results = np.array([[tau_and_p(x, y) for y in attributes] for x in neurons])
     return results[..., 0], results[..., 1]
+
+
+def followers(values):
+    """(1 + B, n, A) -> (1 + B, A): in how many neurons each order's value is the largest; NaN count nowhere."""
+    counts = np.zeros((values.shape[0], values.shape[2]), dtype=np.int64)
+    for n in range(values.shape[1]):
+        for a in range(values.shape[2]):
+            true, *null = values[:, n, a]
+            if math.isnan(true):
+                continue
+            if all(true > value for value in null):
+                counts[0, a] += 1
+            else:
+                counts[1 + null.index(max(null)), a] += 1
+    return counts
 
 
 def average_rank(value, values):

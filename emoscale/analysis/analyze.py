@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from emoscale.analysis.codebook import CODEBOOK, codebook
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.tables import TABLES
 from emoscale.system.progress import Progress
 
 
 def analyze(inputs: AnalysisInputs, progress: Progress) -> dict[str, Any]:
-    """Write every result table that the run's data allow (Li, Su et al. 2024, neuron manipulation).
+    """Write every result table that the run's data allow, and their codebook (Li, Su et al. 2024, neuron manipulation).
 
     Parameters
     ----------
@@ -35,15 +36,15 @@ def analyze(inputs: AnalysisInputs, progress: Progress) -> dict[str, Any]:
     for name, table in TABLES.items():
         computed[name] = table.compute(inputs)
         progress.advance()
-    written = []
-    for name, result in computed.items():
-        if result is None:
-            (inputs.folder.tables / f"{name}.csv").unlink(missing_ok=True)  # of an earlier analysis, of other data
-        else:
-            inputs.folder.write_table(name, result)
-            written.append(name)
+    there = {name: result for name, result in computed.items() if result is not None}
+    described = {name: (table.meaning, table.columns) for name, table in TABLES.items()}
+    there[CODEBOOK] = codebook(described, {name: [str(column) for column in result] for name, result in there.items()})
+    for name in computed.keys() - there.keys():
+        (inputs.folder.tables / f"{name}.csv").unlink(missing_ok=True)  # of an earlier analysis, of other data
+    for name, result in there.items():
+        inputs.folder.write_table(name, result)
     return {
-        "tables": written,
+        "tables": list(there),
         "k": inputs.ks,
         "controls": [str(control) for control in inputs.paired["control"].unique()],
         "pairs": len(inputs.paired),

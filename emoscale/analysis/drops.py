@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from emoscale.schema import NO_MASK, SELECTIVE
-from emoscale.statistics import Floats, mean_tests, published_q
+from emoscale.statistics import Floats, benjamini_hochberg, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
 SIZE = ["control", "k"]
@@ -114,9 +114,9 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         - ``n``: number of pairs;
         - ``drop``: -mean(d), positive when selective masks hurt more; ``ci_low``, ``ci_high``: its two-sided 95 % t
           interval;
-        - ``t``, ``df``, ``p``: paired t-test of d, one-sided (less). The sign is that of d, so t is *negative* when
-          the drop is positive;
-        - ``q``: p * rows / rank(p) over the rows of one control and k;
+        - ``t``, ``df``, ``p``: paired t-test of the drop, one-sided (greater than 0);
+        - ``q``: p by Benjamini and Hochberg over the rows of one control and k; ``q_published``: the same as published,
+          see `published_q`;
         - ``d``: Cohen's d of the drop (positive with it);
         - ``accuracy_drop``: the drop of the accuracy, and where every item's scores are known ``kl_selective`` and
           ``kl_control``: mean divergence of the answers from those without a mask.
@@ -131,11 +131,12 @@ def drop_table(paired: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         drop=-groups["mean"],
         ci_low=-test.ci_high,
         ci_high=-test.ci_low,
-        t=test.t,
+        t=-test.t,
         df=test.df,
         p=test.p_less,
     )
-    table["q"] = table.groupby(SIZE, observed=True)["p"].transform(published_q)
+    families = table.groupby(SIZE, observed=True)["p"]
+    table = table.assign(q=families.transform(benjamini_hochberg), q_published=families.transform(published_q))
     beside = grouped[[name for name in BESIDE if name in paired]].mean().reset_index(drop=True)
     return table.assign(d=-test.effect_size, accuracy_drop=-beside.pop("accuracy_d"), **beside)
 
@@ -157,7 +158,7 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collec
     Returns
     -------
     DataFrame
-        One row per control and k; columns as in `drop_table` without ``q``, where n is the number of concepts. All
+        One row per control and k; columns as in `drop_table` without q, where n is the number of concepts. All
         concepts meet the same few control masks, which the interval over concepts cannot know; so there are also
 
         - ``random_masks``: number of control masks;
@@ -167,7 +168,7 @@ def overall_drop(paired: pd.DataFrame, draws: pd.DataFrame, exchangeable: Collec
     """
     values = [name for name in ("d", *BESIDE) if name in paired]
     concepts = paired.groupby([*SIZE, "concept"], observed=True)[values].mean().reset_index()
-    table = drop_table(concepts, []).drop(columns="q")
+    table = drop_table(concepts, []).drop(columns=["q", "q_published"])
     masks = draws.groupby(SIZE, observed=True).size().rename("random_masks")
     own = draws["draw"].astype(str) + " " + draws["attribute"].astype(str)
     one = own.where(draws["control"].isin(exchangeable), draws["draw"].astype(str))

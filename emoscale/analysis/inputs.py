@@ -12,8 +12,12 @@ import pandas as pd
 from emoscale.analysis.drops import paired_answers, random_draws
 from emoscale.analysis.humans import concept_correlations, importance, importance_intervals
 from emoscale.analysis.mask_effects import mask_effects
+from emoscale.analysis.needed import needed_table
+from emoscale.analysis.neurons import followers, reliability
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.outcomes import Outcomes, evaluate
+from emoscale.analysis.permuted_masks import PermutedMasks
+from emoscale.analysis.permuted_tests import People, permuted_tests
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
 from emoscale.run.effects import has_effects
@@ -159,6 +163,29 @@ class AnalysisInputs:
         return mask_effects(self.folder) if known else None
 
     @cached_property
+    def permuted_masks(self) -> PermutedMasks | None:
+        """Outcomes after the masks of attributes as they are and permuted; None of a run whose answers were given."""
+        if self.given_answers is not None:
+            return None
+        return PermutedMasks(self.folder, self.concepts.attributes, self.options, self.mask_effects)
+
+    @cached_property
+    def needed(self) -> pd.DataFrame | None:
+        """See `needed_table`."""
+        return None if self.permuted_masks is None else needed_table(self.permuted_masks)
+
+    @cached_property
+    def permuted_tests(self) -> pd.DataFrame | None:
+        """See `permuted_tests`."""
+        if self.permuted_masks is None or self.needed is None:
+            return None
+        known = self.importance
+        importance = np.full(len(self.concepts.attributes), np.nan) if known is None else known["tau"].to_numpy()
+        order = [self.concepts.names.index(name) for name in self.design.items["concept"].unique()]
+        people = People(importance, np.asarray(self.concepts.scores, np.float64)[order])
+        return permuted_tests(self.permuted_masks, self.needed, people)
+
+    @cached_property
     def ks(self) -> list[int]:
         """Sizes of masks that are compared, in ascending order."""
         return sorted({int(k) for k in self.paired["k"]})
@@ -178,7 +205,8 @@ class AnalysisInputs:
         if self.participants is None:
             return table
         intervals = importance_intervals(self.participants, self.rdms, attributes)
-        return table.merge(intervals, on="attribute")[["attribute", "tau", "ci_low", "ci_high", "p", "q"]]
+        first = ["attribute", "tau", "ci_low", "ci_high"]
+        return table.merge(intervals, on="attribute")[[*first, *table.columns.drop(first[:2])]]
 
     @cached_property
     def correlations(self) -> pd.DataFrame | None:
@@ -194,3 +222,15 @@ class AnalysisInputs:
     def q(self) -> Floats:
         """q of every neuron and attribute, shape (N, A)."""
         return self.selectivity.read("q")
+
+    @cached_property
+    def followers(self) -> pd.DataFrame | None:
+        """See `emoscale.analysis.neurons.followers`; None without permutations."""
+        counts = self.selectivity.read("followers")
+        return followers(counts, self.concepts.attributes) if len(counts) else None
+
+    @cached_property
+    def reliability(self) -> pd.DataFrame:
+        """See `emoscale.analysis.neurons.reliability`."""
+        odd, even = (self.selectivity.read(name) for name in ("tau_odd", "tau_even"))
+        return reliability(odd, even, self.concepts.attributes)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.statistics import Floats, correlation, published_q
+from emoscale.statistics import Floats, correlation, count_tests, published_q
 
 FAMILY_ALPHA = 0.05
 """Level of the tests that are corrected by the largest tau of each permutation."""
@@ -155,6 +155,46 @@ def inference_summary(
             "all_corrected": (p["p_all"] < FAMILY_ALPHA).sum(axis=0),
             "spread": _root_mean_square(spread),
             "alpha": alpha,
+        }
+    )
+
+
+def followers(counts: NDArray[np.int64], attributes: Sequence[str]) -> pd.DataFrame:
+    """Test whether more neurons follow each attribute than would by chance.
+
+    A neuron follows an attribute if its tau is larger with the concepts as they are than under each of B permutations:
+    with 999, beyond the .999 quantile of the neuron's own null.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (1 + B, A)
+        ``followers`` of the selectivity store.
+    attributes : sequence of str, length A
+
+    Returns
+    -------
+    DataFrame
+        Columns ``attribute``, ``followers``; ``null_mean``, ``null_low``, ``null_high`` and ``null_largest``, the mean,
+        the middle 95 % and the largest of what each permutation gives in place of the true order; ``p``, one-sided:
+        more than under permutation; ``p_corrected`` over attributes by the largest count; ``neurons``, those with tau.
+
+    Notes
+    -----
+    See `emoscale.statistics.count_tests`. Expected by chance are neurons / (1 + B), but neurons depend on each other,
+    so that permutations differ much more than independent neurons would let them.
+    """
+    tests = count_tests(counts)
+    return pd.DataFrame(
+        {
+            "attribute": list(attributes),
+            "followers": counts[0],
+            "null_mean": tests.null_mean,
+            "null_low": tests.null_low,
+            "null_high": tests.null_high,
+            "null_largest": tests.null_largest,
+            "p": tests.p,
+            "p_corrected": tests.p_corrected,
+            "neurons": counts.sum(axis=0),
         }
     )
 

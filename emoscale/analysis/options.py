@@ -22,7 +22,7 @@ class AnalysisOptions:
     divided by the option's length; ``calibrated``, minus the option's mean over the items under the same mask, so that
     no option wins whatever the text."""
     smallest_effect: Rate = 0.1
-    """Smallest change of the mean log-odds of the right answer that would matter, in nats: a tenth of its odds, which
-    at an accuracy of one half is 2.5 points of a hundred. An effect is called absent only if its interval lies within."""
+    """Smallest change of the mean log-odds of the right answer that would matter, in nats: a tenth of the odds, which
+    at an accuracy of one half is 2.5 points of a hundred. An effect is called absent if its interval is within."""
     smallest_accuracy_effect: Rate = 0.02
     """The same for a share of right answers."""

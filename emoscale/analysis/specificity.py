@@ -100,6 +100,23 @@ def specificity_summary(
     return pd.DataFrame(rows, columns=columns)
 
 
+def own_minus_other(drops: Floats, scores: Floats) -> Floats:
+    """Compare correlations over concepts of drops with scores on the same attribute and on the others.
+
+    Parameters
+    ----------
+    drops : ndarray of float64, shape (B, C, A)
+        Of B tables.
+    scores : ndarray of float64, shape (C, A)
+
+    Returns
+    -------
+    ndarray of float64, shape (B,)
+        Mean correlation with the own score minus that with others, see `specificity_summary`.
+    """
+    return _difference(column_correlations(drops, scores), np.eye(scores.shape[1], dtype=np.bool_))
+
+
 def _sizes(paired: pd.DataFrame, concepts: Concepts) -> list[tuple[tuple[Any, ...], list[str], Floats, Floats]]:
     """Split by control and k: the attributes with drops, the drops (n, a) and scores (n, A) of complete concepts."""
     by_concept = pd.DataFrame(np.asarray(concepts.scores, np.float64), index=concepts.names)

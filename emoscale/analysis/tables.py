@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from emoscale.analysis.choice import choice_table, confusion_table
+from emoscale.analysis.codebook import Column
+from emoscale.analysis.columns import COLUMNS
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects
 from emoscale.analysis.control_variates import control_variates
 from emoscale.analysis.drops import accuracy_table, dose_response, drop_table, overall_drop, unimodality, unmasked_table
@@ -17,11 +19,17 @@ from emoscale.analysis.faithfulness import area_table, faithfulness_table, read_
 from emoscale.analysis.humans import human_comparison, mean_drop_correlation, noise_ceiling
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.mask_effects import mask_agreement
-from emoscale.analysis.mixed_model import mixed_model
-from emoscale.analysis.neurons import inference_summary, overlap, reliability, significant_by_layer, tau_summary
+from emoscale.analysis.neurons import (
+    inference_summary,
+    overlap,
+    significant_by_layer,
+    tau_summary,
+)
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
 from emoscale.analysis.specificity import specificity, specificity_summary
+from emoscale.analysis.verdicts import verdicts
 from emoscale.run.effects import has_effects, mean_effects, read_checked
+from emoscale.run.verdicts import VERDICTS, verdict_table
 
 Compute = Callable[[AnalysisInputs], pd.DataFrame | None]
 
@@ -40,30 +48,40 @@ class Table:
         What not every run has and the table needs; empty when every run can have it.
     compute : callable
         From `AnalysisInputs` to the table; None where these data do not allow it.
+    columns : mapping of str to Column
+        What its columns are, for the codebook.
     """
 
     name: str
     meaning: str
     needs: str
     compute: Compute
+    columns: Mapping[str, Column]
 
 
 TABLES: dict[str, Table] = {}
 """Every result table by name, in the order in which they are computed."""
 
 
-def table(name: str, meaning: str, needs: str = "") -> Callable[[Compute], Compute]:
-    """Register the decorated function as the result table `name`; see `Table`."""
+def table(
+    name: str, meaning: str, needs: str = "", columns: Mapping[str, Column] | None = None
+) -> Callable[[Compute], Compute]:
+    """Register the decorated function as the result table `name`; see `Table`.
+
+    Its columns are those that `COLUMNS` has for the name, unless they are given.
+    """
 
     def register(compute: Compute) -> Compute:
-        TABLES[name] = Table(name, meaning, needs, compute)
+        TABLES[name] = Table(name, meaning, needs, compute, COLUMNS.get(name, {}) if columns is None else columns)
         return compute
 
     return register
 
 
 SIZES = "masks of two sizes or more"
+SCORED = "the score of every item"
 CHOICES = "a model that chose among more than two answers"
+PERMUTATIONS = "selectivity against permutations of the concepts (selectivity.inference)"
 EFFECTS = "every neuron's estimated effect"
 RELATIONS = "every neuron's estimated effect, related to its selectivity"
 OWN_EFFECTS = "every neuron's effect on each concept's own outcome, not calibrated over the texts of several concepts"
@@ -152,11 +170,6 @@ def _mean_drop_correlation(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return None if inputs.importance is None else mean_drop_correlation(inputs.paired, inputs.importance)
 
 
-@table("mixed_model", "Mixed model of all losses by importance, with random effects of the concepts", PEOPLE)
-def _mixed_model(inputs: AnalysisInputs) -> pd.DataFrame | None:
-    return None if inputs.importance is None else mixed_model(inputs.paired, inputs.importance)
-
-
 @table("inference", "Neurons that are significant for each attribute, by each kind of inference")
 def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
     read = inputs.selectivity.read
@@ -164,10 +177,14 @@ def _inference(inputs: AnalysisInputs) -> pd.DataFrame:
     return inference_summary(p, inputs.q, read("null_spread"), inputs.concepts.attributes, inputs.alpha)
 
 
+@table("followers", "Neurons that follow each attribute, against permuted concepts", PERMUTATIONS)
+def _followers(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.followers
+
+
 @table("reliability", "How well each attribute's tau repeats from one half of the replicates to the other")
 def _reliability(inputs: AnalysisInputs) -> pd.DataFrame:
-    read = inputs.selectivity.read
-    return reliability(read("tau_odd"), read("tau_even"), inputs.concepts.attributes)
+    return inputs.reliability
 
 
 @table("significant", "Significant neurons of each attribute in each layer")
@@ -263,6 +280,21 @@ def _mask_effects(inputs: AnalysisInputs) -> pd.DataFrame | None:
 @table("mask_effect_agreement", "How far estimated effects of masks agree with exact ones, by kind and size", EFFECTS)
 def _mask_effect_agreement(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return None if inputs.mask_effects is None else mask_agreement(inputs.mask_effects)
+
+
+@table("needed", "Whether losing an attribute's neurons costs more than losing those of permuted attributes", SCORED)
+def _needed(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.needed
+
+
+@table("permuted_tests", "Statistics over all attributes, against the same ones of permuted attributes", SCORED)
+def _permuted_tests(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.permuted_tests
+
+
+@table(VERDICTS, "What the run answers to its questions", SCORED)
+def _verdicts(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return None if inputs.permuted_masks is None else verdict_table(verdicts(inputs))
 
 
 @table("control_variates", "Mean effect of all masks a control can draw, from draws alone and by regression", EFFECTS)

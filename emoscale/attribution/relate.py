@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from emoscale.attribution.options import SHARES, AttributionOptions
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import InputError
+from emoscale.masks.make_masks import resolve_k
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
@@ -30,57 +32,70 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _ORDERS_A_CHUNK = 16
-_BYTES_AT_A_TIME = 2**30
-"""About so much of permuted tau is held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class EffectRanks:
-    """The estimated effects of the neurons that have tau too, ready to be related to many tau.
+    """The estimated effects of the neurons that have tau, ready to be related to many tau.
 
     Attributes
     ----------
-    used : ndarray of int64, shape (n,)
-        Those neurons.
-    effects : ndarray of float64, shape (n,)
-    everywhere, layers : ndarray of int64
-        Where groups of neurons start, and n: one group, and one a layer.
-    targets, layer_targets : ndarray of float64, shape (n, 2)
-        Centred ranks of the effects and of their sizes, over all neurons and within layers.
-    places : ndarray of int64, shape (n,)
-        Place of each neuron if those with the largest loss come first.
+    ranked : ndarray of int64, shape (m,)
+        The neurons that have tau. The first ones of these are summed over, as in masks.
+    effects : ndarray of float64, shape (m,)
+        0 where the effect is not known.
+    places : ndarray of int64, shape (m,)
+        Place of each neuron if those with the largest loss come first, and those of unknown effect last.
     sizes : ndarray of int64, shape (K,)
-        How many neurons each of `SHARES` is.
+        Numbers of neurons that are summed over.
+    known : ndarray of int64, shape (n,)
+        The places in `ranked` of neurons of which the effect is known too. These are correlated.
+    number : ndarray of int64, shape (m,)
+        Their places in `known`; -1 of others.
+    everywhere, layers : ndarray of int64
+        Where groups of the known neurons start, and n: one group, and one a layer.
+    targets, layer_targets : ndarray of float64, shape (n, 2)
+        Centred ranks of the known effects and of their sizes, over all neurons and within layers.
     """
 
-    used: Integers
+    ranked: Integers
     effects: Floats
+    places: Integers
+    sizes: Integers
+    known: Integers
+    number: Integers
     everywhere: Integers
     layers: Integers
     targets: Floats
     layer_targets: Floats
-    places: Integers
-    sizes: Integers
 
     @staticmethod
-    def of(effects: Floats, has_tau: NDArray[np.bool_], layer: NDArray[np.integer[Any]]) -> EffectRanks:
+    def of(
+        effects: Floats, has_tau: NDArray[np.bool_], layer: NDArray[np.integer[Any]], k: Sequence[int]
+    ) -> EffectRanks:
         """Rank effects, NaN where a neuron was always absent; neurons of a layer lie together."""
-        used = np.flatnonzero(np.isfinite(effects) & has_tau)
-        effects, layer, n = effects[used], layer[used], len(used)
+        ranked = np.flatnonzero(has_tau)
+        effects, m = effects[ranked], len(ranked)
+        known = np.flatnonzero(np.isfinite(effects))
+        number, n = np.full(m, -1), len(known)
+        number[known] = np.arange(n)
         everywhere = np.array([0, n])
-        layers = np.concatenate([[0], np.flatnonzero(np.diff(layer)) + 1, [n]]).astype(np.int64)
-        places = np.empty(n, np.int64)
-        places[np.argsort(effects, kind="stable")] = np.arange(n)
-        both = (effects, np.abs(effects))
+        layers = np.concatenate([[0], np.flatnonzero(np.diff(layer[ranked[known]])) + 1, [n]]).astype(np.int64)
+        places = np.empty(m, np.int64)
+        places[np.argsort(effects, kind="stable")] = np.arange(m)  # NaN come last
+        both = (effects[known], np.abs(effects[known]))
+        sizes = {max(1, round(share * n)) for share in SHARES if n} | {min(size, m) for size in k if m}
         return EffectRanks(
-            used,
-            effects,
+            ranked,
+            np.nan_to_num(effects),
+            places,
+            np.array(sorted(sizes), np.int64),
+            known,
+            number,
             everywhere,
             layers,
             np.stack([centered_ranks(values, everywhere) for values in both], axis=1),
             np.stack([centered_ranks(values, layers) for values in both], axis=1),
-            places,
-            np.unique([max(1, round(share * n)) for share in SHARES if n]).astype(np.int64),
         )
 
     def relate(self, tau: Floats) -> tuple[Floats, Floats, Floats]:
@@ -96,14 +111,18 @@ class EffectRanks:
         rho, effect, shared : ndarray of float64, shape (4,), (K,), (K,)
             As in the schema of the relation.
         """
-        tau = tau[self.used]
-        order = group_order(tau, self.everywhere)
+        tau = tau[self.ranked]
+        order = group_order(tau, np.array([0, len(tau)]))
+        sums = first_sums(tau, order, self.effects, self.places, self.sizes)
+        if len(self.known) < len(tau):
+            order = self.number[order]
+            tau, order = tau[self.known], order[order >= 0]
         within = order_within(order, self.layers)
         rho = (
             rank_correlations(tau, order, self.everywhere, self.targets),
             rank_correlations(tau, within, self.layers, self.layer_targets),
         )
-        return np.concatenate(rho), *first_sums(tau, order, self.effects, self.places, self.sizes)
+        return np.concatenate(rho), *sums
 
 
 def relate(
@@ -111,6 +130,7 @@ def relate(
     concepts: Concepts,
     selectivity: SelectivityOptions,
     options: AttributionOptions,
+    k: Sequence[int | float],
     *,
     executor: Executor,
     progress: Progress,
@@ -118,10 +138,11 @@ def relate(
     """Relate every neuron's selectivity to its estimated effect, and write ``relation.zarr``.
 
     For each attribute: Spearman's rho over neurons of tau with the effect and with its size, overall and within layers;
-    what the neurons with the largest tau add to the outcome by estimate, for nine sizes; and how many of them are among
-    those needed most. All of it again for every permutation of the concepts, one permutation for all attributes at
-    once, so that what is computed of several attributes has its null from the same permutations. What is done already
-    is kept.
+    what the neurons with the largest tau add to the outcome by estimate, for nine sizes and those of the masks; and how
+    many of them are among those needed most. These neurons are the masks' own: of equal tau those with the lower index,
+    and one whose effect is not known adds nothing. All of it again for every permutation of the concepts, one
+    permutation for all attributes at once, so that what is computed of several attributes has its null from the same
+    permutations. What is done already is kept.
 
     Parameters
     ----------
@@ -132,6 +153,8 @@ def relate(
         The permutations are the first ones of its seed.
     options : AttributionOptions
         How many permutations.
+    k : sequence of int or float
+        Sizes of masks, see `resolve_k`; of larger ones than there are neurons with tau, all of these are taken.
     executor : Executor
         Where activations are read; the rest is computed on this machine's threads.
     progress : Progress
@@ -143,16 +166,19 @@ def relate(
 
     Raises
     ------
+    InputError
+        If a k cannot be used.
     StageError
         If something is missing or not finished.
     """
     stored, effects = open_finished(folder.selectivity, SELECTIVITY), mean_effects(folder).overall
     tau = stored.read("tau")
-    ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"))
+    ranks = EffectRanks.of(effects, ~np.isnan(tau).all(axis=1), stored.read("layer"), resolve_k(k, len(tau)))
     origin = {
         "permutations": options.permutations,
         "seed": selectivity.seed,
         "concepts": concepts.names,
+        "k": ranks.sizes.tolist(),
         "of": hashlib.sha256(tau.tobytes() + effects.tobytes()).hexdigest(),
     }
     count = options.permutations + 1
@@ -172,7 +198,7 @@ def relate(
                 log.add(chunk)
         store.mark_complete()
     shutil.rmtree(log.folder, ignore_errors=True)
-    return {"neurons": len(ranks.used), "permutations": options.permutations}
+    return {"neurons": len(ranks.known), "permutations": options.permutations}
 
 
 def _length(chunk: int, count: int) -> int:
@@ -204,12 +230,10 @@ def _related(
     permuted: PermutedValues, orders: Integers, ranks: EffectRanks, threads: ThreadPoolExecutor, progress: Progress
 ) -> list[list[tuple[Floats, Floats, Floats]]]:
     """Relate all attributes' tau to the effects, under some permutations."""
-    N, A = permuted.means.shape[2], permuted.scores.shape[1]
-    together = max(1, _BYTES_AT_A_TIME // max(1, 8 * N * A))
     found = []
-    for start in range(0, len(orders), together):
-        values = permuted.compute(orders[start : start + together], threads)
-        rows = list(threads.map(ranks.relate, values.reshape(-1, N)))
+    for values in permuted.in_batches(orders, threads):
+        rows = list(threads.map(ranks.relate, values.reshape(-1, values.shape[2])))
+        A = values.shape[1]
         found += [rows[first : first + A] for first in range(0, len(rows), A)]
         progress.advance(len(values))
     return found

@@ -21,7 +21,6 @@ from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.make_masks import resolve_k
-from emoscale.masks.options import AUTO
 from emoscale.models.masking import ZERO
 from emoscale.models.prompt_files import TunedPrompts, prompt_file
 from emoscale.pipeline.context import Context
@@ -200,11 +199,10 @@ def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOp
 def count_masks(context: Context) -> int:
     """Return how many masks the settings ask for, at the most."""
     options, attributes = context.settings.masks, len(context.concepts.attributes)
-    draws = options.most_draws if options.draws == AUTO else options.draws
 
     def count(control: Control) -> int:
         own = control.per_attribute or (control.is_drawn and options.disjoint)
-        return control.masks_of_a_size(draws) * (attributes if own else 1)
+        return control.masks_of_a_size(options) * (attributes if own else 1)
 
     each = attributes + sum(count(CONTROLS[name]) for name in options.controls)
     return 1 + len(_sizes(context)) * each

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale import schema
+from emoscale.masks.by_rank import least_selective, most_selective_if_permuted
 from emoscale.masks.drawing import all_neurons, level_bins, matched_strata
+from emoscale.masks.options import AUTO, MaskOptions
 from emoscale.masks.request import Mask, Request
 from emoscale.masks.strata import Drawn, Strata
 from emoscale.tasks.halves import HALVES
@@ -25,7 +28,7 @@ class Control:
     ----------
     name : str
     draw : callable
-        Yields its masks, by k, attribute and draw. Where it is `Drawn`, what these are drawn from is known.
+        Yields its masks, in any order. Where it is `Drawn`, what these are drawn from is known.
     label : str
         Its neurons in a table or a legend.
     neurons : str
@@ -40,6 +43,9 @@ class Control:
         Whether it needs every row's activations, not only their moments.
     needs_effects : bool
         Whether it needs the neurons' estimated effects.
+    needs_permuted_values : bool
+        Whether it needs the neurons' selectivity for permuted concepts. Each permutation is a draw then, so there are
+        as many as ``masks.permutations``, whatever ``masks.draws`` says.
     is_drawn : bool
         Whether chance chooses its neurons; else there is one mask of each size, or two if it is cross-fitted, whatever
         ``masks.draws`` says.
@@ -60,6 +66,7 @@ class Control:
     per_attribute: bool = True
     needs_rows: bool = False
     needs_effects: bool = False
+    needs_permuted_values: bool = False
     is_drawn: bool = True
     cross_fitted: bool = False
     exchangeable: bool = False
@@ -69,9 +76,18 @@ class Control:
         """What its masks are drawn from, if that is known."""
         return self.draw.strata if isinstance(self.draw, Drawn) else None
 
-    def masks_of_a_size(self, draws: int) -> int:
-        """Return how many masks of one size there are, of each attribute where they belong to one."""
-        return draws if self.is_drawn else HALVES if self.cross_fitted else 1
+    @property
+    def takes_draws(self) -> bool:
+        """Whether ``masks.draws`` says how many masks of it there are."""
+        return self.is_drawn and not self.needs_permuted_values
+
+    def masks_of_a_size(self, options: MaskOptions) -> int:
+        """Return how many masks of one size there are at the most, of each attribute where they belong to one."""
+        if not self.is_drawn:
+            return HALVES if self.cross_fitted else 1
+        if self.needs_permuted_values:
+            return options.permutations
+        return options.most_draws if options.draws == AUTO else options.draws
 
     def words(self, disjoint: bool) -> dict[str, str | bool]:
         """Return what later stages say of its masks."""
@@ -151,6 +167,24 @@ BY_ACTIVATION = Control(
     drawn="drawn at random among neurons about as active as those of the selective mask",
     needs_rows=True,
 )
+PERMUTED = Control(
+    schema.PERMUTED,
+    most_selective_if_permuted,
+    label="neurons most selective for permuted attributes",
+    neurons="neurons that are most selective for permuted attributes",
+    adjective="permuted",
+    drawn="those that are most selective for the attribute if the concepts change places",
+    needs_permuted_values=True,
+)
+LOWEST = Control(
+    schema.LOWEST,
+    least_selective,
+    label="the least selective neurons",
+    neurons="neurons that are least selective for the attribute",
+    adjective="least selective",
+    drawn="those that are least selective for the attribute",
+    is_drawn=False,
+)
 
 LARGEST_LOSS = Control(
     "largest-loss",
@@ -178,5 +212,11 @@ LARGEST_EFFECT = Control(
 )
 
 CONTROLS: dict[str, Control] = {
-    control.name: control for control in (RANDOM, BY_LAYER, BY_ACTIVATION, LARGEST_LOSS, LARGEST_EFFECT)
+    control.name: control
+    for control in (RANDOM, BY_LAYER, BY_ACTIVATION, PERMUTED, LOWEST, LARGEST_LOSS, LARGEST_EFFECT)
 }
+
+
+def of_permuted_concepts(names: Iterable[str]) -> bool:
+    """Return whether one of these controls needs the neurons' selectivity for permuted concepts."""
+    return any(CONTROLS[name].needs_permuted_values for name in names)

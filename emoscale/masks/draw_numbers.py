@@ -81,7 +81,7 @@ def check_draws_can_be_chosen(controls: Sequence[Control], groups: int, draws: i
         f"masks.draws auto: the control {control.name!r} does not say what its neurons are drawn from; set masks.draws "
         "to a number"
         for control in controls
-        if control.is_drawn and control.strata is None
+        if control.takes_draws and control.strata is None
     ]
     if not groups or draws < _FEWEST:
         problems.append(
@@ -130,7 +130,7 @@ def choose_draws(
     return {
         control.name: asdict(_choose(list(_spreads(control, control.strata(request), effects, ratios)), options))
         for control in controls
-        if control.is_drawn and control.strata is not None
+        if control.takes_draws and control.strata is not None
     }
 
 

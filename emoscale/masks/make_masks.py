@@ -18,7 +18,7 @@ from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.draw_numbers import choose_draws
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.options import AUTO, MaskOptions
-from emoscale.masks.request import Mask, Request
+from emoscale.masks.request import Mask, Request, no_permuted_values
 from emoscale.masks.selective import most_selective, no_neurons
 from emoscale.run.effects import effects_by_half
 from emoscale.run.folder import RunFolder
@@ -71,7 +71,15 @@ def resolve_k(k: Sequence[int | float], neurons: int) -> list[int]:
     return sorted(counts)
 
 
-def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> dict[str, int]:
+PermutedValues = Callable[[], Iterator[NDArray[np.float64]]]
+
+
+def make_masks(
+    folder: RunFolder,
+    options: MaskOptions,
+    progress: Progress,
+    permuted_values: PermutedValues = no_permuted_values,
+) -> dict[str, int]:
     """Make the masks and write ``masks.zarr``.
 
     Parameters
@@ -82,6 +90,8 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     options : MaskOptions
         A control may be given itself in place of its name.
     progress : Progress
+    permuted_values : callable
+        As in `Request`, for ``masks.permutations`` permutations; needed by controls from permuted concepts.
 
     Returns
     -------
@@ -96,7 +106,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
     StageError
         If the selectivity, or the activations or effects if they are needed, are missing or not finished.
     """
-    request = make_request(folder, options, progress)
+    request = replace(make_request(folder, options, progress), permuted_values=permuted_values)
     controls = [lookup("masks.controls", CONTROLS, control) for control in options.controls]
     for control in controls:
         if control.needs_rows:
@@ -124,6 +134,7 @@ def make_masks(folder: RunFolder, options: MaskOptions, progress: Progress) -> d
             "neurons": len(request.rank),
             "controls": {control.name: control.words(options.disjoint) for control in controls},
             **({"chosen_draws": chosen} if chosen else {}),
+            **({"permutations": options.permutations} if any(c.needs_permuted_values for c in controls) else {}),
         },
     )
     store.write("bits", np.stack([row.bits for row in made]))
@@ -186,13 +197,15 @@ def _make(
     rows: list[_Row] = []
 
     def make(kind: str, maker: Callable[[Request], Iterator[Mask]]) -> None:
-        masks = maker(request)
+        masks, made = maker(request), []
         progress.start(None, f"{kind} masks")
         for mask in masks:
             # Packed at once: a neuron's index takes 64 times the memory of its bit.
-            rows.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
+            made.append(_Row(kind, mask.attribute, len(mask.neurons), mask.draw, _pack(mask, len(request.rank))))
             progress.advance()
+        rows.extend(sorted(made, key=lambda row: (row.k, place[row.attribute], row.draw)))
 
+    place = {name: number for number, name in enumerate(["", *request.attributes])}
     collect_problems(partial(make, kind, maker) for kind, maker in makers.items())
     return rows
 

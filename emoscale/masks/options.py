@@ -31,13 +31,18 @@ class MaskOptions:
     ``random-by-layer``, as many in every layer; ``random-by-activation``, as many of every level of mean absolute
     activation, both drawn for each attribute; ``largest-loss``, those that the answers need most by their estimated
     effects, which shows what the loss of so many neurons can do; ``largest-effect``, those with the largest effects of
-    either sign. Each half of the items chooses a mask of these two, by which the other half is judged."""
+    either sign. Each half of the items chooses a mask of these two, by which the other half is judged. ``permuted``,
+    those that the same selection finds if the attributes belong to other concepts, `permutations` times for each
+    attribute: they share everything with the selective ones but the meaning. ``lowest``, the least selective ones."""
     disjoint: StrictBool = False
     """Draw controls only from neurons that are not selective for the attribute; random ones are then drawn for each
     attribute, too."""
     draws: CountOrAuto = 5
     """Controls that are drawn, of each kind for each k (and attribute); ``auto``: as few as `draw_width` allows, found
     from the estimated effects of all neurons and from the random groups of neurons by which they are checked."""
+    permutations: Count = 19
+    """Of the control ``permuted``: permutations of the concepts, each of which gives every attribute a mask of every
+    size. 19 allow p = .05, 99 are for publication."""
     seed: Seed = 0
     """Of the controls."""
     draw_width: Rate = 0.02

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def no_permuted_values() -> Iterator[NDArray[np.float64]]:
+    """Say that nobody computes selectivity for permuted concepts."""
+    raise ValueError("masks from permuted concepts need permuted_values: selectivity under every permutation")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Request:
     disjoint : bool
         Whether controls must hold none of the neurons that are selective for their attribute.
     seed : int
+    permuted_values : callable
+        Returns an iterator over permutations of the concepts: every neuron's selectivity for the attributes of the
+        permuted concepts, float64 of shape (A, N), NaN where there is none. It computes a searchlight for each, so it
+        is called only where it is needed.
     """
 
     rank: NDArray[np.float64]
@@ -50,6 +59,7 @@ class Request:
     draws: int
     disjoint: bool
     seed: int
+    permuted_values: Callable[[], Iterator[NDArray[np.float64]]] = no_permuted_values
 
     def of_attribute(self, attribute: str) -> Request:
         """Return the same for a single attribute."""

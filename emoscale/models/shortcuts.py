@@ -67,7 +67,8 @@ def shareable(model: nn.Module, sites: Sequence[Site]) -> tuple[str, ...]:
     if block is None:
         return ()
     attention, output, others = block
-    if first.path == output:
+    # Of a single block, what follows attention's input maps is computed only where rows are read, see `narrowable`.
+    if first.path == output or _is_in_last_block(model, first):
         return tuple(attention)
     return (*attention, output, *(name for name in others if name != first.path))
 

@@ -16,7 +16,7 @@ from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
 from emoscale.errors import InputError, collect_problems
 from emoscale.extraction.rows import ROW_SOURCES, check_rows
-from emoscale.masks.controls import CONTROLS, Control
+from emoscale.masks.controls import CONTROLS, Control, of_permuted_concepts
 from emoscale.masks.draw_numbers import check_draws_can_be_chosen
 from emoscale.masks.drawing import check_disjoint
 from emoscale.masks.make_masks import resolve_k
@@ -185,7 +185,8 @@ class Context:
 
     def mask_checks(self) -> list[Callable[[], object]]:
         """Return the checks of the masks."""
-        return [self._check_k, self._check_draws]
+        permuted = of_permuted_concepts(self.settings.masks.controls)
+        return [self._check_k, self._check_draws, *([self.executor.check] if permuted else [])]
 
     def task_checks(self) -> list[Callable[[], object]]:
         """Return the checks of what the model is asked: the same ones for every stage that asks it."""

@@ -50,9 +50,11 @@ def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
     def masks(control: Control) -> str:
         if control.cross_fitted:
             return "two for each k, each chosen on half of the items and judged on the others"
+        each = "k and attribute" if control.per_attribute or (m.disjoint and control.is_drawn) else "k"
         if not control.is_drawn:
-            return "one for each k"
-        each = "k and attribute" if m.disjoint or control.per_attribute else "k"
+            return f"one for each {each}"
+        if control.needs_permuted_values:
+            return f"one for each {each} and each of {m.permutations} permutations of the concepts"
         if control.name not in chosen:
             return f"{m.draws} for each {each}"
         number = chosen[control.name]

@@ -6,6 +6,7 @@ Libraries are imported when a stage runs: the command line reads this table, and
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emoscale.ablation.options import AblationOptions
@@ -105,6 +106,7 @@ def _relate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         context.concepts,
         settings.selectivity,
         settings.attribution,
+        settings.masks.k,
         executor=context.executor,
         progress=progress,
     )
@@ -139,9 +141,10 @@ def _origin_of_scores(context: Context) -> dict[str, Any]:
 def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.masks.draw_numbers import chosen_draws
     from emoscale.masks.make_masks import make_masks
+    from emoscale.pipeline.permuted import permuted_values
 
     options = context.settings.masks
-    made = make_masks(folder, options, progress)
+    made = make_masks(folder, options, progress, partial(permuted_values, context, folder, progress))
     chosen = "".join(f", {number['draws']} draws of {kind}" for kind, number in chosen_draws(folder).items())
     return {**made, "controls": sum(made[kind] for kind in options.controls), "chosen": chosen}
 
@@ -193,11 +196,14 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     return {"figures": len(done["figures"])}
 
 
-def _masks_need_effects(settings: Settings) -> bool:
-    from emoscale.masks.controls import CONTROLS
+def _masks_need(settings: Settings) -> list[str]:
+    from emoscale.masks.controls import CONTROLS, of_permuted_concepts
     from emoscale.masks.options import AUTO
 
-    return settings.masks.draws == AUTO or any(CONTROLS[name].needs_effects for name in settings.masks.controls)
+    masks = settings.masks
+    effects = masks.draws == AUTO or any(CONTROLS[name].needs_effects for name in masks.controls)
+    extract = ["extract"] if of_permuted_concepts(masks.controls) else []
+    return [*extract, "select", *(["attribute-effects"] if effects else [])]
 
 
 def _ranked_by(settings: Settings) -> list[str]:
@@ -306,7 +312,7 @@ STAGES: dict[str, Stage] = {
             outputs=lambda folder: {folder.relation: "how τ relates to the estimated effects, over neurons"},
             working=lambda folder: (folder.commits(folder.relation),),
             needs=lambda _: ("select", "attribute-effects"),
-            depends_on=lambda _: ("selectivity.seed", *(f"attribution.{name}" for name in _RELATION)),
+            depends_on=lambda _: ("selectivity.seed", "masks.k", *(f"attribution.{name}" for name in _RELATION)),
             checks=lambda context: [context.executor.check],
         ),
         Stage(
@@ -338,7 +344,7 @@ STAGES: dict[str, Stage] = {
             summary="{selective} selective masks, {controls} controls{chosen}",
             run=_mask,
             outputs=lambda folder: {folder.masks: "the neurons that each mask edits"},
-            needs=lambda settings: ("select", "attribute-effects") if _masks_need_effects(settings) else ("select",),
+            needs=lambda settings: _masks_need(settings),
             depends_on=lambda _: ("masks",),
             checks=lambda context: context.mask_checks(),
         ),

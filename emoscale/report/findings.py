@@ -16,24 +16,6 @@ from emoscale.run.verdicts import Answer, Question, Verdict, read_verdicts
 from emoscale.schema import ALL_ATTRIBUTES, SELECTIVITY
 from emoscale.store import Store
 
-_NAMES = (
-    "control",
-    "kind",
-    "concept",
-    "replicate",
-    "attribute",
-    "attribute_1",
-    "attribute_2",
-    "score",
-    "random",
-    "normalization",
-    "stratum",
-    "ranking",
-    "statistic",
-    "answer",
-)
-"""Columns that hold text, whatever it looks like."""
-
 _REQUIRED = (
     "accuracy",
     "drop_overall",
@@ -287,10 +269,6 @@ def _file(folder: RunFolder, name: str) -> Path:
 
 
 def _read(folder: RunFolder, name: str) -> pd.DataFrame:
-    file = _file(folder, name)
-    if not file.is_file():
+    if not _file(folder, name).is_file():
         return _ABSENT
-    # A concept may be called "1" or "None", an attribute "NA" (negative affect): names are text whatever they are.
-    table = pd.read_csv(file, dtype=dict.fromkeys(_NAMES, str), keep_default_na=False, na_values=[""])
-    names = [name for name in _NAMES if name in table]
-    return table.fillna(dict.fromkeys(names, ""))
+    return folder.table(name)

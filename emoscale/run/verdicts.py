@@ -158,9 +158,7 @@ def read_verdicts(folder: RunFolder) -> dict[Question, Verdict]:
     file = folder.tables / f"{VERDICTS}.csv"
     if not file.is_file():
         return {}
-    texts = dict.fromkeys(("question", "answer", "reason", "attributes"), str)
-    # An attribute may be called "NA" (negative affect).
-    table = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])
+    table = folder.table(VERDICTS, ("question", "answer", "reason", "attributes"))
     try:
         read = {verdict.question: verdict for verdict in map(_verdict, table.to_dict("records"))}
     except (KeyError, ValueError) as error:
@@ -170,7 +168,7 @@ def read_verdicts(folder: RunFolder) -> dict[Question, Verdict]:
 
 def _verdict(row: Any) -> Verdict:
     numbers = {name: float(row[name]) for name in ("value", "ci_low", "ci_high", "reference", "p")}
-    names = row["attributes"] if isinstance(row["attributes"], str) else ""
+    names = row["attributes"]
     return Verdict(
         Question(row["question"]),
         Answer(row["answer"]),

@@ -107,11 +107,12 @@ def _results(counted: Integers, ties: Integers, patterns: Patterns, counts: Null
     variance = np.where(np.isnan(values), np.nan, numerator_variance(ties, patterns.ties, patterns.pairs))
     p = np.asarray(ndtr(-counted / np.sqrt(variance)))
     if counts is None:
-        return Results(values, p, p, np.full(p.shape, np.nan), np.empty((0, p.shape[1])))
+        no_orders = np.empty((0, p.shape[1]))
+        return Results(values, p, p, np.full(p.shape, np.nan), no_orders, no_orders.astype(np.int64))
     comparisons = patterns.pairs * (patterns.pairs - 1) // 2
     untied = np.outer(comparisons - ties[:, 0], comparisons - patterns.ties[:, 0])
     spread = np.sqrt(counts.sums[1] / len(counts.highest) * untied / variance)
-    return Results(values, permutation_p(values, counts), p, spread, counts.highest)
+    return Results(values, permutation_p(values, counts), p, spread, counts.highest, counts.followers)
 
 
 def numerator_variance(neuron_ties: Integers, attribute_ties: Integers, pairs: int) -> Floats:

@@ -27,6 +27,6 @@ class SelectivityOptions:
     )
     """Measures over single rows (texts, tokens) to compute as well, into row_measures.zarr."""
     alpha: Share = 0.01
-    """A test is significant when its q is below."""
+    """A test is significant when its q is below; by permutation none is with 1 / alpha - 1 permutations or fewer."""
     block_neurons: Count | None = None
     """The most neurons of one task; as many as machine.memory_limit allows when left out."""

@@ -40,6 +40,9 @@ class Results(NamedTuple):
         permutations.
     highest : ndarray of float64, shape (B, A)
         Largest value of any of the neurons under each permutation; -inf where there is none. B = 0 without them.
+    followers : ndarray of int64, shape (1 + B, A)
+        Neurons whose value is largest under the concepts as they are, strictly, then under each permutation, of equal
+        ones the first. A neuron counts in one order, one without a value in none. No rows without permutations.
     """
 
     value: Floats
@@ -47,12 +50,15 @@ class Results(NamedTuple):
     p_asymptotic: Floats
     spread: Floats
     highest: Floats
+    followers: Integers
 
     @staticmethod
     def joined(parts: Sequence[Results]) -> Results:
         """Concatenate blocks of neurons."""
         value, p, p_asymptotic, spread = (np.concatenate([part[i] for part in parts]) for i in range(4))
-        return Results(value, p, p_asymptotic, spread, np.max([part.highest for part in parts], axis=0))
+        highest = np.max([part.highest for part in parts], axis=0)
+        followers = np.sum([part.followers for part in parts], axis=0)
+        return Results(value, p, p_asymptotic, spread, highest, followers)
 
 
 def concept_orders(concepts: int, permutations: int, seed: int) -> Integers:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor as Threads
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from emoscale_kernels import decimal_distances, mean_pair_distances
 Floats = NDArray[np.float64]
 
 _NEURONS_A_TASK = 1024
+_BYTES_AT_A_TIME = 2**30
+"""About so much is held of values under permutations."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,24 @@ class PermutedValues:
             means.reshape(design.replicates, design.concepts, -1), np.asarray(concepts.scores, np.float64), measure
         )
 
+    def in_batches(self, orders: NDArray[np.int64], threads: Threads) -> Iterator[Floats]:
+        """Compute a few permutations at a time, as memory allows.
+
+        Parameters
+        ----------
+        orders, threads
+            As in `compute`.
+
+        Yields
+        ------
+        ndarray of float64, shape (b, A, N)
+            What `compute` returns, one part of the permutations after the other.
+        """
+        A, N = self.scores.shape[1], self.means.shape[2]
+        together = max(1, _BYTES_AT_A_TIME // max(1, 8 * N * A))
+        for start in range(0, len(orders), together):
+            yield self.compute(orders[start : start + together], threads)
+
     def compute(self, orders: NDArray[np.int64], threads: Threads) -> Floats:
         """Compare every neuron with every attribute under some permutations.
 
@@ -103,3 +124,24 @@ class PermutedValues:
         for future in finished.done:
             future.result()
         return values.reshape(len(orders), A, N)
+
+
+def values_of_orders(permuted: PermutedValues, orders: NDArray[np.int64], threads: int) -> Iterator[Floats]:
+    """Compare every neuron with every attribute under one permutation after the other.
+
+    Parameters
+    ----------
+    permuted : PermutedValues
+    orders : ndarray of int64, shape (B, C)
+        From `concept_orders`.
+    threads : int
+        The values do not depend on it.
+
+    Yields
+    ------
+    ndarray of float64, shape (A, N)
+        As in `PermutedValues.compute`.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        for values in permuted.in_batches(orders, pool):
+            yield from values

@@ -30,7 +30,7 @@ from emoscale_kernels import (
 
 Floats = NDArray[np.float64]
 
-_NUMBERS_PER_TEST = 24
+_NUMBERS_PER_TEST = 26
 """Numbers of 8 bytes that are held for a neuron and attribute: counts, values, p, and intermediate results."""
 _NUMBERS_PER_PAIR = 4
 """The same for a neuron and pair of concepts: distances, keys, and intermediate results."""

@@ -100,13 +100,13 @@ def _joined(blocks: list[dict[str, Floats]]) -> dict[str, Floats]:
     return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
 
 
-def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, Floats]:
-    value, p, p_asymptotic, spread, highest = Results.joined([block.results for block in blocks])
+def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, NDArray[Any]]:
+    value, p, p_asymptotic, spread, highest, followers = Results.joined([block.results for block in blocks])
     by_attribute = [family_p(value[:, a], highest[:, a]) for a in range(value.shape[1])]
     return {
         "tau": value,
         "p": p,
-        "q": inference.correct(p),
+        "q": inference.correct(p, followers),
         "rank": average_ranks(value),
         "p_asymptotic": p_asymptotic,
         "p_attribute": np.stack(by_attribute, axis=1),
@@ -114,10 +114,11 @@ def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, Float
         "null_spread": spread,
         "tau_odd": np.concatenate([block.odd for block in blocks]),
         "tau_even": np.concatenate([block.even for block in blocks]),
+        "followers": followers,
     }
 
 
-def _counts(arrays: dict[str, Floats], absent: NDArray[np.bool_]) -> dict[str, int | float]:
+def _counts(arrays: dict[str, NDArray[Any]], absent: NDArray[np.bool_]) -> dict[str, int | float]:
     return {
         "neurons": len(absent),
         "tests": int(np.count_nonzero(~np.isnan(arrays["p"]))),
@@ -131,7 +132,7 @@ def _write(
     store: Store,
     concepts: Concepts,
     options: SelectivityOptions,
-    found: tuple[Searchlight, dict[str, Floats], dict[str, Floats], dict[str, int | float]],
+    found: tuple[Searchlight, dict[str, NDArray[Any]], dict[str, Floats], dict[str, int | float]],
 ) -> None:
     job, arrays, rows, counts = found
     measure = lookup("selectivity.measure", MEASURES, options.measure)
@@ -146,6 +147,7 @@ def _write(
         **{name: counts[name] for name in ("tests", "absent", "constant") if name in counts},
     }
     coordinates = {"attribute": np.array(concepts.attributes), "concept": np.array(concepts.names)}
+    coordinates |= {"order": np.arange(len(arrays["followers"]))}
     coordinates |= {array.name: store.read(array.name) for array in NEURON_COORDINATES}
     # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
     chunks = {"neuron": chunk_neurons(store)}

@@ -98,11 +98,15 @@ class NullCounts(NamedTuple):
         Sums over permutations of tau, its square and its cube.
     highest : ndarray of float64, shape (B, A)
         Largest tau of any neuron, by permutation; -inf where no neuron has one.
+    followers : ndarray of int64, shape (1 + B, A)
+        Neurons whose tau is largest under each order: the true labels, then the permutations. Under the true ones it
+        must exceed all others; of equal permutations the first counts. Constant neurons and attributes count nowhere.
     """
 
     reached: Integers
     sums: Floats
     highest: Floats
+    followers: Integers
 
 
 def attribute_patterns(distances: Floats, bits: bool | None = None) -> Patterns:
@@ -261,6 +265,26 @@ def kendall_block(
         rdms = pack_rdms(distances_of(values[:, :, start:stop]), patterns.signs is not None)
         counted[start:stop], ties[start:stop] = numerators(rdms, patterns), rdms.ties
     return counted, ties
+
+
+def count_followers(largest_under: Integers, untied: NDArray[np.bool_], orders: int) -> Integers:
+    """Count the neurons that each order is the one with the largest tau of.
+
+    Parameters
+    ----------
+    largest_under : ndarray of int64, shape (n, A)
+        Number of the order, 0 to orders - 1.
+    untied : ndarray of bool, shape (n, A)
+        False where the neuron or the attribute is constant, which is not counted.
+    orders : int
+
+    Returns
+    -------
+    ndarray of int64, shape (orders, A)
+    """
+    A = largest_under.shape[1]
+    places = (largest_under * A + np.arange(A))[untied]
+    return np.bincount(places, minlength=orders * A).reshape(orders, A)
 
 
 def _constant_where_not_finite(distances: Floats) -> Floats:

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale_kernels.jit import kernel
-from emoscale_kernels.kendall import NullCounts, Patterns, Rdms, numerators, permuted_patterns, with_comparisons
+from emoscale_kernels.kendall import (
+    NullCounts,
+    Patterns,
+    Rdms,
+    count_followers,
+    numerators,
+    permuted_patterns,
+    with_comparisons,
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -42,11 +50,17 @@ def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integ
     comparisons = patterns.pairs * (patterns.pairs - 1) // 2
     neuron_untied, attribute_untied = comparisons - rdms.ties[:, 0], comparisons - patterns.ties[:, 0]
     counts = _empty_counts(len(true), A, len(orders))
+    # One below the true numerator, so that a permutation that equals it takes the true labels' place.
+    largest, largest_under = true - 1, np.zeros_like(true)
     together = max(1, _PATTERN_BYTES // (2 * patterns.row_bytes or 1) // max(1, A))
     for first in range(0, len(orders), together):
-        some = numerators(rdms, permuted_patterns(patterns, orders[first : first + together]))
-        _count(counts, some, true, neuron_untied, attribute_untied, first)
-    return true, counts
+        some = orders[first : first + together]
+        compared = np.ascontiguousarray(numerators(rdms, permuted_patterns(patterns, some)))
+        permuted = compared.reshape(len(true), len(some), A)
+        _count(counts, permuted, true, neuron_untied, attribute_untied, first)
+        _track_largest(permuted, first, largest, largest_under)
+    untied = np.outer(neuron_untied, attribute_untied) > 0
+    return true, counts._replace(followers=count_followers(largest_under, untied, 1 + len(orders)))
 
 
 def _empty_counts(neurons: int, attributes: int, permutations: int) -> NullCounts:
@@ -54,6 +68,7 @@ def _empty_counts(neurons: int, attributes: int, permutations: int) -> NullCount
         np.zeros((neurons, attributes), dtype=np.int64),
         np.zeros((3, neurons, attributes)),
         np.full((permutations, attributes), -np.inf),
+        np.zeros((1 + permutations, attributes), dtype=np.int64),
     )
 
 
@@ -70,8 +85,8 @@ def _count(
     Parameters
     ----------
     counts : NullCounts
-    permuted : ndarray of int64, shape (n, b * A)
-        Numerators of tau: all attributes under the first of b permutations, then all under the second, and so on.
+    permuted : ndarray of int64, shape (n, b, A)
+        Numerators of tau under b permutations.
     true : ndarray of int64, shape (n, A)
         Numerators under the true labels.
     neuron_untied : ndarray of int64, shape (n,)
@@ -80,11 +95,10 @@ def _count(
         every permutation, so numerators are compared instead of tau.
     first : int
     """
-    n, A = true.shape
-    b = permuted.shape[1] // max(1, A)
+    b = permuted.shape[1]
     constant = attribute_untied == 0
     _count_null(
-        np.ascontiguousarray(permuted).reshape(n, b, A),
+        permuted,
         true,
         np.sqrt(neuron_untied),
         np.sqrt(np.where(constant, 1, attribute_untied)),
@@ -118,3 +132,14 @@ def _count_null(
                 sums[1, k, a] += tau * tau
                 sums[2, k, a] += tau * tau * tau
                 highest[i, a] = max(highest[i, a], tau)
+
+
+@kernel
+def _track_largest(permuted: Integers, first: int, largest: Integers, largest_under: Integers) -> None:
+    n, b, A = permuted.shape
+    for k in range(n):
+        for i in range(b):
+            for a in range(A):
+                if permuted[k, i, a] > largest[k, a]:
+                    largest[k, a] = permuted[k, i, a]
+                    largest_under[k, a] = 1 + first + i

@@ -26,11 +26,11 @@ def group_order(values: Floats, starts: Integers) -> Integers:
     Returns
     -------
     ndarray of int64, shape (n,)
-        Indices of all values, group by group, each group's smallest first.
+        Indices of all values, group by group, each group's smallest first, of equal ones the lower index.
     """
     order = np.empty(len(values), np.int64)
     for first, stop in pairwise(starts):
-        order[first:stop] = np.argsort(values[first:stop])
+        order[first:stop] = np.argsort(values[first:stop], kind="mergesort")  # which is stable
         order[first:stop] += first
     return order
 
@@ -48,7 +48,7 @@ def order_within(order: Integers, starts: Integers) -> Integers:
     Returns
     -------
     ndarray of int64, shape (n,)
-        As `group_order` with these groups, but for equal values.
+        As `group_order` with these groups.
     """
     n, G = len(order), len(starts) - 1
     group, free = np.empty(n, np.int64), starts[:G].copy()
@@ -156,26 +156,23 @@ def first_sums(
     Returns
     -------
     sums, shared : ndarray of float64, shape (K,)
-        Of equal values of which only some are among the first k, each counts in part: the expectation if chance chose.
+        Of equal values the lower index is first.
     """
     n, K = len(values), len(sizes)
     sums, shared = np.zeros(K), np.zeros(K)
-    low = 0
-    before = 0
+    total, low, before = 0.0, 0, 0
     while before < n and low < K:
-        value = values[order[n - 1 - before]]
-        after = before
-        weight = 0.0
-        while after < n and values[order[n - 1 - after]] == value:
-            weight += weights[order[n - 1 - after]]
+        after = before + 1
+        while after < n and values[order[n - 1 - after]] == values[order[n - 1 - before]]:
             after += 1
-        while low < K and sizes[low] <= before:
-            low += 1
-        for size in range(low, K):
-            part = min(1.0, (sizes[size] - before) / (after - before))
-            sums[size] += part * weight
-            for i in range(before, after):
-                if places[order[n - 1 - i]] < sizes[size]:
-                    shared[size] += part
+        for place in range(before, after):
+            # Equal values lie in the order of their indices, which runs against that of the largest first.
+            index = order[n - after + place - before]
+            total += weights[index]
+            for size in range(low, K):
+                shared[size] += places[index] < sizes[size]
+            while low < K and sizes[low] == place + 1:
+                sums[low] = total
+                low += 1
         before = after
     return sums, shared

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoscale_kernels.kendall import NullCounts, Patterns, Rdms, permuted_patterns
+from emoscale_kernels.kendall import NullCounts, Patterns, Rdms, count_followers, permuted_patterns
 
 Integers = NDArray[np.int64]
 
@@ -62,6 +62,8 @@ def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integ
         reached = torch.zeros_like(true, dtype=torch.int64)
         sums = torch.zeros((3, *true.shape), dtype=torch.float64, device=device)
         highest = torch.full((B, A), -torch.inf, dtype=torch.float64, device=device)
+        # One below the true numerator, so that a permutation that equals it takes the true labels' place.
+        largest, largest_under = true - 1, torch.zeros_like(reached)
         together = max(1, _PATTERNS // max(1, A))
         for first in range(0, B, together):
             some = orders[first : first + together]
@@ -76,8 +78,17 @@ def null_counts(rdms: Rdms, patterns: Patterns, orders: Integers) -> tuple[Integ
                 sums[power] += (value ** (power + 1)).sum(dim=1)
             if len(keys):
                 highest[first : first + together] = tau.nan_to_num(-torch.inf).amax(dim=0)
-        counts = NullCounts(reached.cpu().numpy(), sums.cpu().numpy(), highest.cpu().numpy())
+            _track_largest(null, first, largest, largest_under)
+        followers = count_followers(largest_under.cpu().numpy(), np.outer(neuron.cpu(), attribute.cpu()) > 0, 1 + B)
+        counts = NullCounts(reached.cpu().numpy(), sums.cpu().numpy(), highest.cpu().numpy(), followers)
         return true.cpu().numpy().astype(np.int64), counts
+
+
+def _track_largest(null: torch.Tensor, first: int, largest: torch.Tensor, largest_under: torch.Tensor) -> None:
+    found, place = null.max(dim=1)  # of equal ones, the first
+    larger = found > largest
+    largest[larger] = found[larger]
+    largest_under[larger] = 1 + first + place[larger]
 
 
 def sign_products(keys: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:

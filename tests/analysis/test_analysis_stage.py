@@ -6,6 +6,7 @@ import pytest
 from made_scores import write_scores
 
 from emoscale.analysis.analyze import analyze
+from emoscale.analysis.codebook import Column
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.tables import EFFECTS, FAITHFULNESS, OWN_EFFECTS, RELATIONS, TABLES, table
@@ -32,12 +33,11 @@ COMPARING = {
     "correlation_by_concept",
     "human_comparison",
     "mean_drop_correlation",
-    "mixed_model",
     "dose_response",
     "specificity",
     "specificity_summary",
 }
-HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation", "mixed_model"}
+HUMAN = {"importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation"}
 
 
 class Counting(Silent):
@@ -55,6 +55,7 @@ def folder(tmp_path):
     folder = RunFolder(tmp_path)
     rng = np.random.default_rng(0)
     coordinates = {
+        "order": np.arange(5),
         "attribute": np.array(ATTRIBUTES, object),
         "layer": np.repeat([0, 1], 4),
         "expert": np.full(8, -1),
@@ -62,7 +63,9 @@ def folder(tmp_path):
     }
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     for array in SELECTIVITY.data:
-        store.write(array.name, rng.random((8, 3)) * 0.02)
+        if "neuron" in array.dims:
+            store.write(array.name, rng.random((8, 3)) * 0.02)
+    store.write("followers", np.array([[3, 1, 1], [1, 0, 2], [1, 5, 2], [0, 0, 3], [3, 2, 0]]))
     store.write("rank", np.argsort(rng.random((8, 3)), axis=0) + 1.0)
     store.mark_complete()
     masks = [("none", "", 0, 0)]
@@ -107,6 +110,7 @@ def test_every_table_is_written_and_reported(folder):
     of_effects = {
         name for name, entry in TABLES.items() if entry.needs in (EFFECTS, RELATIONS, OWN_EFFECTS, FAITHFULNESS)
     }
+    assert set(done["tables"]) - set(TABLES) == {"codebook"}
     assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", *of_effects}
     assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
     assert done["controls"] == CONTROLS
@@ -117,16 +121,22 @@ def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_i
     for name in list(TABLES):
         monkeypatch.delitem(TABLES, name)
 
-    @table("pairs_by_size", "Pairs of each size of masks", "more than three concepts")
+    columns = {"k": Column("neurons of each mask", "neurons")}
+
+    @table("pairs_by_size", "Pairs of each size of masks", "more than three concepts", columns)
     def _pairs_by_size(inputs):
         if len(inputs.concepts.names) < 4 or not inputs.alpha:
             return None
         return inputs.paired.groupby("k").size().rename("pairs").reset_index()
 
-    assert analyzed(folder)["tables"] == ["pairs_by_size"]
+    assert analyzed(folder)["tables"] == ["pairs_by_size", "codebook"]
     assert folder.table("pairs_by_size")["k"].tolist() == [2, 4]
-    assert analyzed(folder, alpha=0.0)["tables"] == []
-    assert not written(folder)
+    book = folder.table("codebook").fillna("")
+    assert book["column"].tolist() == ["", "k", "pairs"]
+    assert book["meaning"].tolist() == ["Pairs of each size of masks", "neurons of each mask", ""]
+    assert analyzed(folder, alpha=0.0)["tables"] == ["codebook"]
+    assert folder.table("codebook").empty
+    assert list(written(folder)) == ["codebook"]
     del TABLES["pairs_by_size"]
 
 
@@ -134,7 +144,8 @@ def test_participants_give_intervals_and_a_ceiling(folder):
     participants = np.random.default_rng(7).random((5, 6))
     analyzed(folder, participants.mean(axis=0), participants=participants)
     importance = folder.table("importance")
-    assert list(importance) == ["attribute", "tau", "ci_low", "ci_high", "p", "q"]
+    tests = ["p", "p_corrected", "q", "p_published", "q_published"]
+    assert list(importance) == ["attribute", "tau", "ci_low", "ci_high", *tests]
     assert folder.table("noise_ceiling")["participants"].tolist() == [5]
     analyzed(folder)
     assert "noise_ceiling" not in written(folder)

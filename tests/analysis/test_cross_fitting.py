@@ -9,6 +9,7 @@ import pytest
 from emoscale.analysis.outcomes import evaluate
 from emoscale.errors import StageError
 from emoscale.masks.controls import LARGEST_LOSS
+from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Request
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SCORES
@@ -144,5 +145,5 @@ def test_a_run_of_a_single_text_has_two_equal_masks():
     effects = np.random.default_rng(4).normal(size=NEURONS)
     one, other = LARGEST_LOSS.draw(request(np.stack([effects, effects])))
     assert one.neurons.tolist() == other.neurons.tolist()
-    assert dataclasses.replace(LARGEST_LOSS, cross_fitted=False).masks_of_a_size(3) == 1
-    assert LARGEST_LOSS.masks_of_a_size(3) == 2
+    assert dataclasses.replace(LARGEST_LOSS, cross_fitted=False).masks_of_a_size(MaskOptions(draws=3)) == 1
+    assert LARGEST_LOSS.masks_of_a_size(MaskOptions(draws=3)) == 2

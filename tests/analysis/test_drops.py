@@ -83,16 +83,21 @@ def test_drops_agree_with_a_paired_t_test(by):
     assert len(table) == len(paired[keys].drop_duplicates())
     for row in table.to_dict("records"):
         group = paired[np.logical_and.reduce([paired[name] == row[name] for name in keys])]
-        test = stats.ttest_rel(group["selective"], group["control_value"], alternative="less")
+        test = stats.ttest_rel(group["control_value"], group["selective"], alternative="greater")
         interval = stats.ttest_rel(group["control_value"], group["selective"]).confidence_interval(0.95)
         assert row["n"] == len(group)
         assert row["drop"] == pytest.approx(-group["d"].mean())
         assert (row["t"], row["df"], row["p"]) == pytest.approx((test.statistic, len(group) - 1, test.pvalue))
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high))
         assert row["d"] == pytest.approx(row["drop"] / group["d"].std())
-        assert np.sign(row["t"]) == -np.sign(row["drop"])
+        assert np.sign(row["t"]) == np.sign(row["drop"])
         family = table[(table["control"] == row["control"]) & (table["k"] == row["k"])]
-        assert row["q"] == pytest.approx(row["p"] * len(family) / (family["p"] <= row["p"]).sum())
+        assert row["q_published"] == pytest.approx(row["p"] * len(family) / (family["p"] <= row["p"]).sum())
+    for _, family in table.groupby(["control", "k"], observed=True):
+        by_p = family.sort_values("p")
+        assert by_p["q"].is_monotonic_increasing
+        np.testing.assert_allclose(by_p["q"], stats.false_discovery_control(by_p["p"]))
+        assert (family["q"] <= 1).all()
 
 
 def test_a_single_pair_and_equal_pairs_have_no_test():
@@ -104,7 +109,7 @@ def test_a_single_pair_and_equal_pairs_have_no_test():
         single = drop_table(paired_answers(made_answers().query("replicate == '1'")), ["concept", "attribute"])
     np.testing.assert_allclose(equal["drop"], 0.1)
     for rows in (equal, single):
-        assert rows[["t", "p", "q", "ci_low", "ci_high", "d"]].isna().all(axis=None)
+        assert rows[["t", "p", "q", "q_published", "ci_low", "ci_high", "d"]].isna().all(axis=None)
 
 
 def test_the_overall_drop_takes_a_concept_as_one_observation():

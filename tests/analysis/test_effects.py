@@ -77,8 +77,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def selectivity(folder):
-    attributes = {"attribute": np.array(["arousal", "valence"], object)}
-    store = create_store(folder.selectivity, SELECTIVITY, {**attributes, **COORDINATES}, {})
+    coordinates = {"order": np.arange(0), "attribute": np.array(["arousal", "valence"], object), **COORDINATES}
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     store.write("tau", np.array([[0.1, 0.3], [0.2, 0.0], [0.5, np.nan], [0.0, 0.1], [0.0, 0.0]]))
     store.mark_complete()
     return store

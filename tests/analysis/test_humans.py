@@ -1,11 +1,22 @@
+import itertools
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import slow_twins
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from emoscale.analysis.humans import concept_correlations, human_comparison, importance, mean_drop_correlation
+from emoscale.analysis.humans import (
+    concept_correlations,
+    human_comparison,
+    importance,
+    mantel_taus,
+    mean_drop_correlation,
+)
+from emoscale_kernels import condensed_distances
 
 
 def plain_tau_b(x, y):
@@ -27,15 +38,59 @@ def test_importance_is_tau_b_one_sided():
     table = importance(dissimilarity, rdms, ["a", "b", "c"])
     assert table["tau"].tolist() == pytest.approx([plain_tau_b(dissimilarity, rdm) for rdm in rdms])
     expected = stats.kendalltau(dissimilarity, rdms[0], method="asymptotic", alternative="greater")
-    assert table["p"][0] == pytest.approx(expected.pvalue)
+    assert table["p_published"][0] == pytest.approx(expected.pvalue)
+    assert table["q_published"].tolist() == pytest.approx(list(table["p_published"] * 3 / table["p_published"].rank()))
     assert table["p"][0] < 0.05
-    assert table["q"].tolist() == pytest.approx(list(table["p"] * 3 / table["p"].rank()))
+    assert table["q"].tolist() == pytest.approx(list(stats.false_discovery_control(table["p"])))
+
+
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_taus_of_permuted_concepts_equal_the_twin(concepts, attributes, levels, seed):
+    rng = np.random.default_rng(seed)
+    pairs = concepts * (concepts - 1) // 2
+    dissimilarity, rdms = (rng.integers(0, levels, shape).astype(float) for shape in (pairs, (attributes, pairs)))
+    orders = rng.permuted(np.tile(np.arange(concepts), (5, 1)), axis=1)
+    found = mantel_taus(dissimilarity, rdms, orders)
+    np.testing.assert_allclose(found, slow_twins.mantel_taus(dissimilarity, rdms, orders), rtol=1e-12)
+
+
+def test_importance_is_tested_by_permuting_concepts():
+    """All 24 orders of four concepts, each about as often as any other."""
+    rng = np.random.default_rng(4)
+    rdms, dissimilarity = rng.random((3, 6)), rng.random(6)
+    table = importance(dissimilarity, rdms, ["a", "b", "c"], permutations=20_000)
+    taus = mantel_taus(dissimilarity, rdms, np.array(list(itertools.permutations(range(4)))))
+    assert table["p"].tolist() == pytest.approx((taus >= taus[0] - 1e-12).mean(axis=0), abs=0.015)
+    z = (taus - taus.mean(axis=0)) / taus.std(axis=0)
+    corrected = (z.max(axis=1)[:, None] >= z[0] - 1e-9).mean(axis=0)
+    assert table["p_corrected"].tolist() == pytest.approx(corrected, abs=0.015)
+    assert (table["p_corrected"] >= table["p"]).all()
+    again = importance(dissimilarity, rdms, ["a", "b", "c"], permutations=20_000)
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_p_of_importance_hold_where_people_know_nothing_of_the_attributes():
+    """Dissimilarities depend on each other as distances do, so the asymptotic p is too small more often."""
+    rng = np.random.default_rng(8)
+    single, corrected, published = [], [], []
+    for seed in range(300):
+        people, scores = rng.random((15, 2)), rng.random((15, 5))
+        between = np.linalg.norm(condensed_distances(people), axis=0)
+        table = importance(between, condensed_distances(scores), list("abcde"), permutations=99, seed=seed)
+        single.append((table["p"] <= 0.05).mean())
+        corrected.append((table["p_corrected"] <= 0.05).any())
+        published.append((table["p_published"] <= 0.05).mean())
+    assert np.mean(single) == pytest.approx(0.05, abs=0.02)
+    assert np.mean(corrected) == pytest.approx(0.05, abs=0.035)
+    assert np.mean(published) > 0.07
 
 
 def test_an_attribute_that_does_not_vary_has_no_importance():
     table = importance(np.arange(6.0), np.vstack([np.zeros(6), np.arange(6.0)]), ["flat", "real"])
     assert np.isnan(table["tau"][0])
-    assert table["q"][1] == pytest.approx(table["p"][1])
+    assert table.loc[0, ["p", "p_corrected", "q", "p_published", "q_published"]].isna().all()
+    assert table["q"][1] == table["p"][1] == table["p_corrected"][1]
+    assert table["q_published"][1] == pytest.approx(table["p_published"][1])
 
 
 def made_pairs(attributes=5, concepts=6, replicates=2, seed=0):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from emoscale.analysis.neurons import overlap, significant_by_layer, tau_summary
+from emoscale.analysis.neurons import followers, overlap, significant_by_layer, tau_summary
 
 
 def test_counts_by_layer():
@@ -58,3 +58,26 @@ def test_all_neurons_overlap_by_chance():
 
 def test_one_attribute_has_no_pairs():
     assert overlap(np.arange(5.0)[:, None], ["x"], [2]).empty
+
+
+def test_followers_are_compared_with_what_permutations_give():
+    counts = np.random.default_rng(0).poisson(2, (100, 3))
+    counts[0] = [40, 2, 0]
+    counts[7, 2] = 40
+    table = followers(counts, ["x", "y", "z"])
+    for a, row in enumerate(table.itertuples()):
+        null = counts[1:, a]
+        assert (row.attribute, row.followers, row.neurons) == ("xyz"[a], counts[0, a], counts[:, a].sum())
+        assert (row.null_mean, row.null_largest) == (pytest.approx(null.mean()), null.max())
+        assert (row.null_low, row.null_high) == tuple(np.quantile(null, (0.025, 0.975)))
+        assert row.p == pytest.approx((1 + (null >= counts[0, a]).sum()) / 100)
+        assert row.p_corrected == pytest.approx((1 + (counts[1:].max(axis=1) >= counts[0, a]).sum()) / 100)
+    assert table["p"][0] == 0.01
+    assert table["p_corrected"][0] == 0.02  # permutation 7 gives the third attribute as many
+
+
+def test_an_attribute_without_any_tau_has_no_test():
+    table = followers(np.array([[3, 0], [0, 0], [1, 0]]), ["x", "constant"]).set_index("attribute")
+    assert table.loc["constant", ["followers", "neurons"]].tolist() == [0, 0]
+    assert table.loc["constant", ["p", "p_corrected", "null_mean"]].isna().all()
+    assert table.loc["x", ["p", "p_corrected"]].tolist() == pytest.approx([1 / 3, 1 / 3])

@@ -41,7 +41,7 @@ def task(model):
 def write_tau(folder):
     rng = np.random.default_rng(0)
     coordinates = {name: np.zeros(NEURONS, np.int32) for name in ("layer", "expert", "unit")}
-    coordinates["attribute"] = np.array(["arousal", "valence"], object)
+    coordinates |= {"order": np.arange(0), "attribute": np.array(["arousal", "valence"], object)}
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     store.write("tau", np.where(rng.random((NEURONS, 2)) < 0.1, np.nan, rng.normal(size=(NEURONS, 2))))
     store.mark_complete()

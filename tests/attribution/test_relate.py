@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
+from emoscale.analysis.mask_effects import sum_over_masks
 from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_and_effect
-from emoscale.attribution import relate as stage
-from emoscale.attribution.options import AttributionOptions
+from emoscale.attribution.options import SHARES, AttributionOptions
 from emoscale.attribution.relate import relate
 from emoscale.concepts.loading import Concepts
+from emoscale.errors import InputError
+from emoscale.masks.make_masks import make_masks
+from emoscale.masks.options import MaskOptions
 from emoscale.run.folder import RunFolder
 from emoscale.schema import (
     ACTIVATIONS,
@@ -19,15 +22,17 @@ from emoscale.schema import (
     EFFECT,
     EFFECT_IN_LAYERS,
     EFFECT_MOMENTS,
+    MASKS,
     RELATION,
     RELATIONS,
     SELECTIVITY,
     SIZE,
 )
+from emoscale.selectivity import permuted_values
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import concept_orders
-from emoscale.selectivity.permuted_values import PermutedValues
+from emoscale.selectivity.permuted_values import PermutedValues, values_of_orders
 from emoscale.selectivity.select import select
 from emoscale.statistics import permutation_tests
 from emoscale.store import create_store, open_store
@@ -45,6 +50,7 @@ NEURON_COORDINATES = {
 NAMES = [f"c{number}" for number in range(CONCEPTS)]
 OPTIONS = SelectivityOptions(permutations=20, seed=5)
 SCORES = np.random.default_rng(1).random((CONCEPTS, 3))
+K = [7, 0.25, NEURONS]
 STUDY = Concepts(NAMES, ["a", "b", "c"], SCORES, None)
 
 
@@ -76,9 +82,9 @@ def executor(threads=2):
     return Executor.of(MachineOptions(threads=threads), OPTIONS)
 
 
-def run(folder, permutations=20, threads=2, progress=None):
+def run(folder, permutations=20, threads=2, progress=None, k=K):
     options = AttributionOptions(permutations=permutations)
-    return relate(folder, STUDY, OPTIONS, options, executor=executor(threads), progress=progress or Silent())
+    return relate(folder, STUDY, OPTIONS, options, k, executor=executor(threads), progress=progress or Silent())
 
 
 def drawn(seed=0):
@@ -126,12 +132,56 @@ def test_every_order_as_scipy_says(folder, tmp_path):
         permuted = Concepts(NAMES, STUDY.attributes, SCORES[orders[number]], None)
         select(other, permuted, OPTIONS, executor=executor(), progress=Silent())
         tau = open_store(other.selectivity, SELECTIVITY).read("tau")
-        used = ~np.isnan(effects) & ~np.isnan(tau[:, 0])
+        ranked = ~np.isnan(tau[:, 0])
+        used = ~np.isnan(effects) & ranked
         for a in range(3):
             check_relations(found["rho"][number, a], tau[used, a], effects[used], LAYER[used])
             check_first(
-                found["effect"][number, a], found["shared"][number, a], store.read("k"), tau[used, a], effects[used]
+                found["effect"][number, a], found["shared"][number, a], store.read("k"), tau[ranked, a], effects[ranked]
             )
+
+
+def test_sizes_are_the_shares_and_those_of_the_masks(folder):
+    run(folder)
+    known, ranked = NEURONS - 4, NEURONS - 2
+    shares = {max(1, round(share * known)) for share in SHARES}
+    assert read(folder)[0].read("k").tolist() == sorted(shares | {7, NEURONS // 4, ranked})
+    before = files(folder)
+    run(folder, k=[7])  # of another run: its sizes are not those
+    assert read(folder)[0].read("k").tolist() == sorted(shares | {7})
+    run(folder)
+    assert files(folder) == before
+    with pytest.raises(InputError, match=r"k = 0: not positive"):
+        run(folder, k=[0])
+
+
+def test_masks_are_the_first_neurons_of_the_relation(tmp_path):
+    """Sums are of the same neurons, also where tau are equal, a neuron is absent or an effect is not known."""
+    activations, effects = drawn()
+    activations[:, :, 20:40] = activations[:, :, [60]]
+    activations[1, 3, 70] = np.nan
+    folder = write_run(tmp_path, activations, effects)
+    select(folder, STUDY, OPTIONS, executor=executor(), progress=Silent())
+    tau = open_store(folder.selectivity, SELECTIVITY).read("tau")
+    assert (tau[:, 0] == tau[60, 0]).sum() >= 21
+    k = [7, 0.25, int((tau[:, 0] > tau[60, 0]).sum()) + 10, 117]  # one of them cuts the tied neurons apart
+    run(folder, k=k)
+    store, found = read(folder)
+    permuted = PermutedValues.of(open_store(folder.activations, ACTIVATIONS), STUDY, OPTIONS, executor(), Silent())
+    options = MaskOptions(k=k, controls=["permuted"], permutations=3, seed=OPTIONS.seed)
+    orders = concept_orders(CONCEPTS, 3, OPTIONS.seed)
+    made = make_masks(folder, options, Silent(), lambda: values_of_orders(permuted, orders, 2))
+    assert made == {"none": 1, "selective": 12, "permuted": 36}
+    masks = open_store(folder.masks, MASKS)
+    sums = sum_over_masks(masks, effects)
+    sizes, attributes = store.read("k").tolist(), STUDY.attributes
+    names = zip(*(masks.read(name) for name in ("kind", "attribute", "k", "draw")), sums, strict=True)
+    for kind, attribute, k, draw, total in names:
+        if kind != "none":
+            order = draw + 1 if kind == "permuted" else 0
+            expected = found["effect"][order, attributes.index(attribute), sizes.index(k)]
+            assert total == pytest.approx(expected, abs=1e-12)
+    assert len(np.unique(sums)) > 20
 
 
 def check_relations(found, tau, effects, layer):
@@ -148,10 +198,9 @@ def check_relations(found, tau, effects, layer):
 def check_first(effect, shared, ks, tau, effects):
     needed = np.argsort(effects, kind="stable")
     for k, total, number in zip(ks, effect, shared, strict=True):
-        above, tied = ((tau[:, None] < tau).sum(axis=1), (tau[:, None] == tau).sum(axis=1))
-        share = np.clip((k - above) / tied, 0, 1)
-        assert total == pytest.approx(share @ effects, abs=1e-9)
-        assert number == pytest.approx(share[needed[:k]].sum(), abs=1e-9)
+        first = sorted(range(len(tau)), key=lambda i: (-tau[i], i))[:k]
+        assert total == pytest.approx(np.nansum(effects[first]), abs=1e-9)
+        assert number == len(set(first) & set(needed[:k]))
 
 
 def files(folder):
@@ -161,7 +210,7 @@ def files(folder):
 def test_it_depends_neither_on_threads_nor_on_how_many_orders_are_held_nor_on_a_kill(folder, monkeypatch):
     run(folder)
     expected = files(folder)
-    monkeypatch.setattr(stage, "_BYTES_AT_A_TIME", 1)
+    monkeypatch.setattr(permuted_values, "_BYTES_AT_A_TIME", 1)
     run_again(folder, threads=1)
     assert files(folder) == expected
 

@@ -56,7 +56,8 @@ def folder(tmp_path, effects):
     folder, rng, number = RunFolder(tmp_path), np.random.default_rng(0), np.arange(NEURONS)
     neuron = {"layer": number // 50, "expert": np.full(NEURONS, -1), "unit": number % 50}
     tau = rng.normal(size=(NEURONS, 2)) + 0.02 * (number // 50)[:, None]
-    store = create_store(folder.selectivity, SELECTIVITY, {"attribute": np.array(ATTRIBUTES, object), **neuron}, {})
+    coordinates = {"order": np.arange(0), "attribute": np.array(ATTRIBUTES, object), **neuron}
+    store = create_store(folder.selectivity, SELECTIVITY, coordinates, {})
     store.write("tau", tau)
     store.write("rank", (-tau).argsort(axis=0).argsort(axis=0) + 1.0)
     store.mark_complete()
@@ -179,6 +180,20 @@ def test_a_run_that_cannot_tell(folder):
     with pytest.raises(InputError, match="'mine' does not say what its neurons are drawn from"):
         choose_draws(folder, make_request(folder, options(), Silent()), [own], options())
     assert not folder.masks.exists()
+
+
+def test_permutations_are_as_many_as_they_are(folder):
+    write_check(folder)
+    chosen = options(controls=["permuted", "random"], permutations=4)
+    values = np.random.default_rng(3).normal(size=(4, 2, NEURONS))
+    counts = make_masks(folder, chosen, Silent(), lambda: iter(values))
+    origin = open_store(folder.masks, MASKS).attributes["origin"]
+    assert list(origin["chosen_draws"]) == ["random"]
+    assert origin["permutations"] == 4
+    assert counts["permuted"] == 2 * 2 * 4
+    sizes = {name: CONTROLS[name].masks_of_a_size(chosen) for name in ("permuted", "random", "lowest", "largest-loss")}
+    assert sizes == {"permuted": 4, "random": chosen.most_draws, "lowest": 1, "largest-loss": 2}
+    assert CONTROLS["random"].masks_of_a_size(options(draws=7)) == 7
 
 
 def test_a_run_without_effects(folder):

@@ -16,7 +16,7 @@ from emoscale.masks.request import Request
 from emoscale.masks.selective import most_selective
 
 ATTRIBUTES = ("arousal", "valence", "fairness")
-DRAWN = [name for name, control in CONTROLS.items() if control.is_drawn]
+DRAWN = [name for name, control in CONTROLS.items() if control.strata]
 BY_EFFECT = [name for name, control in CONTROLS.items() if control.needs_effects]
 
 

@@ -63,7 +63,7 @@ def write_selectivity(path, tau, complete=True):
     folder = RunFolder(path)
     number = np.arange(len(tau))
     neuron = {"layer": number // 7, "expert": np.full(len(tau), -1), "unit": number % 7}
-    coordinates = {"attribute": np.array(ATTRIBUTES), **neuron}
+    coordinates = {"order": np.arange(0), "attribute": np.array(ATTRIBUTES), **neuron}
     store = create_store(folder.selectivity, SELECTIVITY, coordinates, {"neuron": 8})
     keys = np.where(np.isnan(tau), np.inf, -tau)
     ranks = [[(keys[:, a] < x).sum() + ((keys[:, a] == x).sum() + 1) / 2 for a, x in enumerate(row)] for row in keys]
@@ -88,7 +88,7 @@ def write_activations(folder, activations, complete=True):
 
 
 def make(folder, k=(3, 0.5), controls=("random",), disjoint=False, draws=2, seed=7):
-    options = MaskOptions(list(k), list(controls), disjoint, draws, seed)
+    options = MaskOptions(k=list(k), controls=list(controls), disjoint=disjoint, draws=draws, seed=seed)
     return make_masks(folder, options, Silent())
 
 
@@ -217,6 +217,17 @@ def test_a_control_of_ones_own(folder):
         make(folder, controls=("firts",))
 
 
+def test_masks_are_stored_by_size_attribute_and_draw_whatever_the_order_they_are_made_in(folder):
+    def backwards(request):
+        for draw, attribute, k in itertools.product((1, 0), reversed(ATTRIBUTES), (4, 3)):
+            yield Mask(np.arange(k) + draw, attribute=attribute, draw=draw)
+
+    own = Control("backwards", backwards, label="", neurons="", adjective="", drawn="")
+    assert make(folder, k=(3, 4), controls=(own,))["backwards"] == 8
+    masks, _ = read(folder)
+    assert list(masks)[5:] == [("backwards", a, k, d) for k, a, d in itertools.product((3, 4), ATTRIBUTES, (0, 1))]
+
+
 def test_the_settings_accept_every_control():
     names = TypeAdapter(MaskOptions).json_schema()["properties"]["controls"]["items"]["enum"]
     assert names == list(CONTROLS)
@@ -224,7 +235,7 @@ def test_the_settings_accept_every_control():
 
 
 def test_controls_of_different_names_take_different_random_numbers():
-    drawn = [control.draw.stream for control in CONTROLS.values() if control.is_drawn]
+    drawn = [control.draw.stream for control in CONTROLS.values() if control.strata]
     assert len(set(drawn)) == len(drawn)
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (*STAGES, "run", "inspect", "doctor")
 TABLES = (
     "accuracy",
+    "codebook",
     "concept_effects",
     "control_draws",
     "control_variates",
@@ -42,7 +43,6 @@ TABLES = (
     "mask_effect_agreement",
     "mask_effects",
     "mean_drop_correlation",
-    "mixed_model",
     "most_needed",
     "overlap",
     "reliability",

@@ -119,7 +119,10 @@ def _write_selectivity(
     p = stats.norm.sf(tau / 0.036)
     q = p * np.isfinite(p).sum() / stats.rankdata(p, nan_policy="omit", axis=None).reshape(p.shape)
     rank = stats.rankdata(np.where(np.isnan(tau), np.inf, -tau), axis=0)
+    followers = rng.poisson(n / 1000, (1000 if permuted else 0, a))
+    followers[:1] = 3 * n // 100
     coordinates = {
+        "order": np.arange(len(followers)),
         "attribute": np.array(attributes, object),
         "layer": layer,
         "expert": np.full(n, -1),
@@ -133,7 +136,9 @@ def _write_selectivity(
     arrays |= {"null_spread": np.where(np.isnan(tau), np.nan, 1.5)} if permuted else {}
     odd = tau + 0.02 * rng.normal(size=tau.shape)
     arrays |= {"tau_odd": odd if repeats else odd[::-1], "tau_even": tau} if halves else {}
-    for name, values in ({array.name: nothing for array in SELECTIVITY.data} | arrays).items():
+    store.write("followers", followers)
+    by_neuron = [array.name for array in SELECTIVITY.data if "neuron" in array.dims]
+    for name, values in (dict.fromkeys(by_neuron, nothing) | arrays).items():
         for start in range(0, n, store.chunks(name)[0]):
             store.write(name, values[start : start + store.chunks(name)[0]], neuron=start)
     store.mark_complete()

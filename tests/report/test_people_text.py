@@ -1,8 +1,7 @@
 import pandas as pd
-import pytest
 from control_words import CONTROLS
 
-from emoscale.report.people_text import agreement_by_control, agreement_text, mixed_model_text
+from emoscale.report.people_text import agreement_by_control, agreement_text
 from emoscale.report.study import OutcomeWords
 
 NAN = float("nan")
@@ -51,46 +50,6 @@ def test_agreement_that_cannot_be_tested():
     text = agreement_text(within(NAN, NAN, NAN).replace({27: 0}), OVER)
     assert "could not be tested" in text
     assert "0 concepts" in text
-
-
-def mixed(slope, low, high, random="intercept and slope", converged=True):
-    values = {"slope": slope, "ci_low": low, "ci_high": high, "z": 3.2, "p": 0.0014, "concepts": 27, "attributes": 14}
-    return mixed_model_text(pd.Series(values | {"random": random, "converged": converged}), ACCURACY)
-
-
-@pytest.mark.parametrize(
-    ("slope", "low", "high", "words"),
-    [
-        (
-            0.12,
-            0.1,
-            0.14,
-            "one unit of τ more important costs .120 more accuracy (95% interval [.100, .140]",
-        ),
-        (-0.12, -0.14, -0.1, "one unit of τ more important costs .120 less accuracy (95% interval"),
-        (
-            0.02,
-            -0.1,
-            0.14,
-            "does not predict the drop: one unit of τ more changes it by +.020 (95% interval",
-        ),
-    ],
-)
-def test_the_mixed_model(slope, low, high, words):
-    text = mixed(slope, low, high)
-    assert words in text
-    assert "z = 3.20, p = .001" in text
-    assert "27 concepts" in text
-    assert ("includes zero" in text) == (low < 0 < high)
-    assert "random intercept and slope by concept" in text
-    assert "converge" not in text
-
-
-def test_a_mixed_model_that_was_hard_to_fit():
-    text = mixed(0.12, 0.1, 0.14, "intercept", converged=False)
-    assert "no variation of slopes between concepts could be fitted" in text
-    assert "did not converge" in text
-    assert mixed(NAN, NAN, NAN) == "A mixed model of all drops could not be fitted."
 
 
 def test_agreement_by_control():

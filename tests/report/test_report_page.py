@@ -116,8 +116,7 @@ def test_the_figures_and_sentences_compare_with_the_first_control(run):
     folder, done, page = run
     k = done["k"]
     assert "most selective for an attribute hurt the model more than switching off as many random neurons:" in page.text
-    mixed, dose = row_of(folder, "mixed_model", k, "random"), folder.table("dose_response").fillna({"attribute": ""})
-    assert f"costs {mixed['slope']:.3f}".replace("0.", ".") in page.text
+    dose = folder.table("dose_response").fillna({"attribute": ""})
     dose = dose.query("control == 'random' and attribute == ''").iloc[0]
     assert f"made the drop {dose['slope']:.3f}".replace("0.", ".") in page.text
     specific = row_of(folder, "specificity_summary", k, "random")
@@ -134,10 +133,10 @@ def test_every_control_and_size_has_its_row(run):
     assert len(rows) == len(overall) == 6
     labels = {"random": "random neurons", "random-by-layer": "random neurons of the same layers"}
     for cells, expected in zip(rows, overall.to_dict("records"), strict=True):
-        mixed = row_of(folder, "mixed_model", expected["k"], expected["control"])
+        people = row_of(folder, "human_comparison", expected["k"], expected["control"])
         assert cells[:2] == [labels[expected["control"]], f"{expected['k']} ({expected['k'] / 300:.1%})"]
         assert cells[2] == f"{expected['drop']:.3f}".replace("0.", ".").replace("-", "−")
-        assert cells[-2] == f"{mixed['slope']:.3f}".replace("0.", ".").replace("-", "−")
+        assert cells[-2] == f"{people['mean_r']:.2f}".replace("0.", ".").replace("-", "−")
     assert source.count('class="shown"') == 2
     assert "kind of control: losing selective neurons" in page.text
     assert "The conclusion about people" in page.text

@@ -69,6 +69,7 @@ def test_the_twins_count_the_same(monkeypatch, where, comparisons, patterns):
     assert true.dtype == np.int64
     np.testing.assert_array_equal(counts.reached, expected.reached)
     np.testing.assert_array_equal(counts.highest, expected.highest)
+    np.testing.assert_array_equal(counts.followers, expected.followers)
     np.testing.assert_allclose(counts.sums, expected.sums, rtol=1e-12, atol=1e-13)
 
 
@@ -103,6 +104,7 @@ def test_the_study_s_size_and_a_block_without_neurons(n, monkeypatch):
     np.testing.assert_array_equal(by_torch.value, by_cpu.value)
     np.testing.assert_array_equal(by_torch.p_asymptotic, by_cpu.p_asymptotic)
     np.testing.assert_array_equal(by_torch.highest, by_cpu.highest)
+    np.testing.assert_array_equal(by_torch.followers, by_cpu.followers)
     np.testing.assert_allclose(by_torch.p, by_cpu.p, rtol=1e-9)
 
 

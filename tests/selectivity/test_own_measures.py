@@ -24,7 +24,8 @@ def halves(values, patterns, distances_of):
 
 def half_results(values, patterns, distances_of, orders=None, backend=None):
     value = halves(values, patterns, distances_of)
-    return Results(value, value, value, value, np.empty((0, len(patterns))))
+    nothing = np.empty((0, len(patterns)))
+    return Results(value, value, value, value, nothing, nothing.astype(np.int64))
 
 
 HALF = Measure("half", "h", "One half, always", lambda rdms: rdms, halves, half_results, half_results)
@@ -48,6 +49,9 @@ def test_a_measure_is_computed_and_described(folder, monkeypatch, by_name):  # n
     assert (store.read("tau") == 0.5).all()
     assert store.schema["tau"].meaning == "One half, always"
     assert "h > 0" in store.schema["p"].meaning
+    # Nothing was counted under permutations, so no attribute passes.
+    assert store.read("followers").shape == (0, len(ATTRIBUTES))
+    assert (store.read("q") == 1).all()
     origin = store.attributes["origin"]
     assert (origin["measure"], origin["measure_symbol"], origin["measure_meaning"]) == ("half", "h", "One half, always")
 
@@ -70,7 +74,7 @@ def test_row_measures_are_computed_and_described(folder, monkeypatch, by_name): 
 
 def test_an_inference_says_where_q_come_from(folder, monkeypatch):  # noqa: F811
     published = INFERENCES["asymptotic"]
-    mine = Inference("doubled", "twice p", published.test, lambda p: 2 * np.asarray(p), ("seed",))
+    mine = Inference("doubled", "twice p", published.test, lambda p, _: 2 * p, ("seed",))
     monkeypatch.setitem(INFERENCES, "doubled", mine)
     select(folder, SCORES, CONCEPTS, ATTRIBUTES, inference="doubled", seed=7)
     store = open_store(folder.selectivity)

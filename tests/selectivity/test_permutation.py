@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 from selecting import executor, select
-from slow_twins import mean_pair_distances
+from slow_twins import followers, mean_pair_distances
 
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
 from emoscale.selectivity import kendall
-from emoscale.selectivity.permutation import concept_orders, family_p, permutation_p
+from emoscale.selectivity.inference import INFERENCES, gated_q
+from emoscale.selectivity.permutation import Results, concept_orders, family_p, permutation_p
+from emoscale.statistics import benjamini_hochberg, count_tests
 from emoscale.store import create_store, open_store
 from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances, numba_backend
 
@@ -97,7 +99,8 @@ def test_orders_are_permutations_and_the_first_do_not_depend_on_how_many():
 
 def counts_of(null):
     sums = np.array([[[(null**power).sum()]] for power in (1, 2, 3)])
-    return lambda tau: NullCounts(np.array([[(null >= tau).sum()]]), sums, np.zeros((len(null), 1)))
+    highest, counted = np.zeros((len(null), 1)), np.zeros((1 + len(null), 1), np.int64)
+    return lambda tau: NullCounts(np.array([[(null >= tau).sum()]]), sums, highest, counted)
 
 
 def test_common_values_have_their_share_and_rare_ones_the_tail_of_a_gamma():
@@ -159,8 +162,14 @@ def test_the_store_holds_every_inference(folder, scores, null):
     for a in range(len(ATTRIBUTES)):
         np.testing.assert_array_equal(store.read("p_attribute")[:, a], family_p(tau[:, a], highest[:, a]))
     np.testing.assert_array_equal(store.read("p_all"), family_p(tau, highest.max(axis=1)))
-    known = ~np.isnan(p)
-    np.testing.assert_array_equal(q[known], stats.false_discovery_control(p[known]))
+    counts = followers(np.concatenate([tau[None], null.transpose(1, 0, 2)]))
+    np.testing.assert_array_equal(store.read("followers"), counts)
+    np.testing.assert_array_equal(store.read("order"), np.arange(1 + PERMUTATIONS))
+    assert (counts.sum(axis=0) == NEURONS - 1).all()
+    corrected = [(counts.max(axis=1) >= count).mean() for count in counts[0]]
+    known = ~np.isnan(p[:, 0])
+    adjusted = stats.false_discovery_control(p[known], axis=None).reshape(-1, 2)
+    np.testing.assert_array_equal(q[known], np.maximum(adjusted, corrected))
     assert np.isnan(q[CONSTANT]).all()
     origin = store.attributes["origin"]
     assert (origin["inference"], origin["permutations"], origin["seed"]) == ("permutation", PERMUTATIONS, 5)
@@ -170,6 +179,8 @@ def test_the_store_holds_every_inference(folder, scores, null):
     np.testing.assert_array_equal(store.read("p"), p_asymptotic)
     assert np.isnan(store.read("p_all")).all()
     assert np.isnan(store.read("null_spread")).all()
+    assert store.read("followers").shape == (0, len(ATTRIBUTES))
+    assert np.isfinite(store.read("q")[0]).all()
 
 
 def test_permutation_keeps_its_promise_and_the_published_test_does_not():
@@ -198,3 +209,60 @@ def test_family_wise_error_is_nominal():
         results = kendall.permuted(generator.normal(size=(1, 8, 40)), patterns, orders)
         hits += family_p(results.value, results.highest.max(axis=1)).min() <= 0.05
     assert 4 <= hits <= 28  # 15 expected, standard deviation 4
+
+
+def test_blocks_add_their_followers(values, scores):
+    patterns, orders = attribute_patterns(decimal_distances(scores)), concept_orders(len(CONCEPTS), 30, 5)
+    whole = kendall.permuted(values, patterns, orders)
+    some = [kendall.permuted(values[:, :, part], patterns, orders) for part in (slice(5), slice(5, 5), slice(5, None))]
+    for got, expected in zip(Results.joined(some), whole, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_q_is_no_smaller_than_the_corrected_p_of_the_followers():
+    p = np.array([[1e-9, 1e-9], [0.5, np.nan], [1e-9, 0.9]])
+    counts = np.zeros((200, 2), np.int64)
+    counts[:, 0] = 1
+    counts[0] = 7, 2
+    counts[5] = 3, 2
+    np.testing.assert_array_equal(gated_q(p, counts), np.maximum(benjamini_hochberg(p), [1 / 200, 2 / 200]))
+    uncounted = gated_q(p, np.empty((0, 2), np.int64))
+    np.testing.assert_array_equal(uncounted, np.where(np.isnan(p), np.nan, 1.0))
+
+
+SIMULATIONS, LEVEL = 200, 0.05
+
+
+def simulated(generator, effect):
+    """Neurons that share six sources, so that they are right or wrong together; q and the tests of counts."""
+    C = 10
+    scores = generator.random((C, 3)).round(2)
+    values = generator.normal(size=(2, C, 6)) @ generator.normal(size=(6, 600))
+    values += 0.3 * generator.normal(size=values.shape)
+    values[:, :, :400] += effect * scores[:, :1]
+    orders = np.array([generator.permutation(C) for _ in range(199)])
+    results = kendall.permuted(values, attribute_patterns(decimal_distances(scores)), orders)
+    q = INFERENCES["permutation"].correct(results.p, results.followers)
+    return q, benjamini_hochberg(results.p), count_tests(results.followers)
+
+
+def test_findings_without_any_effect_are_as_rare_as_the_level_says():
+    generator = np.random.default_rng(4)
+    found, p, corrected = [], [], []
+    for _ in range(SIMULATIONS):
+        q, ungated, tests = simulated(generator, 0.0)
+        assert (q >= ungated).all()
+        found.append((q < LEVEL).any())
+        p.append(tests.p <= LEVEL)
+        corrected.append(tests.p_corrected.min() <= LEVEL)
+    # The share of runs, and three standard errors of what the level allows.
+    most = LEVEL + 3 * np.sqrt(LEVEL * (1 - LEVEL) / SIMULATIONS)
+    assert np.mean(found) <= most
+    assert 0.01 <= np.mean(corrected) <= most
+    assert 0.02 <= np.mean(p) <= most
+
+
+def test_an_effect_is_found():
+    generator = np.random.default_rng(5)
+    found = [(simulated(generator, 20.0)[0] < LEVEL).any(axis=0) for _ in range(20)]
+    assert np.mean(found, axis=0)[0] >= 0.9

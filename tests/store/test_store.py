@@ -34,7 +34,7 @@ COORDINATES = {
         "token_id": np.arange(OBSERVATIONS),
         **neuron_coordinates(),
     },
-    "selectivity": {"attribute": np.array(["arousal", "valence"]), **neuron_coordinates()},
+    "selectivity": {"order": np.arange(4), "attribute": np.array(["arousal", "valence"]), **neuron_coordinates()},
     "masks": {
         "kind": text("kind", MASK_COUNT),
         "attribute": np.full(MASK_COUNT, ""),
@@ -42,7 +42,8 @@ COORDINATES = {
         "draw": np.zeros(MASK_COUNT, dtype=int),
     },
 }
-LENGTHS = {"observation": OBSERVATIONS, "neuron": NEURONS, "attribute": 2, "mask": MASK_COUNT, "neuron_byte": BYTES}
+LENGTHS = {"observation": OBSERVATIONS, "neuron": NEURONS, "order": 4, "attribute": 2, "mask": MASK_COUNT}
+LENGTHS |= SIZES
 
 
 def values_of(array, seed=0):

@@ -65,7 +65,7 @@ def _printed() -> list[str]:
 
 def _row(row: Mapping[Hashable, Any], printed: str) -> list[str]:
     size = "" if pd.isna(row["k"]) else f" (k = {int(row['k']):,})"
-    item = "" if pd.isna(row["item"]) else f", {row['item']}"
+    item = f", {row['item']}" if row["item"] else ""
     name = f"{row['quantity']}{item}{size}"
     if np.isnan(row["ours"]):
         return [name, printed.replace("-", "−"), DASH, DASH, "not in these files"]

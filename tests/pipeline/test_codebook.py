@@ -1,0 +1,68 @@
+"""`tables/codebook.csv` has every column of every table, and the codebook none that no table has."""
+
+import shutil
+
+import numpy as np
+import pytest
+from tiny_run import CONCEPTS
+
+from emoscale.analysis.analyze import analyze
+from emoscale.analysis.codebook import CODEBOOK
+from emoscale.analysis.columns import COLUMNS
+from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.tables import TABLES
+from emoscale.concepts.loading import load_concepts
+from emoscale.config import load_settings
+from emoscale.run.folder import RunFolder
+from emoscale.system.progress import Silent
+
+pytestmark = pytest.mark.slow
+
+PLANNED = {"needed", "permuted_tests", "verdicts", "followers"}
+"""Tables whose columns are known before there is anything to compute them."""
+
+
+def columns_of(folder):
+    """Check the codebook against the tables beside it; return the columns of each."""
+    book = folder.table(CODEBOOK)
+    found = {}
+    for file in sorted(folder.tables.iterdir()):
+        if file.stem == CODEBOOK:
+            continue
+        own = book[book["table"] == file.stem]
+        head, *rows = own.fillna("").to_dict("records")
+        assert (head["column"], head["meaning"]) == ("", TABLES[file.stem].meaning)
+        found[file.stem] = [row["column"] for row in rows]
+        assert found[file.stem] == list(folder.table(file.stem)), file.stem
+        for row in rows:
+            assert row["meaning"], (file.stem, row["column"])
+            assert row["column"] in COLUMNS[file.stem]
+    assert list(dict.fromkeys(book["table"])) == [name for name in TABLES if name in found]
+    return found
+
+
+def of_participants(finished, path):
+    """Analyze a finished run again, with single participants' judgements."""
+    shutil.copytree(finished.out, path)
+    settings = load_settings(finished.config)
+    pairs = len(CONCEPTS) * (len(CONCEPTS) - 1) // 2
+    participants = np.random.default_rng(0).random((5, pairs))
+    concepts = load_concepts(settings.concepts)
+    inputs = AnalysisInputs(RunFolder(path), concepts, 0.01, settings.analysis, participants=participants)
+    analyze(inputs, Silent())
+    return RunFolder(path)
+
+
+def test_the_codebook_is_that_of_the_tables(finished, cli, world, tiny_folder, tmp_path):
+    world.settings["model"]["name"] = str(tiny_folder("gpt2"))
+    world.settings["extraction"]["rows"] = "templates"
+    world.settings["ablation"]["task"] = "multiple-choice"
+    world.write(ablation={"templates": ["{text}\nshe felt", "{text}. my friend was full of"]})
+    assert cli("run", world.config, "--out", world.out).code == 0
+    seen = {}
+    for folder in (RunFolder(finished.out), RunFolder(world.out), of_participants(finished, tmp_path / "people")):
+        for name, columns in columns_of(folder).items():
+            seen.setdefault(name, set()).update(columns)
+    assert set(seen) == set(TABLES)
+    assert {name: set(COLUMNS[name]) for name in TABLES} == seen
+    assert set(COLUMNS) - set(TABLES) <= PLANNED
