@@ -78,7 +78,7 @@ def needed_forest(findings: Findings) -> Drawing | None:
         axes,
         table,
         places,
-        np.where(np.isfinite(table["p_corrected"]), table["p_corrected"], table["estimated_p_corrected"]),
+        _deciding_p(table),
     )
     _rows(axes, places, ["mean over attributes", *rows["attribute"]])
     axes.get_yticklabels()[0].set_fontweight("bold")
@@ -98,11 +98,18 @@ def needed_forest(findings: Findings) -> Drawing | None:
             "k": findings.k,
             "outcome": findings.study.outcome,
             "draws": int(table["draws"].max()),
+            "by_estimates": bool(1 / (table["draws"].max() + 1) > LEVEL),
             "has_estimates": has_estimates,
             "has_draws": bool(draws),
             "smallest": smallest,
         },
     )
+
+
+def _deciding_p(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the corrected p by ablated masks, or by estimates where the masks are too few for any p to be small."""
+    few = 1 / (table["draws"] + 1) > LEVEL
+    return np.asarray(table["p_corrected"].where(~few, table["estimated_p_corrected"]), dtype=np.float64)
 
 
 def _permuted_draws(findings: Findings) -> dict[str, NDArray[np.float64]]:
@@ -117,8 +124,8 @@ def _permuted_draws(findings: Findings) -> dict[str, NDArray[np.float64]]:
 
 def _dots(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64], p: NDArray[np.float64]) -> None:
     axes.hlines(places, table["ci_low"], table["ci_high"], color=BLUE, linewidth=1.5, zorder=3)
-    for passed, label in ((True, f"corrected p < {LEVEL:.2f}".replace("0.", ".")), (False, "not significant")):
-        some = (p < LEVEL) == passed
+    for passed, label in ((True, "corrected p ≤ .05"), (False, "not significant")):
+        some = (p <= LEVEL) == passed
         style = {"markerfacecolor": BLUE if passed else "white", "markeredgecolor": BLUE, "markersize": 5.5}
         if np.isfinite(table["drop"][some]).any():
             axes.plot(table["drop"][some], places[some], "o", zorder=4, label=label, **style)
@@ -155,19 +162,23 @@ def followers_forest(findings: Findings) -> Drawing | None:
         label="middle 95% under permuted concepts",
     )
     axes.plot(rows["null_largest"], places, "|", color=SOFT, markersize=7, label="most under any permutation")
-    passed = rows["p_corrected"].to_numpy() < LEVEL
-    for some, label in ((passed, "corrected p < .05"), (~passed, "not significant")):
+    passed = rows["p_corrected"].to_numpy() <= LEVEL
+    for some, label in ((passed, "corrected p ≤ .05"), (~passed, "not significant")):
         if some.any():
             style = {"markerfacecolor": BLUE if some is passed else "white", "markeredgecolor": BLUE, "markersize": 5.5}
             axes.plot(rows["followers"][some], places[some], "o", zorder=4, label=label, **style)
     _rows(axes, places, rows["attribute"].tolist())
     axes.set_xscale("symlog", linthresh=10)
     most = float(rows[["followers", "null_largest"]].max().max())
-    ticks = [tick for tick in (0, 5, 10, 100, 1_000, 10_000, 100_000, 1_000_000) if tick <= max(most, 10)]
+    ticks = [
+        tick
+        for tick in (0, 5, 10, *((20, 50) if most < 200 else ()), 100, 1_000, 10_000, 100_000, 1_000_000)
+        if tick <= max(most, 10)
+    ]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_xlim(-0.8, max(most, 10) * 1.4)
     axes.minorticks_off()
-    axes.set_xlabel("Neurons beyond the .999 quantile of their own null (logarithmic from 10)")
+    axes.set_xlabel("Neurons whose τ no permutation reaches (logarithmic from 10)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
     top = rows.iloc[-1]
     return Drawing(

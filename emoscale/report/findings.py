@@ -216,40 +216,17 @@ def read_findings(folder: RunFolder, study: Study) -> Findings:
         prompts=_prompts(folder, study.learned_prompts),
         selectivity=store,
         selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
-        k=_chosen_size(folder, study, verdicts, overall),
+        k=_chosen_size(study, verdicts, overall),
         verdicts=verdicts,
     )
 
 
-def _chosen_size(folder: RunFolder, study: Study, verdicts: dict[Question, Verdict], overall: pd.DataFrame) -> int:
-    """Choose the size that the answer on need rests on, if there is one."""
+def _chosen_size(study: Study, verdicts: dict[Question, Verdict], overall: pd.DataFrame) -> int:
+    """Choose the size that the answer on need is about, if the study asks for no other."""
     if study.k is not None:
         return study.k
     need = verdicts.get(Question.NEED)
-    return need.k if need is not None and need.k else shown_size(_read(folder, "accuracy"), overall)
-
-
-def shown_size(accuracy: pd.DataFrame, overall: pd.DataFrame) -> int:
-    """Choose the size of the masks that the figures show, without looking at what the selective masks did.
-
-    Parameters
-    ----------
-    accuracy : DataFrame
-        kind, k, concept, accuracy, chance.
-    overall : DataFrame
-        ``drop_overall``: control, k. The first control counts.
-
-    Returns
-    -------
-    int
-        The largest size at which control masks leave at least half of the accuracy above chance: where even they
-        leave nothing, nothing more can be lost to the selective ones. The smallest size if there is none.
-    """
-    control = overall["control"].iloc[0]
-    ks: list[int] = overall[overall["control"] == control]["k"].tolist()
-    means, chance = accuracy.groupby(["kind", "k"])["accuracy"].mean(), chance_of(accuracy)
-    enough = chance + (means["none"].iloc[0] - chance) / 2
-    return max((k for k in ks if means[control][k] >= enough), default=min(ks))
+    return need.k if need is not None and need.k else int(overall["k"].min())
 
 
 def chance_of(accuracy: pd.DataFrame) -> float:

@@ -89,7 +89,7 @@ def followers_data(findings: Findings) -> Values:
     names = ("tests", "asymptotic", *(("chosen", "attribute_corrected", "all_corrected") if permuted else ()))
     return {
         "counted": bool(len(counted)),
-        "passed": counted[counted["p_corrected"] < LEVEL]["attribute"].tolist() if len(counted) else [],
+        "passed": counted[counted["p_corrected"] <= LEVEL]["attribute"].tolist() if len(counted) else [],
         "attributes": len(summary),
         "rows": table.to_dict("records"),
         "neurons": findings.neurons,

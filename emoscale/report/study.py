@@ -234,7 +234,7 @@ class Study:
     as_published : bool
         Whether the published tests are shown, whatever this project's own say.
     k : int, optional
-        Size of the masks that the figures show; by default see `emoscale.report.findings.shown_size`.
+        Size of the masks that the figures show; by default that which the answers are about.
     """
 
     title: str

@@ -17,7 +17,7 @@ from emoscale.run.verdicts import Question, Verdict
 def _environment(escaped: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("emoscale.report", ""),
-        autoescape=escaped,
+        autoescape=escaped,  # noqa: S701 (what is not escaped is printed, never shown in a browser)
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,

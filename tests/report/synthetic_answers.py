@@ -75,9 +75,11 @@ def _needed(truth: Truth, attributes: list[str], k: int, rng: np.random.Generato
     p = (1 + (np.abs(exact) >= far).sum(axis=0)) / (1 + truth.draws)
     estimated_p = (1 + (np.abs(null) >= far).sum(axis=0)) / 1000
     largest, estimated = (np.abs(some[:, :-1]).max(axis=1, initial=0)[:, None] for some in (exact, null))
-    corrected = np.where(np.arange(len(names)) < len(attributes), (1 + (largest >= far).sum(axis=0)) / (1 + truth.draws), p)
+    corrected = np.where(
+        np.arange(len(names)) < len(attributes), (1 + (largest >= far).sum(axis=0)) / (1 + truth.draws), p
+    )
     estimated_corrected = (1 + (estimated >= far).sum(axis=0)) / 1000
-    yes, no = (corrected <= 0.05) & (drop > SMALLEST), (drop + tost < SMALLEST) & (drop - tost > -SMALLEST)
+    yes, no = (corrected <= 0.05) & (drop >= SMALLEST), (drop + tost < SMALLEST) & (drop - tost > -SMALLEST)
     table = pd.DataFrame(
         {
             "k": k,
@@ -101,7 +103,7 @@ def _needed(truth: Truth, attributes: list[str], k: int, rng: np.random.Generato
             "accuracy_drop": drop / 2,
             "accuracy_low": (drop - half) / 2,
             "accuracy_high": (drop + half) / 2,
-            "tests_disagree": (corrected < 0.05) != (estimated_corrected < 0.05),
+            "tests_disagree": (corrected <= 0.05) != (estimated_corrected <= 0.05),
             "answer": np.where(yes, "yes", np.where(no, "no", "unknown")),
         }
     )
@@ -144,7 +146,7 @@ def _verdicts(
         else (Answer.NO, Reason.AS_MANY_AS_PERMUTED)
     )
     most = followers.loc[followers["followers"].idxmax()]
-    passed = tuple(followers[followers["p_corrected"] < 0.05]["attribute"])
+    passed = tuple(followers[followers["p_corrected"] <= 0.05]["attribute"])
     mean = needed[(needed["attribute"] == ALL_ATTRIBUTES) & (needed["k"] == k)].iloc[0]
     ends = (float(mean["drop"]), float(mean["ci_low"]), float(mean["ci_high"]), SMALLEST, float(mean["p"]), k)
     single = needed[(needed["attribute"] != ALL_ATTRIBUTES) & (needed["k"] == k) & (needed["answer"] == "yes")]

@@ -1,7 +1,7 @@
 import pandas as pd
 from control_words import CONTROLS
-
 from emoscale.report.people_text import agreement_by_control, agreement_text
+
 from emoscale.report.study import OutcomeWords
 
 NAN = float("nan")
