@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ from emoscale.report.style import (
     frame_diagonal,
     name_both_sides,
     new_figure,
+    result_dot,
     row_height,
     sequential,
     square_figure,
@@ -60,35 +63,20 @@ def needed_forest(findings: Findings) -> Drawing | None:
     places[0] -= 0.5
     canvas = new_figure(row_height(len(table), 0.21, 1.15), width=7.0)
     axes = canvas.subplots()
-    smallest = findings.smallest_effect
+    smallest, draws = findings.smallest_effect, _permuted_draws(findings)
     if np.isfinite(smallest):
         axes.axvspan(-smallest, smallest, color=ORANGE, alpha=0.12, linewidth=0, label="too small to matter")
     axes.axvline(0, color=SOFT, linewidth=0.7, zorder=0)
     has_estimates = bool(np.isfinite(table["estimated_low"]).any())
     if has_estimates:
-        label = "middle 95% under permuted concepts (estimated)"
-        axes.hlines(places, table["estimated_low"], table["estimated_high"], color=FAINT, linewidth=7, label=label)
-        style = {"markeredgecolor": SOFT, "markerfacecolor": "white", "markersize": 4}
-        axes.plot(table["estimated_drop"], places, "D", label="estimated from single neurons", **style)
-    draws = _permuted_draws(findings)
+        _estimates(axes, table, places)
     for place, name in zip(places, table["attribute"], strict=True):
         if name in draws:
             axes.plot(draws[name], np.full(len(draws[name]), place), "|", color=SOFT, markersize=5, alpha=0.7)
-    _dots(
-        axes,
-        table,
-        places,
-        _deciding_p(table),
-    )
-    _rows(axes, places, ["mean over attributes", *rows["attribute"]])
-    axes.get_yticklabels()[0].set_fontweight("bold")
-    frame = axes.get_yaxis_transform()
-    for place, answer in zip(places, table["answer"], strict=True):
-        text = _ANSWERS.get(str(answer), "")
-        axes.text(1.02, place, text, transform=frame, va="center", fontsize=7, color=SOFT)
-    axes.set_xlabel(
-        f"Drop in {findings.study.outcome.label}{_unit(findings)}: masks of permuted concepts − selective masks"
-    )
+    _dots(axes, table, places, _deciding_p(table))
+    _name_rows(axes, places, ["mean over attributes", *rows["attribute"]], table["answer"].astype(str).tolist())
+    compared = "masks of permuted concepts − selective masks"
+    axes.set_xlabel(f"Drop in {findings.study.outcome.label}{_unit(findings)}: {compared}")
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
     return Drawing(
         canvas,
@@ -103,6 +91,20 @@ def needed_forest(findings: Findings) -> Drawing | None:
             "has_draws": bool(draws),
             "smallest": smallest,
         },
+    )
+
+
+def _estimates(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64]) -> None:
+    label = "middle 95% under permuted concepts (estimated)"
+    axes.hlines(places, table["estimated_low"], table["estimated_high"], color=FAINT, linewidth=7, label=label)
+    axes.plot(
+        table["estimated_drop"],
+        places,
+        "D",
+        label="estimated from single neurons",
+        markeredgecolor=SOFT,
+        markerfacecolor="white",
+        markersize=4,
     )
 
 
@@ -126,16 +128,19 @@ def _dots(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64], p: NDArr
     axes.hlines(places, table["ci_low"], table["ci_high"], color=BLUE, linewidth=1.5, zorder=3)
     for passed, label in ((True, "corrected p ≤ .05"), (False, "not significant")):
         some = (p <= LEVEL) == passed
-        style = {"markerfacecolor": BLUE if passed else "white", "markeredgecolor": BLUE, "markersize": 5.5}
         if np.isfinite(table["drop"][some]).any():
-            axes.plot(table["drop"][some], places[some], "o", zorder=4, label=label, **style)
+            axes.plot(table["drop"][some], places[some], "o", label=label, **result_dot(passed))
 
 
-def _rows(axes: Axes, places: NDArray[np.float64], names: list[str]) -> None:
+def _name_rows(axes: Axes, places: NDArray[np.float64], names: list[str], answers: Sequence[str] = ()) -> None:
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_ylim(places[0] - 0.8, places[-1] + 0.8)
+    frame = axes.get_yaxis_transform()
+    for place, answer in zip(places, answers, strict=False):
+        text = _ANSWERS.get(answer, "")
+        axes.text(1.02, place, text, transform=frame, va="center", fontsize=7, color=SOFT)
 
 
 def _unit(findings: Findings) -> str:
@@ -165,9 +170,8 @@ def followers_forest(findings: Findings) -> Drawing | None:
     passed = rows["p_corrected"].to_numpy() <= LEVEL
     for some, label in ((passed, "corrected p ≤ .05"), (~passed, "not significant")):
         if some.any():
-            style = {"markerfacecolor": BLUE if some is passed else "white", "markeredgecolor": BLUE, "markersize": 5.5}
-            axes.plot(rows["followers"][some], places[some], "o", zorder=4, label=label, **style)
-    _rows(axes, places, rows["attribute"].tolist())
+            axes.plot(rows["followers"][some], places[some], "o", label=label, **result_dot(some is passed))
+    _name_rows(axes, places, rows["attribute"].tolist())
     axes.set_xscale("symlog", linthresh=10)
     most = float(rows[["followers", "null_largest"]].max().max())
     ticks = [

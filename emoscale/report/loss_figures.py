@@ -12,6 +12,7 @@ from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import (
     BLUE,
+    DOTS,
     FAINT,
     INK,
     MOST_NUMBERS,
@@ -58,8 +59,7 @@ def drop_by_size(findings: Findings) -> Drawing | None:
     if lines.shape[1] > 1:
         axes.plot(lines.index, lines, color=SOFT, alpha=0.55, linewidth=0.8)
     axes.vlines(overall["k"], overall["ci_low"], overall["ci_high"], color=BLUE, linewidth=1.6, zorder=3)
-    dots = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    axes.plot(overall["k"], overall["drop"], color=BLUE, linewidth=2.2, zorder=4, **dots)
+    axes.plot(overall["k"], overall["drop"], color=BLUE, linewidth=2.2, zorder=4, **DOTS)
     axes.set_xscale("log", base=2)
     level = len(overall) <= _MOST_LEVEL
     axes.set_xticks(overall["k"], [f"{k:,}" for k in overall["k"]], rotation=0 if level else 60)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from emoscale.report.findings import CORRELATION, Findings
 from emoscale.report.phrasing import count, listing, number
-from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
+from emoscale.report.style import BLUE, DOTS, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
 from emoscale.run.verdicts import Question
 
 _GATE = (Question.TASK, Question.FOLLOWERS)
@@ -121,8 +121,7 @@ def correlation_by_size(findings: Findings) -> Drawing | None:
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     axes.fill_between(rows["k"], rows["null_low"], rows["null_high"], color=FAINT, alpha=0.5, linewidth=0, zorder=0)
     axes.vlines(rows["k"], rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
-    dots = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
-    axes.plot(rows["k"], rows["value"], color=BLUE, linewidth=1.2, **dots)
+    axes.plot(rows["k"], rows["value"], color=BLUE, linewidth=1.2, **DOTS)
     axes.set_xscale("log", base=2)
     axes.set_xticks(rows["k"], [f"{k:,}" for k in rows["k"]])
     axes.minorticks_off()

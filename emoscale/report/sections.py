@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,10 @@ def _finite(rows: pd.DataFrame, k: int) -> pd.DataFrame:
     return rows[(rows["k"] == k) & np.isfinite(rows["value"])] if len(rows) else rows
 
 
-def _control(findings: Findings, row: Values) -> Values:
+def _control(findings: Findings, row: Mapping[Hashable, Any]) -> Values:
     words = findings.study.controls[row["control"]]
-    return row | {
+    return {
+        **{str(name): value for name, value in row.items()},
         "words": words,
         "side": direction(row["ci_low"], row["ci_high"]).value,
         "shown": row["k"] == findings.k,
@@ -243,7 +245,7 @@ def own_neurons_data(rows: pd.DataFrame) -> Values | None:
 
 
 def agreement_data(agreement: pd.DataFrame) -> Values:
-    """Return how far estimates agree with exact ablation, and which of them do not: ``effect_agreement``, or no rows."""
+    """Return how far estimates agree with exact ablation, and which do not: ``effect_agreement``, or no rows."""
     rows = agreement.to_dict("records")
     used = [row for row in rows if row["stratum"] != ESTIMATES_ALONE]
     values = [(row["stratum"], row["r"] if row["k"] == 1 else row["item_r"]) for row in used]

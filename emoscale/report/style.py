@@ -32,6 +32,9 @@ INK, SOFT, FAINT = "#222222", "#767676", "#d9d9d9"
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """From Okabe and Ito's palette, distinct with any colour vision."""
 
+DOTS: dict[str, Any] = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+"""Of values along a line."""
+
 COLOURS = {"none": INK, "control": ORANGE, "selective": BLUE}
 BLANK = "#f4f3f0"
 
@@ -235,6 +238,11 @@ def colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colo
     bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
     return bar
+
+
+def result_dot(passed: bool) -> dict[str, Any]:
+    """Return what the dot of a result looks like: filled if its test passed."""
+    return {"markerfacecolor": BLUE if passed else "white", "markeredgecolor": BLUE, "markersize": 5.5, "zorder": 4}
 
 
 def write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> None:

@@ -148,10 +148,13 @@ def _verdicts(
     most = followers.loc[followers["followers"].idxmax()]
     passed = tuple(followers[followers["p_corrected"] <= 0.05]["attribute"])
     mean = needed[(needed["attribute"] == ALL_ATTRIBUTES) & (needed["k"] == k)].iloc[0]
-    ends = (float(mean["drop"]), float(mean["ci_low"]), float(mean["ci_high"]), SMALLEST, float(mean["p"]), k)
+    measured = [float(mean[name]) for name in ("drop", "ci_low", "ci_high")]
     single = needed[(needed["attribute"] != ALL_ATTRIBUTES) & (needed["k"] == k) & (needed["answer"] == "yes")]
     need, people = _later(truth, str(mean["answer"]), has_people)
     shown = truth.can_do_task and truth.follows and truth.repeats and has_people and truth.draws > 0
+    if need[1] in (Reason.TASK_NOT_SHOWN, Reason.FOLLOWERS_NOT_SHOWN, Reason.NO_PERMUTED_MASKS):
+        measured = [np.nan] * 3
+    ends = (*measured, SMALLEST, float(mean["p"]), k)
     r = (4 * truth.effect, 4 * truth.effect - 0.25, 4 * truth.effect + 0.25) if shown else (np.nan,) * 3
     return [
         Verdict(Question.TASK, *task, value, value - half, value + half, chance),

@@ -73,7 +73,7 @@ def analyze_run(
     options: AnalysisOptions = COUNTS,
     truth: Truth | None = PLANTED,
 ) -> None:
-    """Analyze, and put the answers to a chosen truth in the place of those that random numbers give; None: no answers."""
+    """Analyze, and put the answers to a chosen truth in the place of those that random numbers give, or none."""
     exchangeable = [kind for kind, words in CONTROLS.items() if words.exchangeable]
     analyze(AnalysisInputs(folder, concepts, alpha, options, exchangeable=exchangeable), Silent())
     for name in TABLES:
