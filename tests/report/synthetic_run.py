@@ -16,7 +16,7 @@ from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.concepts.loading import Concepts
 from emoscale.pipeline.study import outcome_words
-from emoscale.report.study import EditWords, Study
+from emoscale.report.study import Design, EditWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
@@ -98,6 +98,40 @@ def make_study(**options: object) -> Study:
     edit = EditWords("were set to zero", "It sets it to zero, a value it may never take.")
     usual = {"title": "A title", "facts": facts, "edit": edit, "outcome": outcome_words(COUNTS), "controls": CONTROLS}
     return Study(**{**usual, **options})
+
+
+def make_design(**options: object) -> Design:
+    usual = {
+        "model": "a-model",
+        "revision": "main-3",
+        "neurons": 3456,
+        "layers": 31,
+        "site": "a layer's site",
+        "concepts": 27,
+        "attributes": 14,
+        "replicates": 8,
+        "represented_by": "its name in sentences",
+        "raters": "30 a word",
+        "icc": "0.71 to 0.98",
+        "judges": "61 participants",
+        "texts": (1234, 567),
+        "task": "which concept a text shows",
+        "items": "540 of them",
+        "measure": "tau-b",
+        "permutations": 999,
+        "selectivity_seed": 17,
+        "alpha": 0.01,
+        "masks": "random (5 for each k)",
+        "mask_seed": 23,
+        "edit": "were set to zero",
+        "smallest_effect": 0.15,
+        "smallest_accuracy_effect": 0.025,
+        "command": "emoscale run config.yaml",
+        "version": "9.8.7",
+        "created": "2031-02-03",
+        "hashes": {"weights": "abcdef0123456789"},
+    }
+    return Design(**{**usual, **options})
 
 
 def _write_selectivity(

@@ -58,7 +58,7 @@ def shown_answers(page):
 
 
 def test_planted_effect(golden):
-    verdicts, figures, page, folder = golden("planted")
+    verdicts, figures, page, _folder = golden("planted")
     assert answers(verdicts) == {
         "task": (Answer.YES, Reason.ABOVE_CHANCE),
         "followers": (Answer.YES, Reason.MORE_THAN_PERMUTED),
