@@ -46,7 +46,12 @@ _ANSWERS = {
 }
 
 
-@figure("a1_needed", "Which attributes’ neurons does the model need?", "tables/needed.csv")
+@figure(
+    "a1_needed",
+    "Which attributes’ neurons does the model need?",
+    "tables/needed.csv",
+    gate=(Question.TASK, Question.FOLLOWERS),
+)
 def needed_forest(findings: Findings) -> Drawing | None:
     """Draw each attribute's drop with its interval, the spread under permuted concepts and the smallest effect."""
     rows = findings.needed

@@ -53,7 +53,8 @@ def make_run(
     dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
     repeats = truth is None or truth.repeats
     _write_selectivity(folder, attributes, layers, width, rng, permuted, halves, repeats)
-    prompts = _prompts(concepts, replicates, rng, at_chance=truth is AT_CHANCE)
+    chance = 1 / len(concepts) if choice else 0.5
+    prompts = _prompts(concepts, replicates, rng, chance if truth is AT_CHANCE else None)
     if tuned:
         prompts.to_parquet(folder.prompt_table)
     masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
@@ -106,7 +107,7 @@ def make_design(**options: object) -> Design:
         "revision": "main-3",
         "neurons": 3456,
         "layers": 31,
-        "site": "a layer's site",
+        "site": "site of a layer",
         "concepts": 27,
         "attributes": 14,
         "replicates": 8,
@@ -178,12 +179,12 @@ def _write_selectivity(
     store.mark_complete()
 
 
-def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator, at_chance: bool) -> pd.DataFrame:
+def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator, chance: float | None) -> pd.DataFrame:
     rows = [
         {
             "concept": concept,
             "replicate": str(replicate),
-            "accuracy": rng.integers(49, 52) / 100 if at_chance else rng.integers(60, 96) / 100,
+            "accuracy": rng.integers(60, 96) / 100 if chance is None else chance + rng.integers(-1, 2) / 100,
             "epoch": 2,
             "accuracy_last": rng.integers(58, 92) / 100,
             "train": 40,

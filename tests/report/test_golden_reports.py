@@ -11,7 +11,7 @@ from emoscale.run.verdicts import Answer, Question, Reason, read_verdicts
 
 pytestmark = pytest.mark.slow
 
-LOSS_FIGURES = {"d1_drop_by_size", "d2_drop_by_concept", "d3_specificity"}
+LOSS_FIGURES = {"a1_needed", "d1_drop_by_size", "d2_drop_by_concept", "d3_specificity"}
 TRUTHS = {
     "planted": PLANTED,
     "chance": AT_CHANCE,
@@ -66,7 +66,7 @@ def test_planted_effect(golden):
         "people": (Answer.YES, Reason.AS_PEOPLE),
     }
     assert shown_answers(page) == ["yes", "yes", "yes"]
-    assert figures >= HUMAN_FIGURES | LOSS_FIGURES | {"a1_needed", "a2_followers"}
+    assert figures >= HUMAN_FIGURES | LOSS_FIGURES | {"a2_followers"}
     need = verdicts[Question.NEED]
     head = page.source.split('<dl class="answers">')[1].split("</dl>")[0]
     assert f"{need.value:.2f}".removeprefix("0") in head

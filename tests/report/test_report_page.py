@@ -78,9 +78,9 @@ def test_facts_and_manifest_are_reported(run):
 
 
 def test_numbers_are_those_of_the_tables(run):
-    folder, _done, page = run
+    folder, done, page = run
     text = " ".join(page.text.split())
-    mean = folder.table("needed").query("k == @done['k'] and attribute == 'mean over attributes'").iloc[0]
+    mean = folder.table("needed").query(f"k == {done['k']} and attribute == 'mean over attributes'").iloc[0]
     drop, low, high = (f"{mean[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
     assert f"{drop} [{low}, {high}]" in text
     prompts = pd.read_parquet(folder.prompt_table)["accuracy"].mean()
@@ -187,6 +187,7 @@ def folder_array(folder, name):
 
 def test_tables_scroll_and_pages_break_between_blocks(run):
     source = run[2].source
-    assert source.count('<div class="scroll"') == source.count('<table class="numbers')
+    assert source.count('aria-label="table"') == source.count('<table class="numbers')
+    assert source.count('aria-label="figure"') == source.count("<img ")
     rules = source.split("@media print")[1].split("</style>")[0]
     assert "page-break-inside: avoid" in rules
