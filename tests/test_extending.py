@@ -293,12 +293,16 @@ from emoscale.report import figures
 from emoscale.report.style import Drawing, ReportFigure, new_figure
 
 figures.FIGURES["c9_mine"] = ReportFigure(
-    "c9_mine", lambda findings: Drawing(new_figure(1.0), "A figure of mine.", "It is empty.", "nothing")
+    "c9_mine",
+    "A figure of mine?",
+    "tables/accuracy.csv",
+    lambda findings: Drawing(new_figure(1.0), "nothing", caption="It is empty."),
 )
 """
     )
     assert (folder.figures / "c9_mine.png").exists()
-    assert "A figure of mine." in report
+    assert "A figure of mine?" in report
+    assert "It is empty." in report
 
 
 def test_an_option(world, monkeypatch):

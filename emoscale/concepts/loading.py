@@ -15,6 +15,10 @@ _DATA = Path(__file__).parent / "data"
 _ATTRIBUTES = _DATA / "emotion_attributes.csv"
 _DISSIMILARITY = _DATA / "emotion_dissimilarity.csv"
 
+BUILT_IN_RATERS = "30 for each word and each face, and 300 events of their own for the appraisals; Li, Su et al. 2024"
+BUILT_IN_JUDGES = "mean over 61 participants; Li, Su et al. 2024"
+"""Whose answers the built-in tables are, see ``data/README.md``."""
+
 
 @dataclass(frozen=True, eq=False)
 class Concepts:

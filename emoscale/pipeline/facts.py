@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.draw_numbers import chosen_draws
@@ -42,11 +40,14 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
         "Selectivity": f"{measure.symbol}: {measure.meaning}",
         **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
-        "Controls": _controls(s.masks, chosen_draws(folder)),
+        "Controls": controls_in_words(s.masks, folder),
     }
 
 
-def _controls(m: MaskOptions, chosen: dict[str, dict[str, Any]]) -> str:
+def controls_in_words(m: MaskOptions, folder: RunFolder) -> str:
+    """Name the kinds of control, and say how many masks of each there are."""
+    chosen = chosen_draws(folder)
+
     def masks(control: Control) -> str:
         if control.cross_fitted:
             return "two for each k, each chosen on half of the items and judged on the others"

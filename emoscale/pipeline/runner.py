@@ -107,6 +107,7 @@ def _run(
 ) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
     from emoscale.pipeline.context import Context
+    from emoscale.pipeline.study import answer_lines
     from emoscale.system.ranks import join, leave
 
     begin = time.perf_counter()
@@ -143,7 +144,8 @@ def _run(
         if not request.only:
             spent = duration(time.perf_counter() - begin)
             say(console, f"took {spent}, {_peak_memory() / 1e9:.1f} GB of memory at most")
-        say(console, f"report: {folder.report}")
+        for line in (*answer_lines(settings, folder), f"report: {folder.report}"):
+            say(console, line)
     return True
 
 

@@ -187,11 +187,13 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.pipeline.design import run_design
     from emoscale.pipeline.facts import run_facts
     from emoscale.pipeline.study import make_study, outputs_of
     from emoscale.report.write_report import write_report
 
-    study = make_study(context.settings, run_facts(context, folder), outputs_of(STAGES, folder))
+    facts, outputs = run_facts(context, folder), outputs_of(STAGES, folder)
+    study = make_study(context.settings, facts, outputs, run_design(context, folder))
     done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
 

@@ -10,8 +10,10 @@ from emoscale.attribution.rankings import RANKINGS
 from emoscale.config import Settings
 from emoscale.masks.controls import CONTROLS
 from emoscale.pipeline.stage import Stages
-from emoscale.report.study import ControlWords, EditWords, OutcomeWords, RankingWords, Study
+from emoscale.report.study import ControlWords, Design, EditWords, OutcomeWords, RankingWords, Study
+from emoscale.report.templates import verdict_lines
 from emoscale.run.folder import RunFolder
+from emoscale.run.verdicts import read_verdicts
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES
 from emoscale.tasks.registry import TASKS
 
@@ -43,7 +45,9 @@ def outcome_words(options: AnalysisOptions) -> OutcomeWords:
     return OutcomeWords(outcome.noun, outcome.unit, outcome.name == "accuracy", options.normalization, meanings)
 
 
-def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str]) -> Study:
+def make_study(
+    settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str], design: Design | None = None
+) -> Study:
     """Fill in what a run's report says besides its tables."""
     task = TASKS[settings.ablation.task]
     return Study(
@@ -58,7 +62,13 @@ def make_study(settings: Settings, facts: Mapping[str, str], outputs: Mapping[st
         outputs=outputs,
         rankings={name: RankingWords(one.label, one.needs_effects) for name, one in RANKINGS.items()},
         others=EDITS[settings.faithfulness.edit].done,
+        design=design,
     )
+
+
+def answer_lines(settings: Settings, folder: RunFolder) -> list[str]:
+    """Return what a run answers to its questions, a line each; none if it has no answers."""
+    return verdict_lines(read_verdicts(folder), outcome_words(settings.analysis))
 
 
 def outputs_of(stages: Stages, folder: RunFolder) -> dict[str, str]:

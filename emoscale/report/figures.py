@@ -1,7 +1,7 @@
 """The figures of the report, drawn and saved.
 
 To add one, decorate a function from `Findings` to `Drawing` (or None where its data are missing) with `figure`, in one
-of the modules imported here.
+of the modules imported here, and give it a caption in ``captions.j2``.
 """
 
 from __future__ import annotations
@@ -9,25 +9,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoscale.report import ablation_figures, faithfulness, neuron_figures, people_figures  # noqa: F401 (they fill FIGURES)
+from emoscale.report import (  # noqa: F401 (they fill FIGURES)
+    answer_figures,
+    faithfulness,
+    loss_figures,
+    neuron_figures,
+    people_figures,
+)
 from emoscale.report.findings import Findings
-from emoscale.report.style import FIGURES, house_style, save
+from emoscale.report.style import FIGURES, Drawing, ReportFigure, house_style, save
 from emoscale.system.progress import Progress
 
 
 @dataclass(frozen=True)
 class SavedFigure:
-    """A figure on disk, with its width in inches and its words."""
+    """A figure on disk.
 
-    name: str
+    Attributes
+    ----------
+    number : int
+        In the report, from 1.
+    entry : ReportFigure
+    drawing : Drawing
+    png : Path
+    """
+
+    number: int
+    entry: ReportFigure
+    drawing: Drawing
     png: Path
-    width: float
-    title: str
-    caption: str
-    alt: str
 
 
-def make_figures(findings: Findings, folder: Path, progress: Progress) -> list[SavedFigure]:
+def make_figures(findings: Findings, folder: Path, progress: Progress) -> tuple[list[SavedFigure], list[ReportFigure]]:
     """Draw and save every figure whose data are there.
 
     Parameters
@@ -39,20 +52,24 @@ def make_figures(findings: Findings, folder: Path, progress: Progress) -> list[S
 
     Returns
     -------
-    list of SavedFigure
+    saved : list of SavedFigure
         In the order of their names. Made twice from the same findings, the files are equal byte for byte.
+    left_out : list of ReportFigure
+        Those that would show nothing.
     """
     progress.start(len(FIGURES), "figures")
-    saved = []
+    saved: list[SavedFigure] = []
+    left_out: list[ReportFigure] = []
     with house_style():
         for name, entry in sorted(FIGURES.items()):
-            drawing = entry.draw(findings)
-            if drawing is None:
+            belongs = findings.study.as_published or not entry.only_as_published
+            drawing = entry.draw(findings) if belongs and findings.is_yes(*entry.gate) else None
+            if drawing is not None:
+                png, _ = save(drawing.figure, folder, name)
+                saved.append(SavedFigure(len(saved) + 1, entry, drawing, png))
+            else:
                 for suffix in ("png", "svg"):
                     (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-            else:
-                png, _ = save(drawing.figure, folder, name)
-                width = drawing.figure.get_figwidth()
-                saved.append(SavedFigure(name, png, width, drawing.title, drawing.caption, drawing.alt))
+                left_out += [entry] if belongs else []
             progress.advance()
-    return saved
+    return saved, left_out

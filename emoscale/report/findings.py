@@ -12,7 +12,8 @@ from emoscale.errors import StageError
 from emoscale.report.study import ControlWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import not_finished, open_finished
-from emoscale.schema import SELECTIVITY
+from emoscale.run.verdicts import Answer, Question, Verdict, read_verdicts
+from emoscale.schema import ALL_ATTRIBUTES, SELECTIVITY
 from emoscale.store import Store
 
 _REQUIRED = (
@@ -22,7 +23,6 @@ _REQUIRED = (
     "drop_by_concept",
     "drop_by_concept_attribute",
     "control_draws",
-    "unimodality",
     "significant",
     "tau_summary",
     "overlap",
@@ -31,9 +31,13 @@ _REQUIRED = (
 )
 """Tables without which there is no report."""
 
-_PEOPLE = ("importance", "correlation_by_concept", "human_comparison", "mean_drop_correlation")
+MEAN_DROP, CORRELATION, SPECIFICITY, DOSE = "mean drop", "correlation with importance", "specificity", "dose"
+"""Statistics of the table ``permuted_tests``."""
 
-_ABSENT = pd.DataFrame({name: [] for name in ("control", "kind", "k", "attribute", "sizes")})
+_COMPARISONS = ("human_comparison", "mean_drop_correlation")
+"""Tables of the published tests of agreement with people."""
+
+_ABSENT = pd.DataFrame({name: [] for name in ("control", "kind", "k", "attribute", "sizes", "statistic")})
 """A table that a run does not have."""
 
 
@@ -54,6 +58,8 @@ class Findings:
         Neurons that are significant for at least one attribute.
     k : int
         Size of the masks that the figures show.
+    verdicts : dict of Question to Verdict
+        Empty where the run has none.
     """
 
     folder: RunFolder
@@ -62,6 +68,7 @@ class Findings:
     selectivity: Store
     selective_neurons: int
     k: int
+    verdicts: dict[Question, Verdict]
     _tables: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def table(self, name: str) -> pd.DataFrame:
@@ -89,7 +96,54 @@ class Findings:
     @property
     def has_people(self) -> bool:
         """Whether people's judgements of the concepts are known."""
-        return all(_file(self.folder, name).is_file() for name in _PEOPLE)
+        return not self.table("importance").empty
+
+    @property
+    def smallest_effect(self) -> float:
+        """Smallest effect of interest, in the unit of the outcome; NaN if it is not known."""
+        need, design = self.verdicts.get(Question.NEED), self.study.design
+        if need is not None and np.isfinite(need.reference):
+            return need.reference
+        if design is None:
+            return np.nan
+        return design.smallest_accuracy_effect if self.study.outcome.is_accuracy else design.smallest_effect
+
+    @property
+    def has_comparisons(self) -> bool:
+        """Whether the published tests of agreement with people were computed."""
+        return all(not self.table(name).empty for name in _COMPARISONS)
+
+    def is_yes(self, *questions: Question) -> bool:
+        """Whether all of these are answered with yes; a report of published tests asks none of them first."""
+        found = [self.verdicts.get(question) for question in questions]
+        return self.study.as_published or all(one is not None and one.answer == Answer.YES for one in found)
+
+    @property
+    def shows_losses(self) -> bool:
+        """Whether the losses to masks mean something, so that they are described, and compared with people's view."""
+        return self.is_yes(Question.TASK, Question.FOLLOWERS)
+
+    @property
+    def shows_people(self) -> bool:
+        """Whether anything with a sign may be said of agreement with people."""
+        return self.has_people and self.shows_losses
+
+    @property
+    def needed(self) -> pd.DataFrame:
+        """The rows of ``needed`` of the attributes, at the shown size."""
+        rows = self.at_k("needed")
+        return rows[rows["attribute"] != ALL_ATTRIBUTES]
+
+    @property
+    def needed_by_size(self) -> pd.DataFrame:
+        """The rows of ``needed`` of the mean over attributes, by size."""
+        rows = self.table("needed")
+        return rows[rows["attribute"] == ALL_ATTRIBUTES].sort_values("k")
+
+    def permuted_tests(self, statistic: str) -> pd.DataFrame:
+        """Return the rows of ``permuted_tests`` of one statistic, by size."""
+        table = self.table("permuted_tests")
+        return table[table["statistic"] == statistic].sort_values("k")
 
     @property
     def attributes(self) -> list[str]:
@@ -155,37 +209,24 @@ def read_findings(folder: RunFolder, study: Study) -> Findings:
         )
     store = open_finished(folder.selectivity, SELECTIVITY)
     alpha = float(_read(folder, "tau_summary")["alpha"].iloc[0])
+    verdicts = read_verdicts(folder)
     return Findings(
         folder=folder,
         study=study,
         prompts=_prompts(folder, study.learned_prompts),
         selectivity=store,
         selective_neurons=int((store.read("q") < alpha).any(axis=1).sum()),
-        k=shown_size(_read(folder, "accuracy"), overall) if study.k is None else study.k,
+        k=_chosen_size(study, verdicts, overall),
+        verdicts=verdicts,
     )
 
 
-def shown_size(accuracy: pd.DataFrame, overall: pd.DataFrame) -> int:
-    """Choose the size of the masks that the figures show, without looking at what the selective masks did.
-
-    Parameters
-    ----------
-    accuracy : DataFrame
-        kind, k, concept, accuracy, chance.
-    overall : DataFrame
-        ``drop_overall``: control, k. The first control counts.
-
-    Returns
-    -------
-    int
-        The largest size at which control masks leave at least half of the accuracy above chance: where even they
-        leave nothing, nothing more can be lost to the selective ones. The smallest size if there is none.
-    """
-    control = overall["control"].iloc[0]
-    ks: list[int] = overall[overall["control"] == control]["k"].tolist()
-    means, chance = accuracy.groupby(["kind", "k"])["accuracy"].mean(), chance_of(accuracy)
-    enough = chance + (means["none"].iloc[0] - chance) / 2
-    return max((k for k in ks if means[control][k] >= enough), default=min(ks))
+def _chosen_size(study: Study, verdicts: dict[Question, Verdict], overall: pd.DataFrame) -> int:
+    """Choose the size that the answer on need is about, if the study asks for no other."""
+    if study.k is not None:
+        return study.k
+    need = verdicts.get(Question.NEED)
+    return need.k if need is not None and need.k else int(overall["k"].min())
 
 
 def chance_of(accuracy: pd.DataFrame) -> float:

@@ -1,4 +1,4 @@
-"""Figures (a): where the selective neurons are, and whether attributes share them."""
+"""Figures of the selective neurons: where they are, and whether attributes share them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, listing, threshold
+from emoscale.report.phrasing import count
 from emoscale.report.style import (
     MOST_NUMBERS,
     Drawing,
@@ -25,24 +26,31 @@ from emoscale.report.style import (
     square_figure,
     write_cells,
 )
+from emoscale.store import Store
 
 _COLUMNS = 600
 """Most columns of a map over neurons; more would be narrower than a dot of the printed figure."""
 
+_FARTHEST = 38.0
+"""Standard deviations beyond which a normal probability is 0 in floating point."""
 
-@figure("a1_selective_neurons")
-def tau_map(findings: Findings) -> Drawing:
-    """Draw tau: attributes down, neurons across, grouped by layer; in colour where it is significant."""
+
+@figure("c1_selectivity", "Which neurons follow an attribute, and in which layers?", "selectivity.zarr")
+def selectivity_map(findings: Findings) -> Drawing | None:
+    """Draw tau against its own null: attributes down, neurons across, grouped by layer; in colour where significant."""
     store = findings.selectivity
     layer = store.read("layer")
-    tau = np.nan_to_num(store.read("tau"), nan=-np.inf)
+    scaled, is_z = z_or_tau(store)
+    values = np.nan_to_num(scaled, nan=-np.inf)
+    if not np.isfinite(values).any():
+        return None
     # NaN compares false: neurons that were not tested stay blank.
-    significant = np.where(store.read("q") < findings.alpha, tau, -np.inf)
+    significant = np.where(store.read("q") < findings.alpha, values, -np.inf)
     order = np.argsort(layer, kind="stable")
     layers, sizes = np.unique(layer, return_counts=True)
     starts = _column_starts(sizes)
     attributes, per_column = findings.attributes, -(-len(layer) // len(starts))
-    any_best, best = (np.maximum.reduceat(values[order], starts, axis=0).T for values in (tau, significant))
+    any_best, best = (np.maximum.reduceat(each[order], starts, axis=0).T for each in (values, significant))
 
     canvas = new_figure(row_height(len(attributes), 0.2, 1.0))
     axes = canvas.subplots()
@@ -68,21 +76,40 @@ def tau_map(findings: Findings) -> Drawing:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Layer (from 0), its neurons side by side")
-    colour_bar(canvas, image, axes, "Kendall’s τ")
-
-    share = findings.selective_neurons / findings.neurons
-    many = f"the strongest of up to {per_column} neighbours" if per_column > 1 else "one neuron"
+    colour_bar(canvas, image, axes, "z of Kendall’s τ" if is_z else "Kendall’s τ")
     return Drawing(
         canvas,
-        "Neurons that follow an attribute.",
-        f"Each row is an attribute, each column {many}, from the model’s first layer on the left to its last on the "
-        f"right. Colour is how well the neuron’s differences between concepts follow people’s differences on that "
-        f"attribute (Kendall’s τ; darker is better); grey where it is not significant (q ≥ "
-        f"{threshold(findings.alpha)}). Look for layers with more colour than others and for rows that have hardly "
-        f"any.",
         f"Map of {len(attributes)} attributes by {findings.neurons:,} neurons in {count(len(layers), 'layer')}; "
-        f"{share:.0%} of the neurons are significant for at least one attribute.",
+        f"{findings.selective_neurons / findings.neurons:.0%} of the neurons are in colour for at least one attribute.",
+        {"per_column": per_column, "is_z": is_z, "alpha": findings.alpha},
     )
+
+
+def z_or_tau(store: Store) -> tuple[NDArray[np.float64], bool]:
+    """Return tau in units of its spread under permuted concepts, and whether that spread is known; else tau.
+
+    Parameters
+    ----------
+    store : Store
+        ``selectivity``.
+
+    Returns
+    -------
+    values : ndarray of float64, shape (N, A)
+        NaN where there is none.
+    is_z : bool
+
+    Notes
+    -----
+    The store's spread is in units of the standard deviation that the published approximation assumes, in which
+    p_asymptotic gives tau.
+    """
+    spread = store.read("null_spread")
+    if np.isnan(spread).all():
+        return store.read("tau"), False
+    # A p that is 0 or 1 to 16 digits still needs a place on the map.
+    reached = np.clip(norm.isf(store.read("p_asymptotic")), -_FARTHEST, _FARTHEST)
+    return np.divide(reached, spread, out=np.full(spread.shape, np.nan), where=spread > 0), True
 
 
 def _column_starts(sizes: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -100,11 +127,13 @@ def _label_layers(axes: Axes, layers: NDArray[np.integer], centres: NDArray[Any]
     axes.set_xticks(centres[::every], layers[::every])
 
 
-@figure("a2_counts_by_layer")
-def counts_by_layer(findings: Findings) -> Drawing:
+@figure("c2_counts_by_layer", "How many neurons are significant, and in which layers?", "tables/significant.csv")
+def counts_by_layer(findings: Findings) -> Drawing | None:
     """Draw how many neurons of each layer are significant for each attribute."""
     counts = findings.table("significant").pivot_table("neurons", "attribute", "layer").reindex(findings.attributes)
     cells = counts.to_numpy().astype(int)
+    if not cells.any():
+        return None
     layers = counts.columns.to_numpy()
     canvas = new_figure(row_height(len(counts), 0.22, 1.0))
     axes = canvas.subplots()
@@ -121,59 +150,14 @@ def counts_by_layer(findings: Findings) -> Drawing:
     axes.set_xlabel("Layer (from 0)")
     colour_bar(canvas, image, axes, "Significant neurons")
 
-    busiest = f"Layer {layers[cells.sum(axis=0).argmax()]} has the most." if cells.any() else "There is none."
     return Drawing(
         canvas,
-        "How many, and in which layer.",
-        f"Number of neurons whose τ is significant (q < {threshold(findings.alpha)}), by layer and attribute. A neuron "
-        f"can count for several attributes. {busiest}",
         f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
+        {"alpha": findings.alpha, "busiest": layers[cells.sum(axis=0).argmax()]},
     )
 
 
-@figure("a3_rank_map")
-def rank_map(findings: Findings) -> Drawing:
-    """Draw, for the best neurons of each attribute in turn, which other attributes have them among their best."""
-    k, attributes = findings.k, findings.attributes
-    order = np.argsort(findings.selectivity.read("rank"), axis=0, kind="stable")[:k]
-    member = np.zeros((findings.neurons, len(attributes)), np.float32)
-    np.put_along_axis(member, order, 1, axis=0)
-    columns = min(k, max(1, _COLUMNS // len(attributes)))
-    starts = np.arange(columns) * k // columns
-    # (attribute whose neurons they are, bin, attribute that has them too): the share of each bin
-    shares = np.add.reduceat(member[order.T], starts, axis=1) / np.diff(starts, append=k)[None, :, None]
-    cells = shares.reshape(-1, len(attributes)).T
-
-    canvas = new_figure(row_height(len(attributes), 0.2, 1.6))
-    axes = canvas.subplots()
-    image = axes.imshow(
-        cells,
-        aspect="auto",
-        interpolation="nearest",
-        cmap=sequential(),
-        norm=Normalize(1e-9, 1),
-        extent=(0, len(cells[0]), len(attributes), 0),
-    )
-    for edge in range(1, len(attributes)):
-        axes.axvline(edge * columns, color="white", linewidth=1)
-    axes.set_xticks((np.arange(len(attributes)) + 0.5) * columns, attributes, rotation=45, ha="right")
-    axes.set_yticks(np.arange(len(attributes)) + 0.5, attributes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel(f"The {k:,} best neurons of each attribute, best on the left")
-    colour_bar(canvas, image, axes, "Share among the row’s best")
-    return Drawing(
-        canvas,
-        "Do attributes have neurons of their own?",
-        f"From left to right, the {k:,} most selective neurons of each attribute in turn. A row is coloured where "
-        f"these neurons are also among its own {k:,} best (its own block is therefore dark throughout). If every "
-        f"attribute had neurons of its own, only the diagonal would be dark. Two random sets would share "
-        f"{k / findings.neurons:.0%} of their neurons.",
-        f"Map with a dark diagonal of {len(attributes)} blocks and paler blocks where two attributes share neurons.",
-    )
-
-
-@figure("a4_overlap")
+@figure("c3_overlap", "Do attributes share their neurons?", "tables/overlap.csv")
 def overlap_matrix(findings: Findings) -> Drawing | None:
     """Draw the overlap of every two attributes' best neurons, in multiples of chance."""
     rows = findings.at_k("overlap")
@@ -199,16 +183,12 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
     bar.set_ticks(ticks.tolist(), labels=[f"{2.0**tick:g} ×" for tick in ticks])
     return Drawing(
         canvas,
-        "Overlap of the attributes’ neurons.",
-        f"Neurons that are among the {findings.k:,} most selective for both attributes, divided by the number that two "
-        f"random sets would share ({rows['expected'].iloc[0]:,.0f}). 1.0 is chance, blue is more, brown is less. "
-        f"{_closest(rows)}",
         f"Square matrix of {len(attributes)} attributes; values from {rows['ratio'].min():.1f} to "
         f"{rows['ratio'].max():.1f} times chance.",
+        {"k": findings.k, "expected": rows["expected"].iloc[0], "pairs": _closest(rows)},
     )
 
 
-def _closest(rows: pd.DataFrame) -> str:
+def _closest(rows: pd.DataFrame) -> list[str]:
     top = rows.nlargest(min(3, len(rows)), "ratio")
-    pairs = [f"{a} with {b}" for a, b in zip(top["attribute_1"], top["attribute_2"], strict=True)]
-    return f"Most in common: {listing(pairs)}."
+    return [f"{a} with {b}" for a, b in zip(top["attribute_1"], top["attribute_2"], strict=True)]

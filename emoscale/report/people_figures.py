@@ -1,4 +1,4 @@
-"""Figures that bring people in: (b) what matters to them, (c) whether the same matters to the model."""
+"""Figures that bring people in: what matters to them, and whether the same matters to the model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, interval, listing, number
-from emoscale.report.style import BLUE, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
+from emoscale.report.findings import CORRELATION, Findings
+from emoscale.report.phrasing import count, listing, number
+from emoscale.report.style import BLUE, DOTS, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
+from emoscale.run.verdicts import Question
+
+_GATE = (Question.TASK, Question.FOLLOWERS)
+"""Without these, nothing with a sign is said of people."""
 
 
-@figure("b1_importance")
+@figure("e1_importance", "What matters to people?", "tables/importance.csv", gate=_GATE)
 def importance_bars(findings: Findings) -> Drawing | None:
     """Draw how much each attribute matters in people's own space of the concepts."""
     if not findings.has_people:
@@ -40,26 +44,24 @@ def importance_bars(findings: Findings) -> Drawing | None:
     axes.spines["left"].set_visible(False)
     axes.margins(y=0.02)
     axes.set_xlabel("Importance in people (Kendall’s τ)")
-    names, ends = rows["attribute"].tolist(), min(3, len(rows) // 2)
-    lines = " Lines are 95% intervals over the people who judged." if has_intervals else ""
-    extremes = f" It is long for {listing(names[: -ends - 1 : -1])}, short for {listing(names[:ends])}." if ends else ""
     return Drawing(
         canvas,
-        "What matters to people.",
-        f"How well people’s judgements of how different two concepts are follow each attribute (Kendall’s τ between "
-        f"the two patterns of differences). A long bar: people tell the concepts apart by it.{lines}{extremes}",
         f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
+        {"has_intervals": has_intervals, "dropped": rows[rows["tau"].isna()]["attribute"].tolist()},
     )
 
 
-@figure("c3_drop_by_importance")
+@figure(
+    "e2_drop_by_importance", "Does the model need what people need?", "tables/drop_by_concept_attribute.csv", gate=_GATE
+)
 def drop_by_importance(findings: Findings) -> Drawing | None:
     """Draw the attributes' drops against their importance, a line for each concept."""
     if not findings.has_people:
         return None
     tau = findings.table("importance").set_index("attribute")["tau"].dropna().sort_values()
     rows = findings.at_k("drop_by_concept_attribute")
-    drops = rows.pivot_table("drop", "concept", "attribute").reindex(columns=tau.index).dropna()
+    all_drops = rows.pivot_table("drop", "concept", "attribute").reindex(columns=tau.index)
+    drops = all_drops.dropna()
     x, y = tau.to_numpy(), drops.to_numpy()
     if len(np.unique(x)) < 2 or not len(y):
         return None
@@ -76,17 +78,17 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
     axes.set_xlabel("Importance of the attribute in people (Kendall’s τ)")
     axes.set_ylabel(f"Drop in {findings.study.outcome.label}\n({findings.words.adjective} − selective masks)")
 
-    comparison = findings.at_k("human_comparison").iloc[0]
-    rising = int((slope > 0).sum())
+    importances = findings.table("importance")["attribute"]
     return Drawing(
         canvas,
-        "Does the model need what people need?",
-        f"Each dot is an attribute: to the right if it matters to people, high up if the model loses more without its "
-        f"{findings.k:,} neurons than without {findings.words.neurons} (mean over concepts). Each thin line "
-        f"is the trend within one concept, the thick one their mean. Lines that rise mean that model and people "
-        f"agree; here {rising} of {len(slope)} rise. Mean correlation r = {number(comparison['mean_r'])} "
-        f"{interval(comparison['ci_low'], comparison['ci_high'])}.",
-        f"Scatter of {count(len(x), 'attribute')} with {count(len(slope), 'trend line')}, {rising} of them rising.",
+        f"Scatter of {count(len(x), 'attribute')} with {count(len(slope), 'trend line')}.",
+        {
+            "k": findings.k,
+            "neurons": findings.words.neurons,
+            "rising": int((slope > 0).sum()),
+            "concepts": len(slope),
+            "dropped": sorted({*importances} - {*tau.index}) + sorted({*all_drops.index} - {*drops.index}),
+        },
     )
 
 
@@ -102,28 +104,33 @@ def _names_above(axes: Axes, x: NDArray[np.float64], names: list[str]) -> None:
     axes.set_xlim(low, high)
 
 
-@figure("c4_correlation_by_size")
+@figure(
+    "e3_correlation_by_size",
+    "Does agreement with people depend on the number of neurons?",
+    "tables/permuted_tests.csv",
+    gate=_GATE,
+)
 def correlation_by_size(findings: Findings) -> Drawing | None:
-    """Draw the correlation of drop and importance for each size of the masks."""
-    if not findings.has_people:
+    """Draw the correlation of drop and importance for each size of the masks, before that of permuted masks."""
+    rows = findings.permuted_tests(CORRELATION)
+    rows = rows[np.isfinite(rows["value"])] if len(rows) else rows
+    if len(rows) < 2:
         return None
-    rows = findings.of_control("human_comparison").sort_values("k")
     canvas = new_figure(2.9, width=5.0)
     axes = canvas.subplots()
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
-    axes.plot(rows["k"], rows["mean_r"], color=BLUE, linewidth=1.2)
+    axes.fill_between(rows["k"], rows["null_low"], rows["null_high"], color=FAINT, alpha=0.5, linewidth=0, zorder=0)
     axes.vlines(rows["k"], rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
-    axes.plot(rows["k"], rows["mean_r"], "o", color=BLUE, markersize=5, markeredgecolor="white", markeredgewidth=0.6)
+    axes.plot(rows["k"], rows["value"], color=BLUE, linewidth=1.2, **DOTS)
+    axes.set_xscale("log", base=2)
     axes.set_xticks(rows["k"], [f"{k:,}" for k in rows["k"]])
+    axes.minorticks_off()
     axes.margins(x=0.12)
-    low, high = np.nanmin([0, rows["ci_low"].min()]), np.nanmax([0, rows["ci_high"].max()])
-    axes.set_ylim(max(-1, low - 0.1), min(1, high + 0.1))
-    axes.set_xlabel("Neurons switched off")
-    axes.set_ylabel("Correlation of drop and\nimportance, mean r")
+    axes.set_ylim(-1, 1)
+    axes.set_xlabel("Neurons switched off (logarithmic)")
+    axes.set_ylabel("Correlation of drop and importance")
     return Drawing(
         canvas,
-        "Agreement with people, by size of the masks.",
-        "Mean over concepts of the correlation between an attribute’s drop and its importance in people, with its "
-        "95% interval. An interval wholly above zero: the model loses most without what matters most to people.",
-        f"Correlations at {count(len(rows), 'size')} of masks: {listing([number(r) for r in rows['mean_r']], 12)}.",
+        f"Correlations at {count(len(rows), 'size')} of masks: {listing([number(r) for r in rows['value']], 12)}.",
+        {"draws": int(rows["draws"].max())},
     )

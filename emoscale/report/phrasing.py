@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 DASH = "–"
 """In place of a number that is not defined."""
@@ -72,3 +73,25 @@ def listing(names: Sequence[str], most: int = 6) -> str:
     if len(names) > most:
         shown[-1:] = [f"{len(names) - most + 1} others"]
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def percent(value: float) -> str:
+    """Write a share as ``52%``; a dash if it is not defined."""
+    return f"{value:.0%}" if math.isfinite(value) else DASH
+
+
+def percents(low: float, high: float) -> str:
+    """Write an interval of shares as ``[36%, 68%]``; a dash if it is not defined."""
+    return f"[{percent(low)}, {percent(high)}]" if math.isfinite(low) and math.isfinite(high) else DASH
+
+
+def whole(value: float) -> str:
+    """Write a whole number as ``1,938``; a dash if it is not defined."""
+    return f"{value:,.0f}" if math.isfinite(value) else DASH
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    one.__name__: one
+    for one in (number, signed, interval, probability, threshold, statistic, count, listing, percent, percents, whole)
+}
+"""What templates write numbers and names with."""

@@ -133,6 +133,76 @@ class Opening:
 
 
 @dataclass(frozen=True)
+class Design:
+    """Every number of a run's design, and where it comes from, for a paragraph on methods.
+
+    Parameters
+    ----------
+    model, revision : str
+        The revision is empty where none was asked for.
+    neurons, layers : int
+    site : str
+        What its neurons are.
+    concepts, attributes, replicates : int
+    represented_by : str
+        What represents a concept.
+    raters : str
+        How many people gave the attributes' scores; empty if it is not known.
+    icc : str
+        How well they agreed; empty if it is not known.
+    judges : str
+        Whose judgements of how different the concepts are were used; empty without any.
+    texts : tuple of int
+        To learn from, and held out.
+    task, items : str
+        What the model was asked.
+    measure : str
+    permutations, selectivity_seed : int
+        No permutations: p from the published approximation.
+    alpha : float
+        Of the false discovery rate.
+    masks : str
+        Kinds of control with their numbers.
+    mask_seed : int
+    edit : str
+        What becomes of neurons, after "all neurons of a mask".
+    smallest_effect, smallest_accuracy_effect : float
+    command, version, created : str
+    hashes : mapping of str to str
+        By what they are of.
+    """
+
+    model: str
+    revision: str
+    neurons: int
+    layers: int
+    site: str
+    concepts: int
+    attributes: int
+    replicates: int
+    represented_by: str
+    raters: str
+    icc: str
+    judges: str
+    texts: tuple[int, int]
+    task: str
+    items: str
+    measure: str
+    permutations: int
+    selectivity_seed: int
+    alpha: float
+    masks: str
+    mask_seed: int
+    edit: str
+    smallest_effect: float
+    smallest_accuracy_effect: float
+    command: str
+    version: str
+    created: str
+    hashes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Study:
     """What a report says of a run that the run's tables do not.
 
@@ -159,8 +229,12 @@ class Study:
         What became of all neurons but the first ones of a ranking.
     opening : Opening, optional
         Placed before everything else.
+    design : Design, optional
+        For the paragraph on methods, which is left out without it.
+    as_published : bool
+        Whether the published tests are shown, whatever this project's own say.
     k : int, optional
-        Size of the masks that the figures show; by default see `emoscale.report.findings.shown_size`.
+        Size of the masks that the figures show; by default that which the answers are about.
     """
 
     title: str
@@ -175,4 +249,6 @@ class Study:
     rankings: Mapping[str, RankingWords] = field(default_factory=dict)
     others: str = "were edited"
     opening: Opening | None = None
+    design: Design | None = None
+    as_published: bool = False
     k: int | None = None

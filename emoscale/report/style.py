@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from emoscale.run.verdicts import Question
 from emoscale.system.files import replacing
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ WIDTH = 7.2
 INK, SOFT, FAINT = "#222222", "#767676", "#d9d9d9"
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """From Okabe and Ito's palette, distinct with any colour vision."""
+
+DOTS: dict[str, Any] = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+"""Of values along a line."""
 
 COLOURS = {"none": INK, "control": ORANGE, "selective": BLUE}
 BLANK = "#f4f3f0"
@@ -69,23 +73,23 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the words that go with it.
+    """A figure with what is said of it.
 
     Attributes
     ----------
     figure : Figure
-    title : str
-        What it shows, in a few words, with its full stop or question mark.
-    caption : str
-        What to look at and what it means.
     alt : str
         What is seen, for those who cannot see it.
+    values : mapping of str to object
+        Numbers and names for the caption, which is the macro of the figure's name in ``captions.j2``.
+    caption : str
+        The caption itself, of a figure that has no macro.
     """
 
     figure: Figure
-    title: str
-    caption: str
     alt: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    caption: str = ""
 
 
 Draw = Callable[["Findings"], Drawing | None]
@@ -99,23 +103,37 @@ class ReportFigure:
     ----------
     name : str
         Of its files. The first letter is the part of the report that shows it, and figures come in the order of names.
+    title : str
+        What it asks.
+    source : str
+        The file of the run folder that holds its numbers.
     draw : callable
         From `Findings` to `Drawing`; None where the run has no such data.
+    gate : tuple of Question
+        It is drawn only if these are answered with yes.
+    only_as_published : bool
+        Whether it shows a published test, and so belongs only to a report of such tests.
     """
 
     name: str
+    title: str
+    source: str
     draw: Draw
+    gate: tuple[Question, ...] = ()
+    only_as_published: bool = False
 
 
 FIGURES: dict[str, ReportFigure] = {}
 """Every figure by name. `emoscale.report.figures` imports the modules that fill it."""
 
 
-def figure(name: str) -> Callable[[Draw], Draw]:
+def figure(
+    name: str, title: str, source: str, *, gate: tuple[Question, ...] = (), only_as_published: bool = False
+) -> Callable[[Draw], Draw]:
     """Register the decorated function as the figure `name`; see `ReportFigure`."""
 
     def register(draw: Draw) -> Draw:
-        FIGURES[name] = ReportFigure(name, draw)
+        FIGURES[name] = ReportFigure(name, title, source, draw, gate, only_as_published)
         return draw
 
     return register
@@ -220,6 +238,11 @@ def colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colo
     bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
     return bar
+
+
+def result_dot(passed: bool) -> dict[str, Any]:
+    """Return what the dot of a result looks like: filled if its test passed."""
+    return {"markerfacecolor": BLUE if passed else "white", "markeredgecolor": BLUE, "markersize": 5.5, "zorder": 4}
 
 
 def write_cells(axes: Axes, texts: list[list[str]], dark: NDArray[np.bool_]) -> None:

@@ -14,8 +14,13 @@ from rich.console import Console
 from tiny_run import RESULTS, STAGES, contents, times
 
 from emoscale import __version__
+from emoscale.analysis.options import AnalysisOptions
 from emoscale.commands import doctor
+from emoscale.pipeline.study import outcome_words
 from emoscale.report.figures import FIGURES
+from emoscale.report.templates import verdict_lines
+from emoscale.run.folder import RunFolder
+from emoscale.run.verdicts import read_verdicts
 from emoscale.system.progress import say, stage_progress
 
 ROOT = Path(__file__).parents[2]
@@ -68,11 +73,14 @@ def emoscale(*arguments):
 def test_a_whole_run(world, finished):
     done = emoscale("run", finished.config, "--out", world.out)
     assert (done.returncode, done.stderr) == (0, "")
-    *lines, took, last = done.stdout.splitlines()
+    *lines, took, task, followers, need, last = done.stdout.splitlines()
     assert re.fullmatch(r"took \d+\.\d (s|min), \d+\.\d GB of memory at most", took)
     assert [line.split()[0] for line in lines] == list(STAGES)
     assert lines[0].startswith("tune     8 prompts, mean held-out accuracy 0.")
     assert last == f"report: {world.out / 'report.html'}"
+    assert [task, followers, need] == verdict_lines(
+        read_verdicts(RunFolder(world.out)), outcome_words(AnalysisOptions())
+    )
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
     assert {path.name for path in world.out.iterdir()} == {
@@ -91,7 +99,7 @@ def test_a_whole_run(world, finished):
     ours, theirs = contents(world.out, *RESULTS), contents(finished.out, *RESULTS)
     assert set(theirs) <= set(ours)
     assert {name: ours[name] for name in theirs} == theirs
-    assert set(FIGURES) - {"c0_confusion", "d1_faithfulness"} <= {name.rsplit(".", 1)[0] for name in names}
+    assert {"b1_accuracy_by_concept", "c1_selectivity"} <= {name.rsplit(".", 1)[0] for name in names} <= set(FIGURES)
 
 
 def test_a_run_with_nothing_left_to_do_loads_no_libraries(finished):

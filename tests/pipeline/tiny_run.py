@@ -126,7 +126,7 @@ class World:
 
 def draw_few_figures(setattribute: Callable[[Any, str, Any], None]) -> None:
     """Draw two figures a run: ten take longer than all other stages together."""
-    few = ("a2_counts_by_layer", "c2_drop_by_attribute")
+    few = ("b1_accuracy_by_concept", "c3_overlap")
     setattribute(figures, "FIGURES", {name: figures.FIGURES[name] for name in few})
 
 

@@ -18,7 +18,12 @@ CONTROLS = {
         "activation-matched",
         "drawn at random among neurons about as active",
     ),
-    **{name: ControlWords(f"{name} neurons", f"{name} neurons", name, f"chosen for {name}") for name in ("x", "y")},
+    "permuted": ControlWords(
+        "neurons most selective for permuted attributes",
+        "neurons that are most selective for permuted attributes",
+        "permuted",
+        "those that are most selective for the attribute if the concepts change places",
+    ),
     **{
         name: ControlWords(f"{name} neurons", f"{name} neurons", name, f"chosen for {name}")
         for name in ("other", "another")

@@ -13,9 +13,10 @@ CONCEPTS = ["joy", "fear", "anger", "grief", "pride"]
 ATTRIBUTES = ["valence", "arousal", "control", "novelty"]
 LEAST = {"ks": (7,), "layers": 1}
 UNTUNED = {"learned_prompts": False, "replicates": "sets of questions"}
-USUAL_FIGURES = sorted(set(FIGURES) - {"c0_confusion", "d1_faithfulness"})
-"""Where the model did not choose among all concepts, and faithfulness was not measured."""
-HUMAN_FIGURES = {"b1_importance", "c3_drop_by_importance", "c4_correlation_by_size"}
+RARE_FIGURES = {"a3_drop_by_attribute", "b2_confusion", "f1_faithfulness"}
+"""Where published tests are shown, the model chose among all concepts, and faithfulness was measured."""
+USUAL_FIGURES = sorted(set(FIGURES) - RARE_FIGURES)
+HUMAN_FIGURES = {"e1_importance", "e2_drop_by_importance", "e3_correlation_by_size"}
 
 
 class Page(HTMLParser):
@@ -23,7 +24,7 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.text, self.tags = "", []
+        self.source, self.text, self.tags = source, "", []
         self.feed(source)
 
     def handle_starttag(self, tag, attrs):

@@ -9,13 +9,14 @@ import pandas as pd
 from control_words import CONTROLS
 from made_scores import write_scores
 from scipy import stats
+from synthetic_answers import AT_CHANCE, PLANTED, TABLES, Truth, write_tables
 
 from emoscale.analysis.analyze import analyze
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.concepts.loading import Concepts
 from emoscale.pipeline.study import outcome_words
-from emoscale.report.study import EditWords, Study
+from emoscale.report.study import Design, EditWords, Study
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
@@ -39,6 +40,7 @@ def make_run(
     halves: bool = True,
     tuned: bool = True,
     choice: bool = False,
+    truth: Truth | None = PLANTED,
     seed: int = 0,
 ) -> RunFolder:
     folder = RunFolder(path)
@@ -49,23 +51,37 @@ def make_run(
     first, second = np.triu_indices(len(concepts), 1)
     rdms = np.abs(scores[first] - scores[second])
     dissimilarity = rdms @ weights + 0.2 * rng.random(len(first)) if human else None
-    _write_selectivity(folder, attributes, layers, width, rng, permuted, halves)
-    prompts = _prompts(concepts, replicates, rng)
+    repeats = truth is None or truth.repeats
+    _write_selectivity(folder, attributes, layers, width, rng, permuted, halves, repeats)
+    chance = 1 / len(concepts) if choice else 0.5
+    prompts = _prompts(concepts, replicates, rng, chance if truth is AT_CHANCE else None)
     if tuned:
         prompts.to_parquet(folder.prompt_table)
     masks = _masks(attributes, weights, ks, controls, draws, effect, rng)
     answers = _answers(prompts, masks, rng)
     write_answers(folder, _choose(answers, concepts, rng) if choice else answers, concepts if choice else None)
-    analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity))
+    analyze_run(folder, Concepts(concepts, attributes, scores, dissimilarity), truth=truth)
     return folder
 
 
 COUNTS = AnalysisOptions(outcome="accuracy", normalization="none")
 
 
-def analyze_run(folder: RunFolder, concepts: Concepts, alpha: float = 0.01, options: AnalysisOptions = COUNTS) -> None:
+def analyze_run(
+    folder: RunFolder,
+    concepts: Concepts,
+    alpha: float = 0.01,
+    options: AnalysisOptions = COUNTS,
+    truth: Truth | None = PLANTED,
+) -> None:
+    """Analyze, and put the answers to a chosen truth in the place of those that random numbers give, or none."""
     exchangeable = [kind for kind, words in CONTROLS.items() if words.exchangeable]
     analyze(AnalysisInputs(folder, concepts, alpha, options, exchangeable=exchangeable), Silent())
+    for name in TABLES:
+        (folder.tables / f"{name}.csv").unlink(missing_ok=True)
+    if truth is not None:
+        ks = sorted({int(k) for k in folder.table("drop_overall")["k"]})
+        write_tables(folder, truth, concepts.attributes, ks, concepts.dissimilarity is not None)
 
 
 def write_answers(folder: RunFolder, table: pd.DataFrame, options: list[str] | None = None) -> None:
@@ -85,6 +101,40 @@ def make_study(**options: object) -> Study:
     return Study(**{**usual, **options})
 
 
+def make_design(**options: object) -> Design:
+    usual = {
+        "model": "a-model",
+        "revision": "main-3",
+        "neurons": 3456,
+        "layers": 31,
+        "site": "site of a layer",
+        "concepts": 27,
+        "attributes": 14,
+        "replicates": 8,
+        "represented_by": "its name in sentences",
+        "raters": "30 a word",
+        "icc": "0.71 to 0.98",
+        "judges": "61 participants",
+        "texts": (1234, 567),
+        "task": "which concept a text shows",
+        "items": "540 of them",
+        "measure": "tau-b",
+        "permutations": 999,
+        "selectivity_seed": 17,
+        "alpha": 0.01,
+        "masks": "random (5 for each k)",
+        "mask_seed": 23,
+        "edit": "were set to zero",
+        "smallest_effect": 0.15,
+        "smallest_accuracy_effect": 0.025,
+        "command": "emoscale run config.yaml",
+        "version": "9.8.7",
+        "created": "2031-02-03",
+        "hashes": {"weights": "abcdef0123456789"},
+    }
+    return Design(**{**usual, **options})
+
+
 def _write_selectivity(
     folder: RunFolder,
     attributes: list[str],
@@ -93,6 +143,7 @@ def _write_selectivity(
     rng: np.random.Generator,
     permuted: bool,
     halves: bool,
+    repeats: bool,
 ) -> None:
     n, a = layers * width, len(attributes)
     layer = np.repeat(np.arange(layers), width)
@@ -118,7 +169,8 @@ def _write_selectivity(
     nothing = np.full(tau.shape, np.nan)
     arrays |= {"p_attribute": np.minimum(1, p * n), "p_all": np.minimum(1, p * tau.size)} if permuted else {}
     arrays |= {"null_spread": np.where(np.isnan(tau), np.nan, 1.5)} if permuted else {}
-    arrays |= {"tau_odd": tau + 0.02 * rng.normal(size=tau.shape), "tau_even": tau} if halves else {}
+    odd = tau + 0.02 * rng.normal(size=tau.shape)
+    arrays |= {"tau_odd": odd if repeats else odd[::-1], "tau_even": tau} if halves else {}
     store.write("followers", followers)
     by_neuron = [array.name for array in SELECTIVITY.data if "neuron" in array.dims]
     for name, values in (dict.fromkeys(by_neuron, nothing) | arrays).items():
@@ -127,12 +179,12 @@ def _write_selectivity(
     store.mark_complete()
 
 
-def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator) -> pd.DataFrame:
+def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator, chance: float | None) -> pd.DataFrame:
     rows = [
         {
             "concept": concept,
             "replicate": str(replicate),
-            "accuracy": rng.integers(60, 96) / 100,
+            "accuracy": rng.integers(60, 96) / 100 if chance is None else chance + rng.integers(-1, 2) / 100,
             "epoch": 2,
             "accuracy_last": rng.integers(58, 92) / 100,
             "train": 40,

@@ -1,11 +1,14 @@
 import re
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from report_pages import ATTRIBUTES, CONCEPTS, USUAL_FIGURES, files, reported
-from synthetic_run import make_run
+from scipy.stats import norm
+from synthetic_run import make_design, make_run
 
+from emoscale.report.neuron_figures import z_or_tau
 from emoscale.schema import SELECTIVITY
 from emoscale.store import open_store
 
@@ -25,7 +28,7 @@ def run(tmp_path_factory):
             "stages": {"tune": {"state": "done", "wall_s": 12.3}, "report": {"state": "running"}},
         }
     )
-    done, page = reported(folder, facts={"Model": "a <small> one & more"})
+    done, page = reported(folder, facts={"Model": "a <small> one & more"}, design=make_design())
     return folder, done, page
 
 
@@ -39,23 +42,22 @@ def test_every_figure_is_saved_and_shown(run):
 
 
 def test_sections_come_in_reading_order(run):
-    order = [
-        "In one paragraph",
-        "What was asked",
-        "On what",
-        "How",
-        "What was found",
-        "a. Neurons that follow",
-        "b. What matters to people",
-        "c. What is lost",
-        "What this does not show",
-        "Where the files are",
-        "How it was run",
-        "How to cite",
+    names = [attrs["id"] for tag, attrs in run[2].tags if tag in ("h2", "h3") and "id" in attrs]
+    assert names == [
+        "results",
+        "task",
+        "followers",
+        "losses",
+        "people",
+        "material",
+        "methods",
+        "limits",
+        "files",
+        "made-with",
+        "cite",
     ]
-    text = run[2].text
-    places = [re.search(rf"^{re.escape(heading)}", text, re.MULTILINE).start() for heading in order]
-    assert places == sorted(places)
+    source = run[2].source
+    assert source.index('class="answers"') < source.index("Figure 1.") < source.index('id="results"')
 
 
 def test_the_page_needs_nothing_from_outside(run):
@@ -63,9 +65,8 @@ def test_the_page_needs_nothing_from_outside(run):
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     loads = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href", "srcset")]
     assert all(value.startswith("data:") for value in loads)
-    source = run[0].report.read_text(encoding="utf-8")
-    assert "url(" not in source
-    assert "@import" not in source
+    assert "url(" not in page.source
+    assert "@import" not in page.source
 
 
 def test_facts_and_manifest_are_reported(run):
@@ -78,90 +79,115 @@ def test_facts_and_manifest_are_reported(run):
 
 def test_numbers_are_those_of_the_tables(run):
     folder, done, page = run
-    overall = folder.table("drop_overall").query("control == 'random'").set_index("k").loc[done["k"]]
-    drop, low, high = (f"{overall[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
-    assert overall["drop"] > 0
-    assert f"accuracy fell {drop} further" in page.text
-    assert f"[{low}, {high}]" in page.text
+    text = " ".join(page.text.split())
+    mean = folder.table("needed").query(f"k == {done['k']} and attribute == 'mean over attributes'").iloc[0]
+    drop, low, high = (f"{mean[name]:.3f}".removeprefix("0") for name in ("drop", "ci_low", "ci_high"))
+    assert f"{drop} [{low}, {high}]" in text
     prompts = pd.read_parquet(folder.prompt_table)["accuracy"].mean()
-    assert f"right in {prompts:.2f}".replace("0.", ".") in page.text
-    assert f"right for {prompts:.0%} of the texts" in page.text
+    assert f"right in {prompts:.2f}".replace("0.", ".") in text
+    assert f"Right in {prompts:.0%}" in text
 
 
-def test_limits_are_reported(run):
-    for limit in ("which is an approximation", "somewhat optimistic", "sets it to zero", "is a correlation"):
-        assert limit in run[2].text
+def test_the_paragraph_on_methods_holds_every_number_of_the_design(run):
+    paragraph = " ".join(run[2].source.split('<p class="paste">')[1].split("</p>")[0].split())
+    design = make_design()
+    for name, value in vars(design).items():
+        written = value.values() if name == "hashes" else value if name == "texts" else [value]
+        for one in written:
+            text = (
+                f"{one:,}" if isinstance(one, int) else f"{one:g}".removeprefix("0") if isinstance(one, float) else one
+            )
+            assert text in paragraph, name
+    assert "20, 40 and 80" in paragraph
+    assert "not known" not in paragraph
+    assert "19 permutations" in paragraph
+
+
+def test_what_is_not_known_of_raters_is_said(run):
+    folder = run[0]
+    _, page = reported(folder, design=make_design(raters="", icc="", judges=""))
+    paragraph = page.source.split('<p class="paste">')[1].split("</p>")[0]
+    assert paragraph.count("not known") == 2
+    assert "no judgements of dissimilarity" in " ".join(paragraph.split())
 
 
 def test_made_again_the_files_and_the_settings_of_matplotlib_are_the_same(run):
     folder = run[0]
+    options = {"facts": {"Model": "a <small> one & more"}, "design": make_design()}
+    reported(folder, **options)
     figures, page, settings = files(folder), folder.report.read_bytes(), dict(mpl.rcParams)
-    reported(folder, facts={"Model": "a <small> one & more"})
+    reported(folder, **options)
     assert files(folder) == figures
     assert folder.report.read_bytes() == page
     assert dict(mpl.rcParams) == settings
 
 
 def test_svg_text_is_text_without_a_date(run):
-    svg = files(run[0])["c2_drop_by_attribute.svg"].decode()
+    svg = files(run[0])["a1_needed.svg"].decode()
     assert ">valence</text>" in svg
+    assert ">cannot be told</text>" in svg
     assert "<dc:date>" not in svg
 
 
-def row_of(folder, name, k, control):
-    return folder.table(name).query("k == @k and control == @control").iloc[0]
+def rows_of(page, heading):
+    """Return the cells of the first table whose head begins with some text."""
+    source = page.source[page.source.index(f'<th scope="col">{heading}</th>') :].split("</table>")[0]
+    rows = re.findall(r"<tr.*?</tr>", source, re.DOTALL)
+    return [re.findall(r"<td>(.*?)</td>", row) for row in rows], source.count('class="shown"')
 
 
-def test_the_figures_and_sentences_compare_with_the_first_control(run):
-    folder, done, page = run
-    k = done["k"]
-    assert "most selective for an attribute hurt the model more than switching off as many random neurons:" in page.text
-    dose = folder.table("dose_response").fillna({"attribute": ""})
-    dose = dose.query("control == 'random' and attribute == ''").iloc[0]
-    assert f"made the drop {dose['slope']:.3f}".replace("0.", ".") in page.text
-    specific = row_of(folder, "specificity_summary", k, "random")
-    assert f"whose neurons are off with r = {specific['own']:.2f}".replace("-", "−").replace("0.", ".") in page.text
+def minus(text):
+    return text.replace("0.", ".").replace("-", "−")
 
 
 def test_every_control_and_size_has_its_row(run):
     folder, _, page = run
-    source = (
-        folder.report.read_text(encoding="utf-8").split("Against each kind of control</h3>")[1].split("</table>")[0]
-    )
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr.*?</tr>", source, re.S)[1:]]
+    rows, shown = rows_of(page, "Compared with")
     overall = folder.table("drop_overall")
     assert len(rows) == len(overall) == 6
     labels = {"random": "random neurons", "random-by-layer": "random neurons of the same layers"}
     for cells, expected in zip(rows, overall.to_dict("records"), strict=True):
-        people = row_of(folder, "human_comparison", expected["k"], expected["control"])
-        assert cells[:2] == [labels[expected["control"]], f"{expected['k']} ({expected['k'] / 300:.1%})"]
-        assert cells[2] == f"{expected['drop']:.3f}".replace("0.", ".").replace("-", "−")
-        assert cells[-2] == f"{people['mean_r']:.2f}".replace("0.", ".").replace("-", "−")
-    assert source.count('class="shown"') == 2
-    assert "kind of control: losing selective neurons" in page.text
-    assert "The conclusion about people" in page.text
-
-
-def cells_of(folder):
-    """Return the first table of the findings: how many neurons each inference leaves."""
-    source = folder.report.read_text(encoding="utf-8")
-    rows = re.findall(r"<tr.*?</tr>", source[source.index("Split-half r") - 600 :].split("</table>")[0], re.S)
-    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+        assert cells[:2] == [labels[expected["control"]], f"{expected['k']} ({expected['k'] / 300:.0%})"]
+        assert cells[2] == minus(f"{expected['drop']:.3f}")
+    assert shown == 2
+    sizes, shown = rows_of(page, "Neurons off")
+    means = folder.table("needed").query("attribute == 'mean over attributes'")
+    assert [cells[3] for cells in sizes] == [minus(f"{drop:.3f}") for drop in means["drop"]]
+    assert shown == 1
 
 
 def test_each_inference_is_counted(run):
     folder, _, page = run
-    q, p, family = (folder_array(folder, name) for name in ("q", "p_attribute", "p_all"))
-    assert f"{(q < 0.01).sum():,} (" in page.text
-    assert f"{(p < 0.05).sum():,} survive correction for all neurons of the attribute" in page.text
-    assert f"{(family < 0.05).sum():,} for all neurons and attributes" in page.text
-    assert "τ varies 1.50 times as much" in page.text
-    assert "permuting the concepts 999 times" in page.text
-    table = folder.table("inference")
-    for row, cells in zip(table.to_dict("records"), cells_of(folder)[-len(table) :], strict=True):
-        names = ("asymptotic", "chosen", "attribute_corrected", "all_corrected")
-        assert cells[:5] == [row["attribute"], *(f"{row[name]:,}" for name in names)]
+    q, family = (folder_array(folder, name) for name in ("q", "p_all"))
+    text = " ".join(page.text.split())
+    assert f"{(q < 0.01).sum():,} of" in text
+    assert f"{(family < 0.05).sum():,} at p < .05 corrected for all neurons and attributes" in text
+    assert "1.50 times" in text
+    rows, _ = rows_of(page, "Attribute")
+    table = folder.table("followers").merge(folder.table("inference"), on="attribute")
+    assert sorted(cells[0] for cells in rows) == sorted(table["attribute"])
+    for row in table.to_dict("records"):
+        (cells,) = [cells for cells in rows if cells[0] == row["attribute"]]
+        assert cells[1] == f"{row['followers']:,}"
+        assert cells[5:8] == [f"{row[name]:,}" for name in ("chosen", "all_corrected", "asymptotic")]
+
+
+def test_tau_is_scaled_by_its_own_null(run):
+    store = open_store(run[0].selectivity, SELECTIVITY)
+    z, is_z = z_or_tau(store)
+    assert is_z
+    expected = norm.isf(store.read("p_asymptotic")) / store.read("null_spread")
+    np.testing.assert_allclose(z, expected)
+    assert np.isnan(z[3]).all()
 
 
 def folder_array(folder, name):
     return open_store(folder.selectivity, SELECTIVITY).read(name)
+
+
+def test_tables_scroll_and_pages_break_between_blocks(run):
+    source = run[2].source
+    assert source.count('aria-label="table"') == source.count('<table class="numbers')
+    assert source.count('aria-label="figure"') == source.count("<img ")
+    rules = source.split("@media print")[1].split("</style>")[0]
+    assert "page-break-inside: avoid" in rules

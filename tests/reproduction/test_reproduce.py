@@ -104,7 +104,7 @@ def test_manifest_lists_every_stage(done):
 
 def test_report_begins_with_the_comparison(done):
     page = done.report.read_text(encoding="utf-8")
-    assert page.index("The published figures and ours") < page.index("In one paragraph")
+    assert page.index("The published figures and ours") < page.index("Results</h2>")
     assert "nan" not in page.split("<style>")[1].split("</style>")[1].split("data:image")[0].lower()
 
 

@@ -203,14 +203,16 @@ def _report(context: ReproductionContext, folder: RunFolder, progress: Progress)
         replicates="prompts",
         outputs=outputs_of(REPRODUCTION_STAGES, folder),
         opening=opening(folder, _label_counts(files)),
+        as_published=True,
         k=_shown(folder),
     )
     done = write_report(folder, study, progress=progress)
     return {"figures": len(done["figures"])}
 
 
-def _shown(folder: RunFolder) -> int | None:
-    return TOP if TOP in set(folder.table("drop_overall")["k"]) else None
+def _shown(folder: RunFolder) -> int:
+    sizes = set(folder.table("drop_overall")["k"])
+    return TOP if TOP in sizes else int(max(sizes))
 
 
 def _label_counts(files: Released) -> pd.Series | None:

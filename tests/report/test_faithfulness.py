@@ -7,8 +7,8 @@ from report_pages import ATTRIBUTES, CONCEPTS, reported
 from synthetic_run import make_run
 
 from emoscale.report.faithfulness import against_random, is_defined, smallest_half
+from emoscale.report.sides import Side
 from emoscale.report.study import RankingWords
-from emoscale.report.verdicts import Verdict
 
 
 def areas(gap=(1.0, 3.0), **over_random):
@@ -44,7 +44,7 @@ def test_a_gap_must_be_shown(gap, defined):
 
 def test_rankings_are_sorted_by_their_intervals():
     table = areas(effect=(0.1, 0.2), tau=(-0.2, 0.1), both=(-0.3, -0.1), random=(np.nan, np.nan))
-    assert against_random(table) == {Verdict.MORE: ["effect"], Verdict.SAME: ["tau"], Verdict.LESS: ["both"]}
+    assert against_random(table) == {Side.MORE: ["effect"], Side.SAME: ["tau"], Side.LESS: ["both"]}
 
 
 def test_half_is_reached_where_it_stays():
@@ -72,12 +72,13 @@ def test_the_report_shows_it_where_it_is_defined(tmp_path):
     for gap, defined in (((0.5, 2.0), True), ((-1.0, 2.0), False)):
         write(folder, areas(gap, effect=(0.1, 0.2), tau=(-0.2, 0.1), random=(np.nan, np.nan)))
         done, page = reported(folder, rankings=words, others="were held at their mean activation")
-        assert ("d1_faithfulness" in done["figures"]) == defined
-        assert ("How few neurons carry it" in page.text) is True
-        assert ("is not defined here" in page.text) != defined
-        assert ("may look better here than on other questions" in page.text) == defined
+        assert ("f1_faithfulness" in done["figures"]) == defined
+        text = " ".join(page.text.split())
+        assert 'id="faithfulness"' in page.source
+        assert ("is not defined here" in text) != defined
+        assert ("may look better here than on other questions" in text) == defined
         assert "nan" not in page.text
     (folder.tables / "faithfulness_areas.csv").unlink()
     done, page = reported(folder)
-    assert "d1_faithfulness" not in done["figures"]
-    assert "How few neurons carry it" not in page.text
+    assert "f1_faithfulness" not in done["figures"]
+    assert 'id="faithfulness"' not in page.source

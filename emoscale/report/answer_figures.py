@@ -1,0 +1,351 @@
+"""Figures of the answers: what is needed, what follows the attributes, and how well the model does the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from emoscale.report.findings import Findings
+from emoscale.report.phrasing import count, number
+from emoscale.report.sides import LEVEL, draw_deviations
+from emoscale.report.style import (
+    BLUE,
+    COLOURS,
+    FAINT,
+    MOST_NUMBERS,
+    ORANGE,
+    SOFT,
+    Drawing,
+    colour_bar,
+    figure,
+    frame_diagonal,
+    name_both_sides,
+    new_figure,
+    result_dot,
+    row_height,
+    sequential,
+    square_figure,
+    write_cells,
+)
+from emoscale.run.verdicts import Answer, Question
+from emoscale.schema import ALL_ATTRIBUTES, PERMUTED
+
+_MOST_NAMED = 3
+"""Most pairs of concepts that the caption names."""
+
+_ANSWERS = {
+    Answer.YES.value: "needed",
+    Answer.NO.value: "not needed",
+    Answer.UNKNOWN.value: "cannot be told",
+}
+
+
+@figure(
+    "a1_needed",
+    "Which attributes’ neurons does the model need?",
+    "tables/needed.csv",
+    gate=(Question.TASK, Question.FOLLOWERS),
+)
+def needed_forest(findings: Findings) -> Drawing | None:
+    """Draw each attribute's drop with its interval, the spread under permuted concepts and the smallest effect."""
+    rows = findings.needed
+    if rows.empty:
+        return None
+    rows = rows[np.isfinite(rows["drop"]) | np.isfinite(rows["estimated_drop"])].sort_values(
+        "drop", kind="stable", na_position="first"
+    )
+    if rows.empty:
+        return None
+    mean = findings.at_k("needed")
+    table = pd.concat([mean[mean["attribute"] == ALL_ATTRIBUTES], rows], ignore_index=True)
+    places = np.arange(len(table), dtype=np.float64)
+    places[0] -= 0.5
+    canvas = new_figure(row_height(len(table), 0.21, 1.15), width=7.0)
+    axes = canvas.subplots()
+    smallest, draws = findings.smallest_effect, _permuted_draws(findings)
+    if np.isfinite(smallest):
+        axes.axvspan(-smallest, smallest, color=ORANGE, alpha=0.12, linewidth=0, label="too small to matter")
+    axes.axvline(0, color=SOFT, linewidth=0.7, zorder=0)
+    has_estimates = bool(np.isfinite(table["estimated_low"]).any())
+    if has_estimates:
+        _estimates(axes, table, places)
+    for place, name in zip(places, table["attribute"], strict=True):
+        if name in draws:
+            axes.plot(draws[name], np.full(len(draws[name]), place), "|", color=SOFT, markersize=5, alpha=0.7)
+    _dots(axes, table, places, _deciding_p(table))
+    _name_rows(axes, places, ["mean over attributes", *rows["attribute"]], table["answer"].astype(str).tolist())
+    compared = "masks of permuted concepts − selective masks"
+    axes.set_xlabel(f"Drop in {findings.study.outcome.label}{_unit(findings)}: {compared}")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
+    return Drawing(
+        canvas,
+        f"Dots with intervals for {count(len(rows), 'attribute')} and their mean, which is "
+        f"{number(float(table['drop'].iloc[0]), 3)}.",
+        {
+            "k": findings.k,
+            "outcome": findings.study.outcome,
+            "draws": int(table["draws"].max()),
+            "by_estimates": bool(1 / (table["draws"].max() + 1) > LEVEL),
+            "has_estimates": has_estimates,
+            "has_draws": bool(draws),
+            "smallest": smallest,
+        },
+    )
+
+
+def _estimates(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64]) -> None:
+    label = "middle 95% under permuted concepts (estimated)"
+    axes.hlines(places, table["estimated_low"], table["estimated_high"], color=FAINT, linewidth=7, label=label)
+    axes.plot(
+        table["estimated_drop"],
+        places,
+        "D",
+        label="estimated from single neurons",
+        markeredgecolor=SOFT,
+        markerfacecolor="white",
+        markersize=4,
+    )
+
+
+def _deciding_p(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the corrected p by ablated masks, or by estimates where the masks are too few for any p to be small."""
+    few = 1 / (table["draws"] + 1) > LEVEL
+    return np.asarray(table["p_corrected"].where(~few, table["estimated_p_corrected"]), dtype=np.float64)
+
+
+def _permuted_draws(findings: Findings) -> dict[str, NDArray[np.float64]]:
+    """Return by attribute how far each permuted mask's outcome lies below the mean of the others of its attribute."""
+    rows = findings.table("control_draws")
+    rows = rows[(rows["control"] == PERMUTED) & (rows["k"] == findings.k)]
+    if rows.empty:
+        return {}
+    away = -draw_deviations(rows, exchangeable=False)
+    return {str(name): values.to_numpy() for name, values in away.groupby(rows["attribute"]) if len(values) > 1}
+
+
+def _dots(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64], p: NDArray[np.float64]) -> None:
+    axes.hlines(places, table["ci_low"], table["ci_high"], color=BLUE, linewidth=1.5, zorder=3)
+    for passed, label in ((True, "corrected p ≤ .05"), (False, "not significant")):
+        some = (p <= LEVEL) == passed
+        if np.isfinite(table["drop"][some]).any():
+            axes.plot(table["drop"][some], places[some], "o", label=label, **result_dot(passed))
+
+
+def _name_rows(axes: Axes, places: NDArray[np.float64], names: list[str], answers: Sequence[str] = ()) -> None:
+    axes.set_yticks(places, names)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(places[0] - 0.8, places[-1] + 0.8)
+    frame = axes.get_yaxis_transform()
+    for place, answer in zip(places, answers, strict=False):
+        text = _ANSWERS.get(answer, "")
+        axes.text(1.02, place, text, transform=frame, va="center", fontsize=7, color=SOFT)
+
+
+def _unit(findings: Findings) -> str:
+    unit = findings.study.outcome.unit
+    return f" ({unit})" if unit else ""
+
+
+@figure("a2_followers", "How many neurons follow an attribute, and how many by chance?", "tables/followers.csv")
+def followers_forest(findings: Findings) -> Drawing | None:
+    """Draw each attribute's number of followers beside the numbers under permuted concepts."""
+    rows = findings.table("followers")
+    if rows.empty or not np.isfinite(rows["p_corrected"]).any():
+        return None
+    rows = rows.sort_values("followers", kind="stable").reset_index(drop=True)
+    places = np.arange(len(rows), dtype=np.float64)
+    canvas = new_figure(row_height(len(rows), 0.2, 1.1), width=6.6)
+    axes = canvas.subplots()
+    axes.hlines(
+        places,
+        rows["null_low"],
+        rows["null_high"],
+        color=FAINT,
+        linewidth=7,
+        label="middle 95% under permuted concepts",
+    )
+    axes.plot(rows["null_largest"], places, "|", color=SOFT, markersize=7, label="most under any permutation")
+    passed = rows["p_corrected"].to_numpy() <= LEVEL
+    for some, label in ((passed, "corrected p ≤ .05"), (~passed, "not significant")):
+        if some.any():
+            axes.plot(rows["followers"][some], places[some], "o", label=label, **result_dot(some is passed))
+    _name_rows(axes, places, rows["attribute"].tolist())
+    axes.set_xscale("symlog", linthresh=10)
+    most = float(rows[["followers", "null_largest"]].max().max())
+    ticks = [
+        tick
+        for tick in (0, 5, 10, *((20, 50) if most < 200 else ()), 100, 1_000, 10_000, 100_000, 1_000_000)
+        if tick <= max(most, 10)
+    ]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xlim(-0.8, max(most, 10) * 1.4)
+    axes.minorticks_off()
+    axes.set_xlabel("Neurons whose τ no permutation reaches (logarithmic from 10)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
+    top = rows.iloc[-1]
+    return Drawing(
+        canvas,
+        f"Dots for {count(len(rows), 'attribute')} beside bars for permuted concepts; most for {top['attribute']} "
+        f"({top['followers']:,.0f}).",
+        {"permutations": findings.permutations},
+    )
+
+
+@figure(
+    "a3_drop_by_attribute",
+    "Which attributes’ neurons does the model need, by the published test?",
+    "tables/drop_by_attribute.csv",
+    only_as_published=True,
+)
+def published_forest(findings: Findings) -> Drawing | None:
+    """Draw each attribute's drop against the control, with the published test's interval."""
+    rows = findings.at_k("drop_by_attribute").sort_values("drop")
+    if rows.empty:
+        return None
+    draws = findings.at_k("control_draws")
+    away = draw_deviations(draws, findings.words.exchangeable)
+    band = (-away.max(), -away.min()) if len(away) else None
+    canvas, alt = drop_rows(rows, "attribute", findings, band)
+    return Drawing(
+        canvas,
+        alt,
+        {
+            "k": findings.k,
+            "outcome": findings.study.outcome,
+            "neurons": findings.words.neurons,
+            "units": findings.study.replicates,
+            "masks": len(draws) if band else 0,
+            "above": int((rows["ci_low"] > 0).sum()),
+            "below": int((rows["ci_high"] < 0).sum()),
+        },
+    )
+
+
+def drop_rows(
+    rows: pd.DataFrame, name: str, findings: Findings, band: tuple[float, float] | None = None
+) -> tuple[Figure, str]:
+    """Draw a row with its interval for each attribute or concept, and return what is seen."""
+    places = np.arange(len(rows))
+    canvas = new_figure(row_height(len(rows)), width=6.2)
+    axes = canvas.subplots()
+    if band:
+        axes.axvspan(*band, color=ORANGE, alpha=0.13, linewidth=0)
+    axes.axvline(0, color=SOFT, linewidth=0.7, zorder=0)
+    axes.hlines(places, rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
+    axes.plot(rows["drop"], places, "o", color=BLUE, markersize=5, markeredgecolor="white", markeredgewidth=0.6)
+    axes.set_yticks(places, rows[name])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(-0.8, len(rows) - 0.2)
+    axes.set_xlabel(f"Drop in {findings.study.outcome.label}: {findings.words.adjective} − selective masks")
+    best, worst = rows.iloc[-1], rows.iloc[0]
+    alt = (
+        f"Dots with intervals for {count(len(rows), name)}, from {best[name]} ({number(best['drop'], 3)}) to "
+        f"{worst[name]} ({number(worst['drop'], 3)})."
+    )
+    return canvas, alt
+
+
+@figure("b1_accuracy_by_concept", "Which concepts can the model infer?", "tables/accuracy.csv")
+def accuracy_by_concept(findings: Findings) -> Drawing:
+    """Draw each concept's accuracy without masks and, where losses are described, with control and selective ones."""
+    labels = {
+        "none": "no neuron off",
+        "control": f"{findings.words.label} off",
+        "selective": "selective neurons off",
+    }
+    accuracy = findings.table("accuracy")
+    rows = accuracy.assign(kind=accuracy["kind"].replace({findings.control: "control"}))
+    masked = findings.shows_losses
+    rows = rows[(rows["kind"] == "none") | (masked & (rows["k"] == findings.k) & rows["kind"].isin(labels))]
+    table = rows.pivot_table("accuracy", "concept", "kind").sort_values("none")
+    places = np.arange(len(table))
+    canvas = new_figure(row_height(len(table), rest=1.0), width=6.6)
+    axes = canvas.subplots()
+    axes.axvline(findings.chance, color=FAINT, linewidth=1, zorder=0)
+    axes.hlines(places, table.min(axis=1), table.max(axis=1), color=FAINT, linewidth=1.6, zorder=1)
+    for kind, label in labels.items():
+        if kind not in table:
+            continue
+        marker = {"none": "|", "control": "D", "selective": "o"}[kind]
+        size = {"none": 8, "control": 4, "selective": 5}[kind]
+        edge = {"markeredgewidth": 1.6} if kind == "none" else {"markeredgecolor": "white", "markeredgewidth": 0.5}
+        axes.plot(table[kind], places, marker, color=COLOURS[kind], markersize=size, label=label, **edge)
+    axes.set_yticks(places, table.index)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_ylim(-0.8, len(table) - 0.2)
+    held_out = " on held-out texts" if findings.study.learned_prompts else ""
+    axes.set_xlabel(f"Accuracy{held_out} (grey line: guessing)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, handletextpad=0.2, columnspacing=1.4)
+    means = {str(name): float(value) for name, value in table.mean().items()}
+    return Drawing(
+        canvas,
+        f"Up to three marks a row for {count(len(table), 'concept')}, sorted by accuracy without masks.",
+        {
+            "k": findings.k,
+            "neurons": findings.words.neurons,
+            "masked": masked,
+            "means": means,
+            "worse": int((table["selective"] < table["control"]).sum()) if masked else 0,
+            "concepts": len(table),
+        },
+    )
+
+
+@figure("b2_confusion", "What does the model take for what?", "tables/confusion.csv", gate=(Question.TASK,))
+def confusion_matrix(findings: Findings) -> Drawing | None:
+    """Draw how often each concept was answered to the texts of each, with no neurons edited."""
+    confusion = findings.table("confusion")
+    rows = confusion[confusion["kind"] == "none"]
+    if rows.empty:
+        return None
+    names = list(dict.fromkeys(rows["answer"]))
+    cells = rows.pivot_table("share", "concept", "answer").reindex(index=names, columns=names).to_numpy(np.float64)
+    canvas = square_figure(len(names))
+    axes = canvas.subplots()
+    most = max(float(np.nanmax(cells)), 0.01)
+    image = axes.imshow(cells, cmap=sequential(), norm=Normalize(1e-9, most), interpolation="nearest")
+    if len(names) <= MOST_NUMBERS:
+        texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
+        write_cells(axes, texts, cells > 0.36 * most)
+    frame_diagonal(axes, len(names))
+    name_both_sides(axes, names)
+    axes.set_ylabel("What the text shows")
+    axes.set_xlabel("What the model answered")
+    colour_bar(canvas, image, axes, "Share of the concept’s texts")
+
+    answered = np.nanmean(cells, axis=0)
+    often = int(answered.argmax())
+    return Drawing(
+        canvas,
+        f"Square matrix of {count(len(names), 'concept')} with a framed diagonal; shares on it from "
+        f"{number(float(np.nanmin(np.diag(cells))))} to {number(float(np.nanmax(np.diag(cells))))}.",
+        {
+            "scored_by": findings.study.outcome.scored_by,
+            "right": float(np.nanmean(np.diag(cells))),
+            "chance": findings.chance,
+            "mistakes": _mistakes(names, cells),
+            "often": names[often],
+            "often_share": float(answered[often]),
+        },
+    )
+
+
+def _mistakes(names: list[str], cells: NDArray[np.float64]) -> list[str]:
+    """Name the pairs that were confused most often."""
+    wrong = np.where(np.eye(len(names), dtype=bool) | np.isnan(cells), 0.0, cells)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_NAMED]
+    pairs = [divmod(int(place), len(names)) for place in order]
+    return [
+        f"{names[row]} for {names[column]} ({number(wrong[row, column])})"
+        for row, column in pairs
+        if wrong[row, column]
+    ]
