@@ -126,9 +126,9 @@ class PermutedMasks:
 
     def covariate(self, k: int) -> Covariate | None:
         """Return estimated effects of permuted masks of one size; None if the outcome is not what was estimated."""
-        expected, masks = self.estimates(k), self.estimated
-        if expected is None or masks is None or OUTCOMES[self.options.outcome].unit == "":
+        effects, masks = self.estimates(k), self.estimated
+        if effects is None or masks is None or OUTCOMES[self.options.outcome].unit == "":
             return None
         own = masks[(masks["kind"] == PERMUTED) & (masks["k"] == k)]
         drawn = own.pivot_table("estimated", "draw", "attribute", aggfunc="first").reindex(columns=self.attributes)
-        return Covariate(drawn.to_numpy(np.float64), expected[1:].mean(axis=0))
+        return Covariate(drawn.to_numpy(np.float64), effects[1:])
