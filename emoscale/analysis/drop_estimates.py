@@ -42,16 +42,16 @@ class Drop:
 
 @dataclass(frozen=True)
 class Covariate:
-    """Estimated effects of the permuted masks, and of those of many more permutations.
+    """Estimated effects of the permuted masks, and of those of many more permutations, whose mean is aimed at.
 
     Attributes
     ----------
     drawn : ndarray of float64, shape (D, A)
-    permuted : ndarray of float64, shape (B, A)
+    many : ndarray of float64, shape (B, A)
     """
 
     drawn: Floats
-    permuted: Floats
+    many: Floats
 
 
 def estimate_drops(values: Floats, sample: ItemSample, covariate: Covariate | None = None) -> list[Drop]:
@@ -81,47 +81,52 @@ def estimate_drops(values: Floats, sample: ItemSample, covariate: Covariate | No
     """
     with_mean = np.concatenate([values, values.mean(axis=2, keepdims=True)], axis=2)
     means = sample.means(with_mean)  # (1 + D, A + 1)
-    shift, spread, extra = _control_error(means[1:], covariate)
+    shift, spread, *of_shift = _control_error(means[1:], covariate)
     difference = with_mean[:, 1:].mean(axis=1) - with_mean[:, 0]
     of_items = sample.variances(difference)
     draws = with_mean.shape[1] - 1
     of_draws = spread / draws if draws else spread
     drops = means[1:].mean(axis=0) - shift - means[0] if draws else np.full(len(of_items), np.nan)
+    df = sample.df, draws - 1, draws - 1, len(covariate.many) - 1 if covariate else 0
     return [
-        Drop(float(drop), *_combined((of_item, sample.df), (of_draw, draws - 1), (more, draws - 1)))
-        for drop, of_item, of_draw, more in zip(drops, of_items, of_draws, extra, strict=True)
+        Drop(float(drop), *_combined(*zip(variances, df, strict=True)))
+        for drop, *variances in zip(drops, of_items, of_draws, *of_shift, strict=True)
     ]
 
 
-def _control_error(means: Floats, covariate: Covariate | None) -> tuple[Floats, Floats, Floats]:
-    """Return what regression takes off the means over draws, the variance over draws, and that of what is taken off.
-
-    Estimates of more permutations make it a regression estimate by double sampling (Cochran 1977, *Sampling
-    Techniques*, chapter 12): their mean varies, too, and so does the slope.
+def _control_error(means: Floats, covariate: Covariate | None) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return what regression takes off the means over draws, and variances.
 
     Parameters
     ----------
     means : ndarray of float64, shape (D, A + 1)
         Outcomes after permuted masks; the last column is the mean of the others.
+
+    Returns
+    -------
+    shift, spread, of_slope, of_expected : ndarray of float64, shape (A + 1,)
+        What is taken off; the variance over draws; and what the slope's error and that of the mean over many
+        permutations add to the variance of what is taken off.
     """
     draws, columns = means.shape
     nothing = np.zeros(columns)
     if draws < FEWEST_DRAWS:
-        return nothing, np.full(columns, np.nan), nothing
+        return nothing, np.full(columns, np.nan), nothing, nothing
     y = means - means.mean(axis=0)
     freedom = (draws - 1) * (columns - 1)
     if covariate is None or freedom < _FEWEST_FOR_SLOPE:
-        return nothing, (y**2).sum(axis=0) / (draws - 1), nothing
-    drawn, permuted = (np.column_stack([x, x.mean(axis=1)]) for x in (covariate.drawn, covariate.permuted))
-    x, off = drawn - drawn.mean(axis=0), drawn.mean(axis=0) - permuted.mean(axis=0)
+        return nothing, (y**2).sum(axis=0) / (draws - 1), nothing, nothing
+    drawn, many = (np.column_stack([part, part.mean(axis=1)]) for part in (covariate.drawn, covariate.many))
+    x, off = drawn - drawn.mean(axis=0), drawn.mean(axis=0) - many.mean(axis=0)
     sxx = float((x[:, :-1] ** 2).sum())
     if sxx <= 0:
-        return nothing, (y**2).sum(axis=0) / (draws - 1), nothing
+        return nothing, (y**2).sum(axis=0) / (draws - 1), nothing, nothing
     beta = float((x[:, :-1] * y[:, :-1]).sum()) / sxx
     left = y - beta * x
     spread = (left**2).sum(axis=0) / (draws - 1) * freedom / (freedom - 1)
-    of_beta = off**2 * float((left[:, :-1] ** 2).sum()) / (freedom - 1) / sxx
-    return beta * off, spread, of_beta + beta**2 * permuted.var(axis=0, ddof=1) / len(permuted)
+    of_slope = off**2 * float((left[:, :-1] ** 2).sum()) / (freedom - 1) / sxx
+    of_expected = beta**2 * many.var(axis=0, ddof=1) / len(many) if len(many) > 1 else np.full(columns, np.nan)
+    return beta * off, spread, of_slope, of_expected
 
 
 def _combined(*parts: tuple[float, float]) -> tuple[float, float]:

@@ -150,13 +150,14 @@ def answer(row: pd.Series, smallest: float) -> Answer:
     -------
     Answer
         `YES`: the drop is at least the smallest effect, and corrected p at most .05, by the ablated masks if there are
-        19 or more for each attribute; otherwise by the estimates, and then the interval of the ablated drop must lie
-        above 0. `NO`: the 90 % interval of the drop lies within the smallest effect on either side (two one-sided
-        tests; Schuirmann 1987, *Journal of Pharmacokinetics and Biopharmaceutics* 15, 657-680). `UNKNOWN` otherwise.
+        19 or more for each attribute; otherwise by the estimates, which must be of a drop as well, and then the
+        interval of the ablated drop must lie above 0. `NO`: the 90 % interval of the drop lies within the smallest
+        effect on either side (two one-sided tests; Schuirmann 1987, *Journal of Pharmacokinetics and Biopharmaceutics*
+        15, 657-680). `UNKNOWN` otherwise.
     """
     by_ablation = can_decide(row["draws"])
     p = row["p_corrected"] if by_ablation else row["estimated_p_corrected"]
-    if p <= LEVEL and row["drop"] >= smallest and (by_ablation or row["ci_low"] > 0):
+    if p <= LEVEL and row["drop"] >= smallest and (by_ablation or min(row["ci_low"], row["estimated_drop"]) > 0):
         return Answer.YES
     within = -smallest < row["equivalence_low"] and row["equivalence_high"] < smallest
     return Answer.NO if within else Answer.UNKNOWN

@@ -17,34 +17,35 @@ def sample_of(texts):
     )
 
 
-def simulate(rng, texts, draws, masks, follows, permutations=199):
+def simulate(rng, texts, draws, masks, follows, many=4000):
     """Crossed random texts and draws; every attribute's drop is .5, and the estimates follow the masks so far."""
     items = CONCEPTS * texts
-    of_draws = masks * (rng.normal(size=(draws, A)) + rng.normal(size=(draws, 1)))
+    of_all = masks * (rng.normal(size=(draws + many, A)) + rng.normal(size=(draws + many, 1)))
+    of_draws = of_all[:draws]
     values = rng.normal(size=(items, 1, 1)) + 0.3 * rng.normal(size=(items, 1 + draws, A))
     values[:, 1:] += of_draws
     values[:, 0] += 0.2 * rng.normal(size=(items, A)) - 0.5
-
-    def estimated(true):
-        noise = masks * np.sqrt(2) * rng.normal(size=true.shape)
-        return follows * true + np.sqrt(1 - follows**2) * noise
-
-    more = masks * (rng.normal(size=(permutations, A)) + rng.normal(size=(permutations, 1)))
-    return values, Covariate(estimated(of_draws), estimated(more))
+    noise = masks * np.sqrt(2) * rng.normal(size=of_all.shape)
+    estimates = follows * of_all + np.sqrt(1 - follows**2) * noise
+    return values, Covariate(estimates[:draws], estimates[draws:])
 
 
 @pytest.mark.parametrize(
-    ("texts", "draws", "masks", "follows"),
+    ("texts", "draws", "masks", "follows", "many"),
     [
-        *[(2, 3, 0.05, 0.0), (2, 19, 0.1, 0.0), (4, 19, 0.3, 0.9), (4, 5, 0.1, 0.9), (3, 19, 0.0, 0.0)],
-        (4, 99, 1.0, 0.99),  # how well the mean over 199 permutations is known matters most
+        (2, 3, 0.05, 0.0, 1),
+        (2, 19, 0.1, 0.0, 1),
+        (4, 19, 0.3, 0.9, 4000),
+        (4, 5, 0.1, 0.9, 4000),
+        (3, 19, 0.0, 0.0, 1),
+        (8, 19, 0.5, 1.0, 99),  # the error of the mean over many permutations is most of all
     ],
 )
-def test_intervals_cover(texts, draws, masks, follows):
+def test_intervals_cover(texts, draws, masks, follows, many):
     rng, sample, runs = np.random.default_rng(0), sample_of(texts), 400
     covered, widths = np.zeros(A + 1), []
     for _ in range(runs):
-        values, covariate = simulate(rng, texts, draws, masks, follows)
+        values, covariate = simulate(rng, texts, draws, masks, follows, many)
         drops = estimate_drops(values, sample, covariate if follows else None)
         intervals = np.array([drop.interval(0.95) for drop in drops])
         covered += (intervals[:, 0] <= 0.5) & (intervals[:, 1] >= 0.5)
@@ -54,7 +55,7 @@ def test_intervals_cover(texts, draws, masks, follows):
 
 def test_a_good_covariate_narrows_the_interval():
     rng, sample = np.random.default_rng(1), sample_of(4)
-    values, covariate = simulate(rng, 4, 19, 0.5, 0.98, permutations=999)
+    values, covariate = simulate(rng, 4, 19, 0.5, 0.98)
     plain, adjusted = (estimate_drops(values, sample, given)[-1] for given in (None, covariate))
     assert adjusted.se < plain.se / 2
 

@@ -121,8 +121,9 @@ def test_without_permuted_masks_nothing_is_decided(tmp_path):
 
 
 def row(**values):
-    usual = {"draws": 19, "drop": 0.3, "p_corrected": 0.05, "estimated_p_corrected": np.nan, "ci_low": 0.1}
-    return pd.Series({**usual, "equivalence_low": 0.2, "equivalence_high": 0.4, **values})
+    usual = {"draws": 19, "drop": 0.3, "p_corrected": 0.05, "ci_low": 0.1}
+    estimated = {"estimated_drop": 0.2, "estimated_p_corrected": np.nan}
+    return pd.Series({**usual, **estimated, "equivalence_low": 0.2, "equivalence_high": 0.4, **values})
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ def row(**values):
         ({"drop": 0.05}, Answer.UNKNOWN),
         ({"drop": -0.3}, Answer.UNKNOWN),
         ({"draws": 3, "estimated_p_corrected": 0.01}, Answer.YES),
+        ({"draws": 3, "estimated_p_corrected": 0.01, "estimated_drop": -0.2}, Answer.UNKNOWN),
         ({"draws": 3, "estimated_p_corrected": 0.01, "ci_low": -0.1}, Answer.UNKNOWN),
         ({"p_corrected": 0.5, "drop": 0, "equivalence_low": -0.09, "equivalence_high": 0.09}, Answer.NO),
         ({"p_corrected": 0.5, "drop": 0, "equivalence_low": -0.11, "equivalence_high": 0.09}, Answer.UNKNOWN),
