@@ -171,7 +171,8 @@ def test_a_run_without_human_data_has_no_human_tables(cli, world):
 def test_every_kind_of_control_in_a_run(cli, world):
     """Each stage finds what controls are matched by: layers with the selectivity, levels with the activations."""
     controls = ["random-by-layer", "random-by-activation", "random", "permuted", "lowest", "half"]
-    world.write(masks={"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls})
+    masks = {"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls}
+    world.write(masks=masks, tuning={"epochs": 1, "batch_size": 4})
     for stage in ("tune", "extract", "select"):
         assert cli(stage, world.config, "--out", world.out).code == 0
     answer = cli("mask", world.config, "--out", world.out)
