@@ -93,10 +93,9 @@ def _mean_drop(masks: PermutedMasks, k: int, needed: pd.DataFrame) -> dict[str, 
     return {
         "statistic": MEAN_DROP,
         "k": k,
-        **{name: row[name] for name in ("drop", "ci_low", "ci_high")},
         **_tested(_drop_of(outcomes).mean(axis=1)),
         **_estimated(None if estimates is None else _drop_of(estimates).mean(axis=1)),
-        "value": row["drop"],
+        **{"value": row["drop"], "ci_low": row["ci_low"], "ci_high": row["ci_high"]},
     }
 
 

@@ -40,6 +40,27 @@ def needs_two_replicates() -> InputError:
     )
 
 
+def checked_halves(request: Request) -> NDArray[np.float64]:
+    """Return selectivity by halves of the replicates.
+
+    Raises
+    ------
+    InputError
+        If there is a single replicate, or no neuron differs between the concepts in one half.
+    """
+    values = request.values_by_half()
+    empty = np.isnan(values).all(axis=(1, 2))
+    if empty.all():
+        raise needs_two_replicates()
+    if empty.any():
+        raise InputError(
+            f"masks.controls {HALF!r}: in one half of the replicates no neuron differs between the concepts, so none "
+            "is selective; train the prompts in more steps (a larger tuning.epochs or a smaller tuning.batch_size), or "
+            "leave it out"
+        )
+    return values
+
+
 def most_selective_by_half(request: Request) -> Iterator[Mask]:
     """Yield the k neurons of each attribute with the largest selectivity from either half of the replicates, a draw.
 
@@ -49,11 +70,9 @@ def most_selective_by_half(request: Request) -> Iterator[Mask]:
     Raises
     ------
     InputError
-        If there is a single replicate, or an attribute has fewer than k neurons with a value.
+        If a half has no values, or of an attribute fewer than k.
     """
-    values = request.values_by_half()
-    if np.isnan(values).all(axis=(1, 2)).any():
-        raise needs_two_replicates()
+    values = checked_halves(request)
     left = np.count_nonzero(~np.isnan(values), axis=1).min(axis=0)
     _check_left(HALF, replace(request, disjoint=False), np.array([left for _ in request.k]))
     order = np.argsort(-values, axis=1, kind="stable")  # NaN come last

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emoscale.errors import InputError, collect_problems
 from emoscale.masks.activation_level import mean_absolute_activation
-from emoscale.masks.by_rank import needs_two_replicates
+from emoscale.masks.by_rank import checked_halves
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.draw_numbers import choose_draws
 from emoscale.masks.drawing import check_disjoint
@@ -109,8 +109,8 @@ def make_masks(
     for control in controls:
         if control.needs_rows:
             open_extraction(folder, needed_by=f"masks.controls {control.name!r}")
-        if control.needs_halves and np.isnan(request.values_by_half()).all(axis=(1, 2)).any():
-            raise needs_two_replicates()  # before permuted masks are made, which takes long
+        if control.needs_halves:
+            checked_halves(request)  # before permuted masks are made, which takes long
     chosen = choose_draws(folder, request, controls, options) if options.draws == AUTO else {}
     makers = {NO_MASK: no_neurons, SELECTIVE: most_selective}
     made = _make(request, makers, {}, progress)

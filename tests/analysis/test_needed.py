@@ -163,6 +163,10 @@ def test_statistics_over_attributes(tmp_path):
     drop = tests.loc[(MEAN_DROP, 3)]
     assert drop["p"] == pytest.approx(0.05)
     assert drop["null_low"] < drop["null_high"] < drop["value"]
+    needed = needed_table(masks).set_index(["k", "attribute"]).loc[(3, ALL_ATTRIBUTES)]
+    assert tuple(drop[["value", "ci_low", "ci_high"]]) == tuple(needed[["drop", "ci_low", "ci_high"]])
+    assert drop["ci_low"] < drop["value"] < drop["ci_high"]
+    assert "drop" not in tests
     agreement = tests.loc[(WITH_IMPORTANCE, 3)]
     assert agreement["value"] > 0.9
     assert agreement["ci_low"] < agreement["value"] < agreement["ci_high"]

@@ -149,6 +149,9 @@ def test_what_halves_cannot_choose():
     request = request_of(tau, [], ATTRIBUTES[:2], [1], halves=(np.full_like(tau, NAN), np.full_like(tau, NAN)))
     with pytest.raises(InputError, match="there is only one; list two"):
         list(CONTROLS["half"].draw(request))
+    request = request_of(tau, [], ATTRIBUTES[:2], [1], halves=(tau, np.full_like(tau, NAN)))
+    with pytest.raises(InputError, match="in one half of the replicates no neuron differs"):
+        list(CONTROLS["half"].draw(request))
     with pytest.raises(ValueError, match="values_by_half"):
         list(CONTROLS["half"].draw(request_with_nothing_permuted()))
 

@@ -15,6 +15,7 @@ from emoscale.analysis.mask_effects import mask_effects
 from emoscale.config import load_settings
 from emoscale.pipeline import stages
 from emoscale.run.folder import RunFolder
+from emoscale.schema import ALL_ATTRIBUTES
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES
 from emoscale.store import open_store
 from emoscale.system.files import sha256
@@ -171,7 +172,8 @@ def test_a_run_without_human_data_has_no_human_tables(cli, world):
 def test_every_kind_of_control_in_a_run(cli, world):
     """Each stage finds what controls are matched by: layers with the selectivity, levels with the activations."""
     controls = ["random-by-layer", "random-by-activation", "random", "permuted", "lowest", "half"]
-    world.write(masks={"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls})
+    masks = {"k": [5, 0.25], "draws": 2, "permutations": 3, "controls": controls}
+    world.write(masks=masks, tuning={"epochs": 1, "batch_size": 4})
     for stage in ("tune", "extract", "select"):
         assert cli(stage, world.config, "--out", world.out).code == 0
     answer = cli("mask", world.config, "--out", world.out)
@@ -181,6 +183,26 @@ def test_every_kind_of_control_in_a_run(cli, world):
     assert counts.items() <= manifest(world.out)["stages"]["mask"]["counts"].items()
     kinds = xarray.open_zarr(world.out / "masks.zarr", consolidated=False)["kind"].to_numpy().tolist()
     assert kinds == [kind for kind, count in counts.items() for _ in range(count)]
+
+
+def test_masks_by_half_of_a_run(cli, world):
+    """They are compared with the permuted ones in a table of their own, and are no control anywhere else."""
+    masks = {"controls": ["half", "random", "permuted"], "permutations": 3, "disjoint": True, "k": [5]}
+    world.write(masks=masks, tuning={"epochs": 1, "batch_size": 4}, faithfulness={"rankings": []})
+    answer = cli("run", world.config, "--out", world.out)
+    assert (answer.code, answer.err) == (0, "")
+    folder = RunFolder(world.out)
+    table = folder.table("held_out")
+    assert table["attribute"].tolist() == [*open_store(folder.relation).read("attribute"), ALL_ATTRIBUTES]
+    assert table["shared"].between(0, 1).all()
+    assert np.isfinite(table[["drop_1", "drop_2", "ci_low_1", "ci_high_2"]]).all(axis=None)
+    assert set(folder.table("drop_overall")["control"]) == {"random", "permuted"}
+    page = (world.out / "report.html").read_text(encoding="utf-8")
+    assert (
+        "random (2 for each k and attribute), permuted (one for each k and attribute and each of 3 permutations of the "
+        "concepts), none of them selective for the attribute; half (two for each k and attribute, each chosen on half "
+        "of the replicates)"
+    ) in page
 
 
 def test_permuted_masks_of_a_run(cli, world):

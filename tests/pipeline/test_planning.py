@@ -129,6 +129,7 @@ def test_masks_are_counted_before_they_are_made(world, disjoint):
         "masks.controls=[random,random-by-layer,permuted,lowest,half,largest-loss]",
         f"masks.disjoint={disjoint}",
         "masks.permutations=3",
+        "tuning.batch_size=4",
     ]
     settings = load_settings(world.config, overrides)
     for stage in ("tune", "extract", "select", "attribute-effects", "mask"):
