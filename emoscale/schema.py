@@ -392,6 +392,10 @@ RELATIONS = (EFFECT, SIZE, EFFECT_IN_LAYERS, SIZE_IN_LAYERS)
 ALL_ATTRIBUTES = "mean over attributes"
 """In a table of attributes, the row of the mean over them."""
 
+MEAN_DROP, WITH_IMPORTANCE = "mean drop", "correlation with importance"
+SPECIFICITY, DOSE = "specificity", "dose"
+"""Statistics over all attributes that are compared with those of permuted masks."""
+
 RELATION = StoreSchema(
     "relation",
     data=(

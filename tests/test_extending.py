@@ -199,7 +199,7 @@ CONTROLS["mine"] = replace(
         "masks.controls=[mine]",
     )
     assert set(array(folder, "masks", "kind")) == {"none", "selective", "mine"}
-    assert "my neurons" in report
+    assert "my own mask" in report
     assert "mine (2 for each k)" in report
 
 

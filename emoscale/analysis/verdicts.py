@@ -10,9 +10,8 @@ import pandas as pd
 from emoscale.analysis.drops import accuracy_table
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.needed import LEVEL, can_decide, smallest_effect
-from emoscale.analysis.permuted_tests import WITH_IMPORTANCE
 from emoscale.run.verdicts import Answer, Question, Reason, Verdict
-from emoscale.schema import ALL_ATTRIBUTES, NO_MASK, PERMUTED
+from emoscale.schema import ALL_ATTRIBUTES, NO_MASK, PERMUTED, WITH_IMPORTANCE
 from emoscale.statistics import mean_tests
 
 HARDLY_REPEATS, REPEATS_WELL = 0.1, 0.5

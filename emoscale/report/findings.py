@@ -31,9 +31,6 @@ _REQUIRED = (
 )
 """Tables without which there is no report."""
 
-MEAN_DROP, CORRELATION, SPECIFICITY, DOSE = "mean drop", "correlation with importance", "specificity", "dose"
-"""Statistics of the table ``permuted_tests``."""
-
 _COMPARISONS = ("human_comparison", "mean_drop_correlation")
 """Tables of the published tests of agreement with people."""
 

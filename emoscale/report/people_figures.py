@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from emoscale.report.findings import CORRELATION, Findings
+from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import BLUE, DOTS, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
 from emoscale.run.verdicts import Question
+from emoscale.schema import WITH_IMPORTANCE
 
 _GATE = (Question.TASK, Question.FOLLOWERS)
 """Without these, nothing with a sign is said of people."""
@@ -112,7 +113,7 @@ def _names_above(axes: Axes, x: NDArray[np.float64], names: list[str]) -> None:
 )
 def correlation_by_size(findings: Findings) -> Drawing | None:
     """Draw the correlation of drop and importance for each size of the masks, before that of permuted masks."""
-    rows = findings.permuted_tests(CORRELATION)
+    rows = findings.permuted_tests(WITH_IMPORTANCE)
     rows = rows[np.isfinite(rows["value"])] if len(rows) else rows
     if len(rows) < 2:
         return None

@@ -9,16 +9,19 @@ import numpy as np
 import pandas as pd
 
 from emoscale.report.faithfulness import faithfulness_data
-from emoscale.report.findings import CORRELATION, DOSE, SPECIFICITY, Findings
+from emoscale.report.findings import Findings
 from emoscale.report.sides import LEVEL, direction, overlap_side
 from emoscale.run.verdicts import Question
 from emoscale.schema import (
     ALL_ATTRIBUTES,
+    DOSE,
     EFFECT_IN_LAYERS,
     ESTIMATES_ALONE,
     SINGLE_NEURONS,
     SIZE,
     SIZE_IN_LAYERS,
+    SPECIFICITY,
+    WITH_IMPORTANCE,
 )
 
 _ENDS = 3
@@ -201,7 +204,7 @@ def people_data(findings: Findings) -> Values:
     lost = needed[needed["drop"].isna()]["attribute"].tolist() if len(needed) and needed["drop"].notna().any() else []
     unknown = importances[importances["tau"].isna()]["attribute"].tolist()
     return {
-        "test": _first(_finite(findings.permuted_tests(CORRELATION), findings.k)),
+        "test": _first(_finite(findings.permuted_tests(WITH_IMPORTANCE), findings.k)),
         "most": pairs[:ends],
         "least": pairs[: -ends - 1 : -1],
         "dropped": [*unknown, *(name for name in lost if name not in unknown)],

@@ -42,6 +42,7 @@ TABLES = (
     "effects_by_layer",
     "faithfulness",
     "faithfulness_areas",
+    "followers",
     "human_comparison",
     "importance",
     "inference",
@@ -49,7 +50,9 @@ TABLES = (
     "mask_effects",
     "mean_drop_correlation",
     "most_needed",
+    "needed",
     "overlap",
+    "permuted_tests",
     "reliability",
     "shared_effects",
     "significant",
@@ -59,6 +62,7 @@ TABLES = (
     "tau_summary",
     "unimodality",
     "unmasked",
+    "verdicts",
 )
 
 
