@@ -14,7 +14,7 @@ from emoscale.analysis.item_outcomes import ItemSample, item_outcomes
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import PERMUTED, RELATION, SCORES, SELECTIVE
+from emoscale.schema import HALF, PERMUTED, RELATION, SCORES, SELECTIVE
 from emoscale.statistics import Floats
 from emoscale.tasks.outcomes import OUTCOMES, Design, read_design
 
@@ -35,13 +35,15 @@ def mask_numbers(masks: pd.DataFrame, attributes: list[str]) -> dict[int, NDArra
     """
     found: dict[int, NDArray[np.int64]] = {}
     for k in sorted({int(k) for k in masks.loc[masks["kind"] == SELECTIVE, "k"]}):
-        of_kind = {kind: masks[(masks["kind"] == kind) & (masks["k"] == k)] for kind in (SELECTIVE, PERMUTED)}
-        tables = [
-            own.pivot_table("mask", "draw", "attribute", aggfunc="first").reindex(columns=attributes)
-            for own in of_kind.values()
-        ]
-        found[k] = pd.concat(tables).dropna().to_numpy(np.int64)
+        found[k] = np.concatenate([numbers_of_kind(masks, kind, k, attributes) for kind in (SELECTIVE, PERMUTED)])
     return found
+
+
+def numbers_of_kind(masks: pd.DataFrame, kind: str, k: int, attributes: list[str]) -> NDArray[np.int64]:
+    """Find the masks of one kind and size: a row each draw that every attribute has, a column each attribute."""
+    own = masks[(masks["kind"] == kind) & (masks["k"] == k)]
+    table = own.pivot_table("mask", "draw", "attribute", aggfunc="first").reindex(columns=attributes)
+    return table.dropna().to_numpy(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,15 @@ class PermutedMasks:
         """Return what items contribute to the mean outcome: (items, 1 + D, A)."""
         return self._measured[1][:, self.numbers[k]]
 
+    def halves(self, k: int) -> NDArray[np.int64]:
+        """Return the numbers of the masks that either half of the replicates chose: (2, A), or (0, A) without any."""
+        return numbers_of_kind(self._design.masks, HALF, k, self.attributes)
+
+    def values_of_half(self, k: int, half: int) -> Floats:
+        """Return the same as `values`, with what one half of the replicates chose in place of the selective masks."""
+        chosen = np.concatenate([self.halves(k)[[half]], self.numbers[k][1:]])
+        return self._measured[1][:, chosen]
+
     def accuracies(self, k: int) -> Floats:
         """Return what items contribute to the accuracy: (items, 1 + D, A)."""
         return self._accuracies[:, self.numbers[k]]
@@ -126,9 +137,9 @@ class PermutedMasks:
 
     def covariate(self, k: int) -> Covariate | None:
         """Return estimated effects of permuted masks of one size; None if the outcome is not what was estimated."""
-        effects, masks = self.estimates(k), self.estimated
-        if effects is None or masks is None or OUTCOMES[self.options.outcome].unit == "":
+        expected, masks = self.estimates(k), self.estimated
+        if expected is None or masks is None or OUTCOMES[self.options.outcome].unit == "":
             return None
         own = masks[(masks["kind"] == PERMUTED) & (masks["k"] == k)]
         drawn = own.pivot_table("estimated", "draw", "attribute", aggfunc="first").reindex(columns=self.attributes)
-        return Covariate(drawn.to_numpy(np.float64), effects[1:])
+        return Covariate(drawn.to_numpy(np.float64), expected[1:])
