@@ -37,7 +37,7 @@ def test_a_run(cli, finished, monkeypatch):
     for kind in STORES:
         assert f"{kind}.zarr: {kind}, complete" in lines
     assert any(line.startswith("tables: accuracy.csv, ") for line in lines)
-    assert any(line.startswith("figures: a2_counts_by_layer.png, ") for line in lines)
+    assert any(line.startswith("figures: b1_accuracy_by_concept.png, ") for line in lines)
 
 
 @pytest.mark.parametrize("kind", STORES)

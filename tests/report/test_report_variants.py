@@ -39,7 +39,7 @@ def test_names_that_a_spreadsheet_takes_for_formulas_stay_as_they_are(tmp_path):
         with file.open(newline="", encoding="utf-8") as lines:
             for cell in {cell for row in csv.reader(lines) for cell in row}:
                 assert not cell.startswith(("=", "+", "@", "-a")), (file.name, cell)
-    figure = files(folder)["c1_accuracy_by_concept.svg"].decode()
+    figure = files(folder)["b1_accuracy_by_concept.svg"].decode()
     for name in concepts:
         assert f">{name}</text>" in figure
     for name in ("-a", "'=b"):
