@@ -45,7 +45,10 @@ def _of_half(number: int, replicates: str) -> dict[str, Column]:
         "drop": Column(f"mean outcome after these masks minus after that of neurons chosen by {replicates}", OUTCOME),
         **interval(over, OUTCOME, f"drop_{number}"),
         **interval(f"{over}; two one-sided tests at .05", OUTCOME, f"drop_{number}", "equivalence", 90),
-        "answer": Column("whether these neurons are needed: by both intervals, without p", "", "yes, no, unknown"),
+        "p_corrected": p_value(
+            f"two-sided, ablated masks of permuted concepts, corrected over attributes {BY_LARGEST}", "p, corrected"
+        ),
+        "answer": Column("whether these neurons are needed", "", "yes, no, unknown"),
     }
     return {f"{name}_{number}": column for name, column in own.items()}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from emoscale.analysis.drop_estimates import FEWEST_DRAWS, Drop, estimate_drops
-from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, smallest_effect
+from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, LEVEL, can_decide, smallest_effect, with_mean
 from emoscale.analysis.permuted_masks import PermutedMasks, numbers_of_kind
 from emoscale.run.stores import open_finished
 from emoscale.run.verdicts import Answer
 from emoscale.schema import ALL_ATTRIBUTES, HALF, MASKS
-from emoscale.statistics import Floats
+from emoscale.statistics import Floats, permutation_tests
 
 
 def held_out_table(masks: PermutedMasks) -> pd.DataFrame | None:
@@ -34,7 +34,8 @@ def held_out_table(masks: PermutedMasks) -> pd.DataFrame | None:
         - ``shared``: share of the k neurons that both masks have; ``shared_by_chance``: k by the number of neurons;
         - ``drop_1``, ``ci_low_1``, ``ci_high_1``, ``equivalence_low_1``, ``equivalence_high_1``: as in the table
           ``needed``, with the mask of the first, third, ... replicate in place of the selective one (see
-          `estimate_drops`); ``drop_2``, ...: with that of the others;
+          `estimate_drops`); ``p_corrected_1``: exact, two-sided, from the ablated masks, corrected for all rows of a
+          size; ``drop_2``, ...: with that of the others;
         - ``answer_1``, ``answer_2``: see `half_answer`; ``same``: whether they are equal.
 
     Notes
@@ -58,13 +59,19 @@ def _of_size(masks: PermutedMasks, k: int) -> pd.DataFrame:
         "shared_by_chance": by_chance,
     }
     for half in range(len(masks.halves(k))):
-        drops = estimate_drops(masks.values_of_half(k, half), masks.sample, covariate)
-        found = pd.DataFrame([_described(drop, smallest) for drop in drops])
+        values = masks.values_of_half(k, half)
+        drops = estimate_drops(values, masks.sample, covariate)
+        p = permutation_tests(with_mean(masks.sample.means(values))).p_corrected
+        # Fewer masks allow no p that could decide anything.
+        decisive = p if can_decide(masks.draws(k)) else [None] * len(p)
+        answers = [half_answer(drop, smallest, of_drop) for drop, of_drop in zip(drops, decisive, strict=True)]
+        found = pd.DataFrame([_described(drop) for drop in drops])
+        found = found.assign(p_corrected=p, answer=[one.value for one in answers])
         columns |= {f"{name}_{half + 1}": found[name] for name in found}
     return pd.DataFrame(columns).assign(same=columns["answer_1"] == columns["answer_2"])
 
 
-def _described(drop: Drop, smallest: float) -> dict[str, Any]:
+def _described(drop: Drop) -> dict[str, float]:
     (low, high), (within_low, within_high) = drop.interval(INTERVAL), drop.interval(EQUIVALENCE)
     return {
         "drop": drop.drop,
@@ -72,27 +79,29 @@ def _described(drop: Drop, smallest: float) -> dict[str, Any]:
         "ci_high": high,
         "equivalence_low": within_low,
         "equivalence_high": within_high,
-        "answer": half_answer(drop, smallest).value,
     }
 
 
-def half_answer(drop: Drop, smallest: float) -> Answer:
-    """Decide whether neurons are needed more than those of permuted attributes, by intervals alone.
+def half_answer(drop: Drop, smallest: float, p: float | None = None) -> Answer:
+    """Decide whether neurons are needed more than those of permuted attributes.
 
     Parameters
     ----------
     drop : Drop
     smallest : float
         Smallest effect of interest.
+    p : float, optional
+        Corrected; None if there are too few masks of permuted attributes for one to be .05.
 
     Returns
     -------
     Answer
-        `YES`: the drop is at least the smallest effect and its 95 % interval lies above 0; `NO`: its 90 % interval lies
-        within the smallest effect on either side (two one-sided tests; Schuirmann 1987, *Journal of Pharmacokinetics
-        and Biopharmaceutics* 15, 657-680); `UNKNOWN` otherwise. Not corrected over attributes.
+        `YES`: the drop is at least the smallest effect, its 95 % interval lies above 0, and p is at most .05; `NO`: its
+        90 % interval lies within the smallest effect on either side (two one-sided tests; Schuirmann 1987, *Journal of
+        Pharmacokinetics and Biopharmaceutics* 15, 657-680); `UNKNOWN` otherwise. The interval takes the mask for given,
+        which chance can have made a costly one: it is no test of the attribute, and without p a yes is weak.
     """
-    if drop.drop >= smallest and drop.interval(INTERVAL)[0] > 0:
+    if drop.drop >= smallest and drop.interval(INTERVAL)[0] > 0 and (p is None or p <= LEVEL):
         return Answer.YES
     low, high = drop.interval(EQUIVALENCE)
     return Answer.NO if -smallest < low and high < smallest else Answer.UNKNOWN

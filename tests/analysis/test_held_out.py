@@ -83,11 +83,11 @@ def test_an_effect_of_one_half_is_not_one_of_both(tmp_path):
 
 
 def test_noise_is_not_an_effect(tmp_path):
-    answers = []
-    for seed in range(20):
-        table = held_out_table(run_of(tmp_path / str(seed), {}, seed=seed)[0])
-        answers += [*table["answer_1"], *table["answer_2"]]
-    assert answers.count("yes") <= 0.05 * len(answers)
+    found = []
+    for seed in range(15):  # the masks of halves cost as much or as little as permuted ones, by chance
+        table = held_out_table(run_of(tmp_path / str(seed), {}, seed=seed, spread=0.3, texts=2)[0])
+        found += [(table[f"answer_{half}"] == "yes").any() for half in (1, 2)]
+    assert np.mean(found) <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / len(found))
     small = held_out_table(run_of(tmp_path / "small", {}, spread=0.01, noise=0.02, texts=6)[0])
     assert (small[["answer_1", "answer_2"]] == "no").all(axis=None)
     assert small["same"].all()
@@ -105,7 +105,7 @@ def test_a_half_that_chose_the_selective_neurons_has_their_drop(tmp_path):
         path = tmp_path / str(half)
         write_scores(path, scores[:, swapped], masks)
         expected = needed_table(PermutedMasks(RunFolder(path), ATTRIBUTES, AnalysisOptions()))
-        for name in ("drop", "ci_low", "ci_high", "equivalence_low", "equivalence_high"):
+        for name in ("drop", "ci_low", "ci_high", "equivalence_low", "equivalence_high", "p_corrected"):
             np.testing.assert_allclose(table[f"{name}_{half + 1}"], expected[name], atol=1e-6)
 
 
@@ -163,3 +163,5 @@ def test_masks_by_half_are_no_control(tmp_path):
 )
 def test_answers_of_a_half(drop, se, expected):
     assert half_answer(Drop(drop, se, 50.0), 0.1) is expected
+    assert half_answer(Drop(drop, se, 50.0), 0.1, 0.05) is expected
+    assert half_answer(Drop(drop, se, 50.0), 0.1, 0.1) is (Answer.UNKNOWN if expected is Answer.YES else expected)
