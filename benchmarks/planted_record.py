@@ -33,7 +33,7 @@ KEPT = (
     *("needed", "permuted_tests", "verdicts", "followers", "unmasked", "reliability"),
 )
 """Tables that are computed; the others take time and are not looked at."""
-NULLS_A_TRUTH = 4
+NULLS_A_TRUTH = 8
 """Of so many null models the truth is computed for one: it takes a second."""
 MASKED_STRENGTH = 2.5
 """Of every attribute in a masked planted model."""

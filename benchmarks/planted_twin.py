@@ -158,8 +158,8 @@ class Truth:
 
     twin: Twin
     k: int
-    sets: int = 40
-    draws: int = 20
+    sets: int = 160
+    draws: int = 5
     orders: int = 4000
 
     @cached_property
