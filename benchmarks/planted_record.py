@@ -34,7 +34,7 @@ KEPT = (
 )
 """Tables that are computed; the others take time and are not looked at."""
 NULLS_A_TRUTH = 8
-"""Of so many null models the truth is computed for one: it takes a second."""
+"""Of so many null models the truth is computed for one: it takes several seconds."""
 MASKED_STRENGTH = 2.5
 """Of every attribute in a masked planted model."""
 PLANTED, NULL, MATCHED, UNREAD = "planted", "null", "matched", "unread"
