@@ -156,9 +156,20 @@ def losses_data(findings: Findings) -> Values:
         "specificity": _first(_finite(findings.permuted_tests(SPECIFICITY), findings.k)),
         "specificity_dropped": _unspecific(findings),
         "published_specificity": _first(findings.at_k("specificity_summary")),
+        "held_out": _held_out(findings),
         "dips": dips[dips["p"] < LEVEL]["attribute"].tolist() if len(dips) else [],
         "dips_tested": int(dips["p"].notna().sum()) if len(dips) else 0,
     }
+
+
+def _held_out(findings: Findings) -> Values | None:
+    """Return what neurons chosen on either half of the replicates cost, and the attributes that both halves need."""
+    rows = findings.at_k("held_out")
+    mean = _first(rows[rows["attribute"] == ALL_ATTRIBUTES])
+    if mean is None:
+        return None
+    both = rows[(rows["answer_1"] == "yes") & (rows["answer_2"] == "yes") & (rows["attribute"] != ALL_ATTRIBUTES)]
+    return mean | {"repeated": both["attribute"].tolist()}
 
 
 def _names(rows: pd.DataFrame, answer: str) -> list[str]:

@@ -2,12 +2,14 @@
 
 import re
 
+import pandas as pd
 import pytest
 from report_pages import ATTRIBUTES, CONCEPTS, HUMAN_FIGURES, UNTUNED, reported
 from synthetic_answers import AT_CHANCE, NO_EFFECT, NO_PERMUTED_MASKS, NOISE_MAPS, PLANTED
 from synthetic_run import make_run
 
 from emoscale.run.verdicts import Answer, Question, Reason, read_verdicts
+from emoscale.schema import ALL_ATTRIBUTES
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +78,24 @@ def test_planted_effect(golden):
         1:
     ]  # the figures' line
     assert "nan" not in page.text
+
+
+def test_halves_of_the_replicates_are_compared(golden):
+    *_, folder = golden("planted")
+    row = {"k": 60, "shared": 0.4, "shared_by_chance": 0.2, "answer_1": "yes", "answer_2": "yes"}
+    numbers = {"drop_1": 0.123, "ci_low_1": 0.1, "ci_high_1": 0.2, "drop_2": 0.234, "ci_low_2": 0.1, "ci_high_2": 0.3}
+    names = [*ATTRIBUTES[:2], ALL_ATTRIBUTES]
+    table = pd.DataFrame([{"attribute": name, **row, **numbers} for name in names])
+    table.loc[1, "answer_2"] = "unknown"
+    folder.write_table("held_out", table.assign(k=folder.table("verdicts")["k"].max()))
+    try:
+        _, page = reported(folder, **UNTUNED)
+    finally:
+        (folder.tables / "held_out.csv").unlink()
+    losses = between(page, "losses", "people")
+    assert ".123 [.100, .200]" in losses
+    assert ".234 [.100, .300]" in losses
+    assert f"Needed by both halves: {ATTRIBUTES[0]}." in losses
 
 
 @pytest.mark.parametrize("name", ["chance", "noise"])
