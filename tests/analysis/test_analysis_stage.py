@@ -111,7 +111,7 @@ def test_every_table_is_written_and_reported(folder):
         name for name, entry in TABLES.items() if entry.needs in (EFFECTS, RELATIONS, OWN_EFFECTS, FAITHFULNESS)
     }
     assert set(done["tables"]) - set(TABLES) == {"codebook"}
-    assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", *of_effects}
+    assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", "held_out", *of_effects}
     assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
     assert done["controls"] == CONTROLS
     assert progress.done == progress.total == len(TABLES)

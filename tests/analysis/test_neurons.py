@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.neurons import followers, overlap, significant_by_layer, tau_summary
-from emoscale.analysis.tables import TABLES
 
 
 def test_counts_by_layer():
@@ -87,4 +87,4 @@ def test_an_attribute_without_any_tau_has_no_test():
 
 def test_without_permutations_there_is_no_table_of_followers():
     store = SimpleNamespace(read=lambda name: np.empty((0, 2), np.int64))
-    assert TABLES["followers"].compute(SimpleNamespace(selectivity=store)) is None
+    assert AnalysisInputs.followers.func(SimpleNamespace(selectivity=store)) is None
