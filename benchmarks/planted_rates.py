@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.planted_record import MATCHED, NULL, PLANTED, UNREAD
-from emoscale.analysis.needed import LEVEL
 from emoscale.analysis.options import AnalysisOptions
+from emoscale.run.verdicts import LEVEL
 from emoscale.schema import ALL_ATTRIBUTES
 
 Record = dict[str, Any]

@@ -173,7 +173,7 @@ EDITS: dict[str, EditKind] = {
             _zero,
             "were set to zero",
             "Switching a neuron off sets it to zero, a value it may never take by itself. Some of the harm can come "
-            "from that unusual state rather than from the loss of what the neuron stood for.",
+            "from that unusual state rather than from the loss of what the neuron represented.",
         ),
         EditKind(
             "scale",

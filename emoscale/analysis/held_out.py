@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from emoscale.analysis.drop_estimates import FEWEST_DRAWS, Drop, estimate_drops
-from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, LEVEL, can_decide, smallest_effect, with_mean
+from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, smallest_effect, with_mean
 from emoscale.analysis.permuted_masks import PermutedMasks, numbers_of_kind
 from emoscale.run.stores import open_finished
-from emoscale.run.verdicts import Answer
+from emoscale.run.verdicts import LEVEL, Answer, can_decide
 from emoscale.schema import ALL_ATTRIBUTES, HALF, MASKS
 from emoscale.statistics import Floats, permutation_tests
 

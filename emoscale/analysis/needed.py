@@ -11,13 +11,10 @@ from emoscale.analysis.drop_estimates import Covariate, Drop, estimate_drops
 from emoscale.analysis.item_outcomes import ItemSample
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import PermutedMasks
-from emoscale.run.verdicts import Answer
+from emoscale.run.verdicts import LEVEL, Answer, can_decide
 from emoscale.schema import ALL_ATTRIBUTES
 from emoscale.statistics import Floats, permutation_tests
 from emoscale.tasks.outcomes import OUTCOMES
-
-LEVEL = 0.05
-"""Of all tests: p may be as large, since 19 permutations allow no smaller one."""
 
 INTERVAL, EQUIVALENCE = 1 - LEVEL, 1 - 2 * LEVEL
 _NO_DROP = Drop(np.nan, np.nan, 0.0)
@@ -119,11 +116,6 @@ def _by_estimates(effects: Floats | None, rows: int) -> dict[str, Any]:
         "estimated_p": test.p,
         "estimated_p_corrected": test.p_corrected,
     }
-
-
-def can_decide(draws: float) -> bool:
-    """Whether a test by so many permutations can come to a conclusion at all."""
-    return bool(1 / (draws + 1) <= LEVEL)
 
 
 def _disagree(row: pd.Series) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emoscale.analysis.needed import LEVEL, smallest_effect, with_mean
+from emoscale.analysis.needed import smallest_effect, with_mean
 from emoscale.analysis.permuted_masks import PermutedMasks
+from emoscale.run.verdicts import LEVEL
 from emoscale.schema import ALL_ATTRIBUTES
 from emoscale.statistics import Floats
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from emoscale.analysis.drops import accuracy_table
 from emoscale.analysis.inputs import AnalysisInputs
-from emoscale.analysis.needed import LEVEL, can_decide, smallest_effect
-from emoscale.run.verdicts import Answer, Question, Reason, Verdict
+from emoscale.analysis.needed import smallest_effect
+from emoscale.run.verdicts import LEVEL, Answer, Question, Reason, Verdict, can_decide
 from emoscale.schema import ALL_ATTRIBUTES, NO_MASK, PERMUTED, WITH_IMPORTANCE
 from emoscale.statistics import mean_tests
 

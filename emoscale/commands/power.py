@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscale.analysis.drop_estimates import FEWEST_DRAWS
-from emoscale.analysis.needed import can_decide
 from emoscale.analysis.permuted_masks import PermutedMasks
 from emoscale.analysis.power import power_table
 from emoscale.config import Settings
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
+from emoscale.run.verdicts import can_decide
 from emoscale.schema import MASKS, PERMUTED, SELECTIVITY
 from emoscale.system.progress import say
 from emoscale.tasks.outcomes import OUTCOMES

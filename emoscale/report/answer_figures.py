@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count, number
-from emoscale.report.sides import LEVEL, draw_deviations
+from emoscale.report.sides import draw_deviations
 from emoscale.report.style import (
     BLUE,
     COLOURS,
@@ -33,7 +33,7 @@ from emoscale.report.style import (
     square_figure,
     write_cells,
 )
-from emoscale.run.verdicts import Answer, Question
+from emoscale.run.verdicts import LEVEL, Answer, Question, can_decide
 from emoscale.schema import ALL_ATTRIBUTES, PERMUTED
 
 _MOST_NAMED = 3
@@ -91,7 +91,7 @@ def needed_forest(findings: Findings) -> Drawing | None:
             "k": findings.k,
             "outcome": findings.study.outcome,
             "draws": int(table["draws"].max()),
-            "by_estimates": bool(1 / (table["draws"].max() + 1) > LEVEL),
+            "by_estimates": not can_decide(table["draws"].max()),
             "has_estimates": has_estimates,
             "has_draws": bool(draws),
             "smallest": smallest,
@@ -115,8 +115,8 @@ def _estimates(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64]) -> 
 
 def _deciding_p(table: pd.DataFrame) -> NDArray[np.float64]:
     """Return the corrected p by ablated masks, or by estimates where the masks are too few for any p to be small."""
-    few = 1 / (table["draws"] + 1) > LEVEL
-    return np.asarray(table["p_corrected"].where(~few, table["estimated_p_corrected"]), dtype=np.float64)
+    enough = table["draws"].map(can_decide)
+    return np.asarray(table["p_corrected"].where(enough, table["estimated_p_corrected"]), dtype=np.float64)
 
 
 def _permuted_draws(findings: Findings) -> dict[str, NDArray[np.float64]]:

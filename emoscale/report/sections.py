@@ -10,8 +10,8 @@ import pandas as pd
 
 from emoscale.report.faithfulness import faithfulness_data
 from emoscale.report.findings import Findings
-from emoscale.report.sides import LEVEL, direction, overlap_side
-from emoscale.run.verdicts import Question
+from emoscale.report.sides import direction, overlap_side
+from emoscale.run.verdicts import LEVEL, Question
 from emoscale.schema import (
     ALL_ATTRIBUTES,
     DOSE,

@@ -7,8 +7,6 @@ from enum import Enum
 
 import pandas as pd
 
-LEVEL = 0.05
-
 
 class Side(Enum):
     """On which side of no effect the evidence lies."""

@@ -16,7 +16,15 @@ from emoscale.run.folder import RunFolder
 VERDICTS = "verdicts"
 """Name of the table that holds them."""
 
+LEVEL = 0.05
+"""Of all tests that answers rest on: p may be as large, since 19 permutations allow no smaller one."""
+
 _BETWEEN_NAMES = "; "
+
+
+def can_decide(draws: float) -> bool:
+    """Whether a test by so many permutations can come to a conclusion at all."""
+    return bool(1 / (draws + 1) <= LEVEL)
 
 
 class Question(Enum):
