@@ -54,6 +54,7 @@ def show_power(settings: Settings, folder: RunFolder, texts: int | None, draws: 
     names = [str(name) for name in open_finished(folder.selectivity, SELECTIVITY).read("attribute")]
     table = power_table(PermutedMasks(folder, names, settings.analysis), texts, draws)
     unit = OUTCOMES[settings.analysis.outcome].unit or "share of right answers"
+    say(console, f"measured by {there} permuted masks of each attribute")
     say(console, f"smallest drop found in 4 of 5 runs, in {unit}; two-sided, corrected over attributes")
     shown = Table(*table.columns, box=None, pad_edge=False)
     for row in table.itertuples(index=False):

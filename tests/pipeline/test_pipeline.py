@@ -221,6 +221,12 @@ def test_permuted_masks_of_a_run(cli, world):
         order = row.draw + 1 if row.kind == "permuted" else 0
         expected = relation.read("effect")[order, attributes.index(row.attribute), sizes.index(row.k)]
         assert row.estimated == pytest.approx(expected, abs=1e-9)
+    answer = cli("power", world.config, "--out", world.out, "--draws", 19, "--texts", 40)
+    assert (answer.code, answer.err) == (0, "")
+    assert "detectable" in answer.out
+    answer = cli("power", world.config, "--out", world.out)
+    assert answer.code == 2
+    assert "--draws 4: a test by so few permutations cannot come to a conclusion" in answer.err
     bits = folder.masks.rename(world.folder / "from-activations")
     world.write(
         masks=masks,
