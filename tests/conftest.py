@@ -12,6 +12,21 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+@pytest.fixture
+def emptied():
+    """Empty a registry for the test; what was in it comes back in its order."""
+    saved = []
+
+    def empty(registry):
+        saved.append((registry, dict(registry)))
+        registry.clear()
+
+    yield empty
+    for registry, entries in saved:
+        registry.clear()
+        registry.update(entries)
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """Give the folder of a tiny model (see `tiny_models.MAKERS`) by name; it must not be changed."""

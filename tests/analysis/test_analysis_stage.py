@@ -117,9 +117,8 @@ def test_every_table_is_written_and_reported(folder):
     assert progress.done == progress.total == len(TABLES)
 
 
-def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_it(folder, monkeypatch):
-    for name in list(TABLES):
-        monkeypatch.delitem(TABLES, name)
+def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_it(folder, emptied):
+    emptied(TABLES)
 
     columns = {"k": Column("neurons of each mask", "neurons")}
 
@@ -137,7 +136,6 @@ def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_i
     assert analyzed(folder, alpha=0.0)["tables"] == ["codebook"]
     assert folder.table("codebook").empty
     assert list(written(folder)) == ["codebook"]
-    del TABLES["pairs_by_size"]
 
 
 def test_participants_give_intervals_and_a_ceiling(folder):

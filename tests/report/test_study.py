@@ -58,9 +58,8 @@ def test_a_control_of_ones_own_is_named_in_its_own_words(tmp_path):
     assert "The neurons of a hand-picked mask are picked by hand" in " ".join(page.text.split())
 
 
-def test_a_figure_of_ones_own_is_shown_in_its_part(tmp_path, monkeypatch):
-    for name in list(FIGURES):
-        monkeypatch.delitem(FIGURES, name)
+def test_a_figure_of_ones_own_is_shown_in_its_part(tmp_path, emptied):
+    emptied(FIGURES)
 
     @figure("c9_mine", "Mine?", "tables/control_draws.csv")
     def _mine(findings):
@@ -70,7 +69,6 @@ def test_a_figure_of_ones_own_is_shown_in_its_part(tmp_path, monkeypatch):
 
     folder = make_run(tmp_path, CONCEPTS[:3], ATTRIBUTES[:3], **LEAST)
     done, page = reported(folder)
-    del FIGURES["c9_mine"]
     assert done["figures"] == ["c9_mine"]
     source = page.source
     assert source.index('id="followers"') < source.index("All of my own.") < source.index('id="losses"')
