@@ -122,12 +122,12 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
         times["draw"] = seconds(lambda: made.update(model=job.model()))
         model = made["model"]
         times["save"] = seconds(lambda: write_inputs(model, job.weights(), place))
-        run = PlantedRun(place, _settings(place, draws[0], job.is_masked))
+        run = PlantedRun(place, _settings(place, job, draws[0]))
         times |= run.do(BEFORE_MASKS)
         by_draws = {}
         for number, count in enumerate(draws):
             if number:
-                run.use(_settings(place, count, job.is_masked))
+                run.use(_settings(place, job, count))
             times |= {f"{stage} {count}": wall for stage, wall in run.do(FROM_MASKS).items()}
             by_draws[str(count)] = _tables(run)
         found = {"job": asdict(job), **_of_map(run), "by_draws": by_draws}
@@ -138,9 +138,10 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
     return found | {"seconds": times}
 
 
-def _settings(folder: Path, draws: int, masked: bool) -> Settings:
-    masks = MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws)
-    return settings_of(folder, PERMUTATIONS, masks, masked=masked)
+def _settings(folder: Path, job: Job, draws: int) -> Settings:
+    # Permutations of its own for every model: with the same few for all, how these happen to lie would not average out.
+    masks = MaskOptions(k=[K], controls=list(CONTROLS), permutations=draws, seed=job.seed)
+    return settings_of(folder, PERMUTATIONS, masks, masked=job.is_masked)
 
 
 def _tables(run: PlantedRun) -> dict[str, Any]:

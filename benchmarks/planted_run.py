@@ -79,6 +79,7 @@ def settings_of(folder: Path, permutations: int, masks: MaskOptions, *, masked: 
     permutations : int
         Of the concepts, for the map and for estimated effects.
     masks : MaskOptions
+        Its seed is that of every permutation.
     masked : bool
         Whether the model is a masked one, which is asked for yes or no.
     """
@@ -87,7 +88,7 @@ def settings_of(folder: Path, permutations: int, masks: MaskOptions, *, masked: 
         concepts=ConceptOptions(attributes=str(folder / "attributes.csv"), dissimilarity=str(folder / "people.csv")),
         stimuli=StimuliOptions(source="file", path=str(folder / "texts.csv"), split_column="split"),
         extraction=ExtractionOptions(rows="templates", templates=list(SENTENCES), reduction_shards=1),
-        selectivity=SelectivityOptions(permutations=permutations),
+        selectivity=SelectivityOptions(permutations=permutations, seed=masks.seed),
         attribution=AttributionOptions(
             exact_neurons=0,
             check_neurons=0,
