@@ -23,82 +23,84 @@ from emoscale.run.folder import RunFolder
 _ATTRIBUTE = Column("attribute")
 
 
+_FIXED: dict[str, tuple[str, Mapping[str, Column]]] = {
+    "score_agreement": (
+        "How well raters agree on each attribute or component",
+        {
+            "attribute": Column("attribute, or component of the ratings of events"),
+            "icc_type": Column("kind of intraclass correlation"),
+            "icc": Column("intraclass correlation of the mean rating", "", "1 or less"),
+            "F": Column("F of the concepts", "", ZERO_OR_MORE),
+            "df1": Column("its degrees of freedom, concepts", "", ZERO_OR_MORE),
+            "df2": Column("its degrees of freedom, residual", "", ZERO_OR_MORE),
+            "p": p_value("one-sided (concepts differ), F test over ratings"),
+            "q": p_value("as p, Benjamini and Hochberg over attributes", "p, corrected for false discoveries"),
+            "ci_low": Column("lower end of the 95 % interval of icc"),
+            "ci_high": Column("upper end of the 95 % interval of icc"),
+            "reliable": Column("whether q is below the level", "", TRUE_OR_FALSE),
+        },
+    ),
+    "score_comparison": (
+        "Attribute scores from the ratings beside the published ones",
+        {
+            "attribute": _ATTRIBUTE,
+            "correlation": correlation("correlation over concepts (Pearson)"),
+            "largest_difference": Column("largest difference of a concept", "", ZERO_TO_ONE),
+        },
+    ),
+    "score_notes": (
+        "What was excluded from the ratings, or filled in",
+        {"note": Column("what, and why")},
+    ),
+    "rank_comparison": (
+        "Our ranks beside the released ones",
+        {
+            "attribute": _ATTRIBUTE,
+            "correlation": correlation("correlation over neurons (Pearson)"),
+            "equal": share("neurons whose rank is equal"),
+            "largest_shift": Column("largest difference of a rank", "", ZERO_OR_MORE),
+            "top": count("size of the sets of best neurons that are compared", "neurons"),
+            "top_differing": count("neurons that are in one of the two sets only", "neurons"),
+            "neurons": count("neurons whose ranks were released", "neurons"),
+        },
+    ),
+    "comparison": (
+        "Every published figure beside ours",
+        {
+            "quantity": Column("what the figure is"),
+            "k": count("neurons of each mask; empty where there is none", "neurons"),
+            "item": Column("attribute, or statistic of a test: mean r, t, p"),
+            "published": Column("the figure as printed"),
+            "ours": Column(
+                "the same computed here; empty where the files do not allow it",
+                "",
+                "",
+                "p by the published test: two-sided, t over concepts; of the dip one-sided (more than one mode)",
+            ),
+            "difference": Column("ours minus published"),
+            "agrees": Column("whether ours, rounded as printed, is the published figure", "", TRUE_OR_FALSE),
+        },
+    ),
+}
+"""What a row of a table says, and its columns, by the table's name."""
+
+
 def reproduction_columns(attributes: Sequence[str]) -> dict[str, tuple[str, Mapping[str, Column]]]:
-    """Return, for each table by name, what a row says and what the columns are; some tables have one an attribute."""
+    """Return, for each table by name, what a row says and what the columns are; two tables have one an attribute."""
+    scores = {name: Column(f"score on {name}, 0 for the lowest concept", "", ZERO_TO_ONE) for name in attributes}
+    ranks = {name: Column(f"rank by tau for {name}, 1 the largest", "", "1 or more") for name in attributes}
+    neuron = {
+        "neuron": count("number of the neuron"),
+        "layer": count("layer, from 0"),
+        "unit": count("number within the layer"),
+    }
     return {
         "scores": (
             "Attribute scores of each concept, from the ratings where the release has them",
-            {
-                "concept": Column("concept"),
-                **{name: Column(f"score on {name}, 0 for the lowest concept", "", ZERO_TO_ONE) for name in attributes},
-            },
+            {"concept": Column("concept"), **scores},
         ),
-        "score_agreement": (
-            "How well raters agree on each attribute or component",
-            {
-                "attribute": Column("attribute, or component of the ratings of events"),
-                "icc_type": Column("kind of intraclass correlation"),
-                "icc": Column("intraclass correlation of the mean rating", "", "1 or less"),
-                "F": Column("F of the concepts", "", ZERO_OR_MORE),
-                "df1": Column("its degrees of freedom, concepts", "", ZERO_OR_MORE),
-                "df2": Column("its degrees of freedom, residual", "", ZERO_OR_MORE),
-                "p": p_value("one-sided (concepts differ), F test over ratings"),
-                "q": p_value("as p, Benjamini and Hochberg over attributes", "p, corrected for false discoveries"),
-                "ci_low": Column("lower end of the 95 % interval of icc"),
-                "ci_high": Column("upper end of the 95 % interval of icc"),
-                "reliable": Column("whether q is below the level", "", TRUE_OR_FALSE),
-            },
-        ),
-        "score_comparison": (
-            "Attribute scores from the ratings beside the published ones",
-            {
-                "attribute": _ATTRIBUTE,
-                "correlation": correlation("correlation over concepts (Pearson)"),
-                "largest_difference": Column("largest difference of a concept", "", ZERO_TO_ONE),
-            },
-        ),
-        "score_notes": (
-            "What was excluded from the ratings, or filled in",
-            {"note": Column("what, and why")},
-        ),
-        "rank": (
-            "Rank of each neuron within each attribute",
-            {
-                "neuron": count("number of the neuron"),
-                "layer": count("layer, from 0"),
-                "unit": count("number within the layer"),
-                **{name: Column(f"rank by tau for {name}, 1 the largest", "", "1 or more") for name in attributes},
-            },
-        ),
-        "rank_comparison": (
-            "Our ranks beside the released ones",
-            {
-                "attribute": _ATTRIBUTE,
-                "correlation": correlation("correlation over neurons (Pearson)"),
-                "equal": share("neurons whose rank is equal"),
-                "largest_shift": Column("largest difference of a rank", "", ZERO_OR_MORE),
-                "top": count("size of the sets of best neurons that are compared", "neurons"),
-                "top_differing": count("neurons that are in one of the two sets only", "neurons"),
-                "neurons": count("neurons whose ranks were released", "neurons"),
-            },
-        ),
-        "comparison": (
-            "Every published figure beside ours",
-            {
-                "quantity": Column("what the figure is"),
-                "k": count("neurons of each mask; empty where there is none", "neurons"),
-                "item": Column("attribute, or statistic of a test: mean r, t, p"),
-                "published": Column("the figure as printed"),
-                "ours": Column(
-                    "the same computed here; empty where the files do not allow it",
-                    "",
-                    "",
-                    "p by the published test: two-sided, t over concepts; of the dip one-sided (more than one mode)",
-                ),
-                "difference": Column("ours minus published"),
-                "agrees": Column("whether ours, rounded as printed, is the published figure", "", TRUE_OR_FALSE),
-            },
-        ),
+        "rank": ("Rank of each neuron within each attribute", {**neuron, **ranks}),
+        **_FIXED,
     }
 
 
