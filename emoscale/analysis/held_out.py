@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emoscale.analysis.drop_estimates import FEWEST_DRAWS, Drop, estimate_drops
-from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, smallest_effect, with_mean
+from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, no_or_unknown, smallest_effect, with_mean
 from emoscale.analysis.permuted_masks import PermutedMasks, numbers_of_kind
 from emoscale.run.stores import open_finished
 from emoscale.run.verdicts import LEVEL, Answer, can_decide
@@ -103,8 +103,7 @@ def half_answer(drop: Drop, smallest: float, p: float | None = None) -> Answer:
     """
     if drop.drop >= smallest and drop.interval(INTERVAL)[0] > 0 and (p is None or p <= LEVEL):
         return Answer.YES
-    low, high = drop.interval(EQUIVALENCE)
-    return Answer.NO if -smallest < low and high < smallest else Answer.UNKNOWN
+    return no_or_unknown(drop.interval(EQUIVALENCE), smallest)
 
 
 def _shared(masks: PermutedMasks, k: int) -> tuple[Floats, float]:

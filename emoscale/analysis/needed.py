@@ -11,7 +11,7 @@ from emoscale.analysis.drop_estimates import Covariate, Drop, estimate_drops
 from emoscale.analysis.item_outcomes import ItemSample
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import PermutedMasks
-from emoscale.run.verdicts import LEVEL, Answer, can_decide
+from emoscale.run.verdicts import LEVEL, Answer, can_decide, deciding_p
 from emoscale.schema import ALL_ATTRIBUTES
 from emoscale.statistics import Floats, permutation_tests
 from emoscale.tasks.outcomes import OUTCOMES
@@ -147,9 +147,13 @@ def answer(row: pd.Series, smallest: float) -> Answer:
         effect on either side (two one-sided tests; Schuirmann 1987, *Journal of Pharmacokinetics and Biopharmaceutics*
         15, 657-680). `UNKNOWN` otherwise.
     """
-    by_ablation = can_decide(row["draws"])
-    p = row["p_corrected"] if by_ablation else row["estimated_p_corrected"]
-    if p <= LEVEL and row["drop"] >= smallest and (by_ablation or min(row["ci_low"], row["estimated_drop"]) > 0):
+    confirmed = can_decide(row["draws"]) or min(row["ci_low"], row["estimated_drop"]) > 0
+    if deciding_p(row) <= LEVEL and row["drop"] >= smallest and confirmed:
         return Answer.YES
-    within = -smallest < row["equivalence_low"] and row["equivalence_high"] < smallest
-    return Answer.NO if within else Answer.UNKNOWN
+    return no_or_unknown((row["equivalence_low"], row["equivalence_high"]), smallest)
+
+
+def no_or_unknown(interval: tuple[float, float], smallest: float) -> Answer:
+    """Return `NO` if the 90 % interval of a drop lies within the smallest effect on either side, else `UNKNOWN`."""
+    low, high = interval
+    return Answer.NO if -smallest < low and high < smallest else Answer.UNKNOWN

@@ -10,13 +10,13 @@ import pandas as pd
 from emoscale.analysis.drops import accuracy_table
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.needed import smallest_effect
-from emoscale.run.verdicts import LEVEL, Answer, Question, Reason, Verdict, can_decide
+from emoscale.run.verdicts import HARDLY_REPEATS, LEVEL, Answer, Question, Reason, Verdict, can_decide, deciding_p
 from emoscale.schema import ALL_ATTRIBUTES, NO_MASK, PERMUTED, WITH_IMPORTANCE
 from emoscale.statistics import mean_tests
 
-HARDLY_REPEATS, REPEATS_WELL = 0.1, 0.5
-"""Correlation of tau between halves of the replicates: below the first a map is mostly noise; from the second on, that
-no neurons were found means that there are none of that kind."""
+REPEATS_WELL = 0.5
+"""Correlation of tau between halves of the replicates from which on that no neurons were found means that there are
+none."""
 
 _FEWEST_CONCEPTS = 3
 
@@ -65,7 +65,7 @@ def task_verdict(answers: pd.DataFrame, smallest: float) -> Verdict:
     low, high = float(test.ci_low[0]), float(test.ci_high[0])
     if len(each) < _FEWEST_CONCEPTS:
         return Verdict(Question.TASK, Answer.UNKNOWN, Reason.TOO_FEW_CONCEPTS, value, reference=chance)
-    if np.isnan(low):  # every concept alike
+    if np.isnan(low):  # every concept has the same accuracy
         low = high = value
     answer, reason = Answer.UNKNOWN, Reason.CHANCE_NOT_EXCLUDED
     if low > chance:
@@ -151,7 +151,6 @@ def need_verdict(before: Mapping[Question, Verdict], needed: pd.DataFrame | None
         answer, reason = Answer.YES, Reason.NEEDED
     elif (rows["answer"] == Answer.NO.value).all():
         answer, reason = Answer.NO, Reason.EQUIVALENT
-    p = mean["p_corrected"] if can_decide(mean["draws"]) else mean["estimated_p_corrected"]
     return Verdict(
         Question.NEED,
         answer,
@@ -160,7 +159,7 @@ def need_verdict(before: Mapping[Question, Verdict], needed: pd.DataFrame | None
         ci_low=float(mean["ci_low"]),
         ci_high=float(mean["ci_high"]),
         reference=smallest,
-        p=float(p),
+        p=deciding_p(mean),
         k=k,
         attributes=tuple(name for name in yes.astype(str) if name != ALL_ATTRIBUTES),
     )
@@ -193,8 +192,7 @@ def people_verdict(before: Mapping[Question, Verdict], tests: pd.DataFrame | Non
     if tests is None or before[Question.NEED].reason == Reason.NO_PERMUTED_MASKS:
         return Verdict(question, Answer.UNKNOWN, Reason.NEED_NOT_SHOWN, k=k)
     row = tests[(tests["statistic"] == WITH_IMPORTANCE) & (tests["k"] == k)].iloc[0]
-    by_ablation = can_decide(row["draws"])
-    p = float(row["p"] if by_ablation else row["estimated_p"])
+    by_ablation, p = can_decide(row["draws"]), deciding_p(row, "p")
     value, low, high = (float(row[name]) for name in ("value", "ci_low", "ci_high"))
     settled = p <= LEVEL and (by_ablation or low > 0 or high < 0)
     answer, reason = Answer.UNKNOWN, Reason.NOT_SETTLED

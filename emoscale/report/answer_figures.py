@@ -33,7 +33,7 @@ from emoscale.report.style import (
     square_figure,
     write_cells,
 )
-from emoscale.run.verdicts import LEVEL, Answer, Question, can_decide
+from emoscale.run.verdicts import LEVEL, Answer, Question, can_decide, deciding_p
 from emoscale.schema import ALL_ATTRIBUTES, PERMUTED
 
 _MOST_NAMED = 3
@@ -115,8 +115,7 @@ def _estimates(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64]) -> 
 
 def _deciding_p(table: pd.DataFrame) -> NDArray[np.float64]:
     """Return the corrected p by ablated masks, or by estimates where the masks are too few for any p to be small."""
-    enough = table["draws"].map(can_decide)
-    return np.asarray(table["p_corrected"].where(enough, table["estimated_p_corrected"]), dtype=np.float64)
+    return np.array([deciding_p(row) for _, row in table.iterrows()], dtype=np.float64)
 
 
 def _permuted_draws(findings: Findings) -> dict[str, NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -22,9 +22,37 @@ LEVEL = 0.05
 _BETWEEN_NAMES = "; "
 
 
+HARDLY_REPEATS = 0.1
+"""Correlation of tau between halves of the replicates below which a map is mostly noise."""
+
+
 def can_decide(draws: float) -> bool:
     """Whether a test by so many permutations can come to a conclusion at all."""
     return bool(1 / (draws + 1) <= LEVEL)
+
+
+def deciding_p(row: Mapping[str, Any] | pd.Series, name: str = "p_corrected") -> float:
+    """Return the p that decides: by ablated masks if there are enough of them, else by estimated effects.
+
+    Parameters
+    ----------
+    row : mapping
+        ``draws``, and the p of both tests, that by estimates under ``estimated_`` and the name of the other.
+    name : str
+
+    Returns
+    -------
+    float
+        NaN if there are too few masks and no estimates.
+
+    Examples
+    --------
+    >>> deciding_p({"draws": 3, "p_corrected": 0.25, "estimated_p_corrected": 0.01})
+    0.01
+    >>> deciding_p({"draws": 19, "p_corrected": 0.25, "estimated_p_corrected": 0.01})
+    0.25
+    """
+    return float(row[name] if can_decide(row["draws"]) else row[f"estimated_{name}"])
 
 
 class Question(Enum):
