@@ -5,15 +5,13 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from permuted_scores import write_scores
 
 from emoscale.analysis.outcomes import evaluate
 from emoscale.errors import StageError
 from emoscale.masks.controls import LARGEST_LOSS
 from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Request
-from emoscale.run.folder import RunFolder
-from emoscale.schema import SCORES
-from emoscale.store import create_store
 from emoscale.tasks.halves import halves
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, gradient, read_design
 
@@ -23,28 +21,8 @@ SIZE = 1e-3
 
 
 def write(path, scores, kinds, draws, chunk=4):
-    items, masks, options = scores.shape
-    concept = np.repeat(np.arange(CONCEPTS), items // CONCEPTS)
-    names = np.array([f"concept {number}" for number in range(CONCEPTS)], object)
-    coordinates = {
-        "concept": names[concept],
-        "replicate": np.array(["0"] * items, object),
-        "text": np.arange(items),
-        "right": concept,
-        "length": np.ones(items, np.int32),
-        "kind": np.array(kinds, object),
-        "attribute": np.array([""] * masks, object),
-        "k": np.array([0, *[K] * (masks - 1)]),
-        "draw": np.array(draws, np.int32),
-        "option": names,
-        "option_tokens": np.ones(options, np.int32),
-    }
-    sizes = {"token": items, "option_token": options}
-    store = create_store(RunFolder(path).scores, SCORES, coordinates, {"mask": chunk}, sizes=sizes)
-    for start in range(0, masks, chunk):
-        store.write("scores", scores[:, start : start + chunk].astype(np.float32), mask=start)
-    store.mark_complete()
-    return store
+    masks = [(kind, "", K if number else 0, draw) for number, (kind, draw) in enumerate(zip(kinds, draws, strict=True))]
+    return write_scores(path, scores, masks, chunk=chunk)
 
 
 def request(effects):
