@@ -288,8 +288,8 @@ def permutation_tests(values: Floats, *, greater: bool = False) -> PermutationTe
     -----
     With z = |value - mean| / standard deviation (signed if one-sided), over all 1 + B orders, p is the share of orders
     whose z reaches the true one's, and the corrected p that of orders whose largest z of any statistic does (Westfall &
-    Young 1993, *Resampling-Based Multiple Testing*). All orders are treated alike, so both are exact if they are
-    exchangeable.
+    Young 1993, *Resampling-Based Multiple Testing*). All orders are treated in the same way, so both are exact if they
+    are exchangeable.
 
     Examples
     --------
@@ -351,7 +351,7 @@ def count_tests(counts: NDArray[np.integer]) -> CountTests:
     -----
     Over all 1 + B orders, p is the share of orders whose count reaches the true one's, and the corrected p that of
     orders whose largest count of any kind does (Westfall & Young 1993, *Resampling-Based Multiple Testing*). All orders
-    are treated alike, so both are exact if they are exchangeable; neither is less than 1 / (1 + B).
+    are treated in the same way, so both are exact if they are exchangeable; neither is less than 1 / (1 + B).
 
     Examples
     --------

@@ -76,7 +76,7 @@ def estimate_drops(values: Floats, sample: ItemSample, covariate: Covariate | No
     other texts, plus that of the permuted masks over draws by D. What texts do to single draws is counted in both, a
     share of 1 / D: so the interval is a little too wide rather than too narrow. Degrees of freedom are Satterthwaite's
     (1946, *Biometrics Bulletin* 2, 110-114). The spread over draws of the mean over attributes counts as at least what
-    it would be if the attributes' masks were independent: few draws can be alike by chance. The selective masks are
+    it would be if the attributes' masks were independent: few draws can be similar by chance. The selective masks are
     taken as given. In simulated crossed designs of 27 concepts with two to eight texts the 95 % interval covers the
     true drop in .92 to .97 of the runs with 3 draws, and .94 to .96 with 19; with 2 it would in .90, and there is none.
     """

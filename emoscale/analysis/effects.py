@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.effect_schema import ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.run.effects import Checked, mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ESTIMATES_ALONE, NEURON_COORDINATES, SINGLE_NEURONS
+from emoscale.schema import NEURON_COORDINATES
 from emoscale.statistics import Floats, correlation
 from emoscale.store import Store
 

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from emoscale.effect_schema import FAITHFULNESS, RANDOM_RANKING
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import FAITHFULNESS, RANDOM_RANKING
 from emoscale.statistics import Floats
 
 _RESAMPLES = 1999

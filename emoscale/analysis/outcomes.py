@@ -77,7 +77,7 @@ def evaluate(store: Store, normalization: str, cross_fitted: Collection[str] = (
     - ``kl``: sum over options of p0 log(p0 / p), p0 the distribution without a mask (the first mask of kind none).
     - With calibration the scores of the half that chose a mask enter the other half's outcomes, by the options' means.
       What noise in them does to these outcomes is to first order in proportion to g_1 (g_0 - g_1), g the mean gradient
-      of a half's outcomes by their calibrated scores: nothing where the halves' right answers are alike, and
+      of a half's outcomes by their calibrated scores: nothing where the halves' right answers are the same, and
       `emoscale.tasks.halves` balances them. In simulated noise the loss to neurons chosen so was .00 of that to neurons
       that the same items chose (standard error .01) with 27 concepts of two texts, .02 (.01) with 9 of three, and .03
       (.01) with 27 of one text, which no halves can balance. Halves of one concept each would leave .71.

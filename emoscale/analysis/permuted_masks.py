@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from emoscale.analysis.drop_estimates import Covariate
 from emoscale.analysis.item_outcomes import ItemSample, item_outcomes
 from emoscale.analysis.options import AnalysisOptions
+from emoscale.effect_schema import RELATION
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import HALF, PERMUTED, RELATION, SCORES, SELECTIVE
+from emoscale.schema import HALF, PERMUTED, SCORES, SELECTIVE
 from emoscale.statistics import Floats
-from emoscale.tasks.outcomes import OUTCOMES, Design, read_design
+from emoscale.tasks.outcomes import ATTRIBUTED, OUTCOMES, Design, read_design
 
 
 def mask_numbers(masks: pd.DataFrame, attributes: list[str]) -> dict[int, NDArray[np.int64]]:
@@ -138,7 +139,7 @@ class PermutedMasks:
     def covariate(self, k: int) -> Covariate | None:
         """Return estimated effects of permuted masks of one size; None if the outcome is not what was estimated."""
         expected, masks = self.estimates(k), self.estimated
-        if expected is None or masks is None or OUTCOMES[self.options.outcome].unit == "":
+        if expected is None or masks is None or self.options.outcome != ATTRIBUTED.name:
             return None
         own = masks[(masks["kind"] == PERMUTED) & (masks["k"] == k)]
         drawn = own.pivot_table("estimated", "draw", "attribute", aggfunc="first").reindex(columns=self.attributes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,6 @@ from emoscale.statistics import Floats, permutation_tests, row_correlations
 
 RESAMPLES = 1_000
 """Bootstrap samples of texts and draws."""
-
-_FEWEST_TO_CORRELATE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +65,9 @@ def permuted_tests(masks: PermutedMasks, needed: pd.DataFrame, people: People, s
     Notes
     -----
     For p, the drop of each order is the mean outcome over all orders minus its own, so that the true order and the
-    permuted ones are treated alike. Intervals of correlations are percentiles of a bootstrap over texts within concepts
-    (normal multipliers, so that few texts of a concept vary as much as they should; Mammen 1993, *Annals of Statistics*
-    21, 255-285) and over draws.
+    permuted ones are treated in the same way. Intervals of correlations are percentiles of a bootstrap over texts
+    within concepts (normal multipliers, so that few texts of a concept vary as much as they should; Mammen 1993,
+    *Annals of Statistics* 21, 255-285) and over draws.
     """
     rows = []
     for k in masks.numbers:
@@ -126,22 +124,20 @@ def _dose(masks: PermutedMasks) -> dict[str, Any]:
     sizes = np.log2(list(masks.numbers))
     weights = (sizes - sizes.mean()) / ((sizes - sizes.mean()) ** 2).sum()
 
-    def slope(of_size: Callable[[int], Floats]) -> Floats:
-        return np.asarray(sum(w * of_size(k).mean(axis=-1) for w, k in zip(weights, masks.numbers, strict=True)))
+    def slope(tables: Iterable[Floats]) -> Floats:
+        return np.asarray(sum(w * table.mean(axis=-1) for w, table in zip(weights, tables, strict=True)))
 
-    estimates = [masks.estimates(k) for k in masks.numbers]
-    known = all(table is not None for table in estimates)
-    by_k = dict(zip(masks.numbers, estimates, strict=True))
-    found = {"statistic": DOSE, "k": 0, **_tested(_drop_of(slope(masks.outcomes)))}
+    found = {"statistic": DOSE, "k": 0, **_tested(_drop_of(slope(map(masks.outcomes, masks.numbers))))}
     if found["draws"]:
-        drop = estimate_drops(slope(masks.values)[:, :, None], masks.sample)[0]
+        drop = estimate_drops(slope(map(masks.values, masks.numbers))[:, :, None], masks.sample)[0]
         found["value"] = drop.drop
         found["ci_low"], found["ci_high"] = drop.interval(INTERVAL)
-    return found | _estimated(_drop_of(slope(lambda k: by_k[k])) if known else None)  # type: ignore[arg-type, return-value]
+    estimates = [table for k in masks.numbers if (table := masks.estimates(k)) is not None]
+    return found | _estimated(_drop_of(slope(estimates)) if len(estimates) == len(sizes) else None)
 
 
 def _drop_of(outcomes: Floats) -> Floats:
-    """Turn outcomes by order, (1 + D, ...), into drops, every order alike."""
+    """Turn outcomes by order, (1 + D, ...), into drops, every order in the same way."""
     return np.asarray(outcomes.mean(axis=0) - outcomes)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.effect_schema import RELATION
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import ALL_ATTRIBUTES, RELATION
+from emoscale.schema import ALL_ATTRIBUTES
 from emoscale.statistics import Floats, permutation_tests
 
 

@@ -16,12 +16,12 @@ from emoscale.attribution.check import check_effects
 from emoscale.attribution.estimate import Estimator, one_pass
 from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import AttributionOptions
+from emoscale.effect_schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS, EXACT_EFFECTS
 from emoscale.errors import StageError
 from emoscale.extraction.fill import fill, make_sink
 from emoscale.extraction.work import Job, Target, Work, make_work
 from emoscale.run.effects import effect_sizes
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, EFFECT_SHARDS, EFFECTS, EXACT_EFFECTS
 from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.tasks.halves import halves

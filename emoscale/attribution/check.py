@@ -14,10 +14,10 @@ from emoscale.analysis.effects import agreement
 from emoscale.attribution.estimate import Estimator
 from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import AttributionOptions
+from emoscale.effect_schema import EFFECT_CHECK, ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.effects import Checked, exact_neurons, mean_effects, read_checked
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_CHECK, ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.store import create_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks

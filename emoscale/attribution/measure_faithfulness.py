@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from emoscale.attribution.exact import ExactAblation, is_finished
 from emoscale.attribution.options import FaithfulnessOptions
 from emoscale.attribution.rankings import RANKINGS, RankedBy, Ranking
+from emoscale.effect_schema import FAITHFULNESS
 from emoscale.errors import StageError
 from emoscale.masks.make_masks import resolve_k
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import FAITHFULNESS, SELECTIVITY
+from emoscale.schema import SELECTIVITY
 from emoscale.statistics import Floats
 from emoscale.store import create_store
 from emoscale.system.option_types import lookup

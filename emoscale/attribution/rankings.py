@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.schema import RANDOM_RANKING
+from emoscale.effect_schema import RANDOM_RANKING
 
 Order = NDArray[np.intp]
 """Every neuron once, the first ones first: (neurons,)."""

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from emoscale.attribution.options import SHARES, AttributionOptions
 from emoscale.concepts.loading import Concepts
+from emoscale.effect_schema import RELATION, RELATIONS
 from emoscale.errors import InputError
 from emoscale.masks.make_masks import resolve_k
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
-from emoscale.schema import RELATION, RELATIONS, SELECTIVITY
+from emoscale.schema import SELECTIVITY
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import concept_orders

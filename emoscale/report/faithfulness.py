@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emoscale.effect_schema import RANDOM_RANKING
 from emoscale.report.findings import Findings
 from emoscale.report.phrasing import count
 from emoscale.report.sides import Side, direction
 from emoscale.report.study import RankingWords, Study
 from emoscale.report.style import BLUE, FAINT, INK, ORANGE, SOFT, Drawing, figure, new_figure
 from emoscale.run.verdicts import Question
-from emoscale.schema import RANDOM_RANKING
 
 _COLOURS = (BLUE, ORANGE, INK, "#009E73", "#CC79A7")
 """From Okabe and Ito's palette."""

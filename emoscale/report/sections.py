@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emoscale.effect_schema import EFFECT_IN_LAYERS, ESTIMATES_ALONE, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
 from emoscale.report.faithfulness import faithfulness_data
 from emoscale.report.findings import Findings
 from emoscale.report.sides import direction, overlap_side
 from emoscale.run.verdicts import LEVEL, Question
-from emoscale.schema import (
-    ALL_ATTRIBUTES,
-    DOSE,
-    EFFECT_IN_LAYERS,
-    ESTIMATES_ALONE,
-    SINGLE_NEURONS,
-    SIZE,
-    SIZE_IN_LAYERS,
-    SPECIFICITY,
-    WITH_IMPORTANCE,
-)
+from emoscale.schema import ALL_ATTRIBUTES, DOSE, SPECIFICITY, WITH_IMPORTANCE
 
 _ENDS = 3
 """Concepts named at each end."""

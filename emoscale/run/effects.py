@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.effect_schema import EFFECT_CHECK, EFFECT_MOMENTS, EFFECTS, EXACT_EFFECTS
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
-from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS, EFFECTS, EXACT_EFFECTS
 from emoscale.statistics import Floats
 from emoscale.store import Store
 

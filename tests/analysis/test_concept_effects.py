@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from emoscale.analysis.concept_effects import are_by_concept, concept_effects, judge_sets
+from emoscale.effect_schema import EFFECT_MOMENTS
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS
 from emoscale.store import create_store
 from emoscale.tasks.outcomes import OUTCOMES, Design, gradient
 

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from emoscale.analysis.effects import agreement, effects_by_layer, most_needed
+from emoscale.effect_schema import EFFECT_MOMENTS, ESTIMATES_ALONE, SINGLE_NEURONS
 from emoscale.run.effects import Checked, read_checked
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, ESTIMATES_ALONE, SELECTIVITY, SINGLE_NEURONS
+from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store
 
 COORDINATES = {

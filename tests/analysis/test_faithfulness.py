@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from emoscale.analysis.faithfulness import Kept, area_table, faithfulness_table, read_kept, trace_curves
+from emoscale.effect_schema import FAITHFULNESS
 from emoscale.run.folder import RunFolder
-from emoscale.schema import FAITHFULNESS
 from emoscale.store import create_store
 
 NEURONS = 1000

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from emoscale.analysis.mask_effects import mask_agreement, mask_effects, sum_over_masks
+from emoscale.effect_schema import EFFECT_MOMENTS
 from emoscale.errors import StageError
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_MOMENTS, MASKS, SCORES
+from emoscale.schema import MASKS, SCORES
 from emoscale.store import create_store, open_store
 
 NEURONS, ITEMS = 19, 6

@@ -9,9 +9,10 @@ from emoscale.analysis.needed import answer, needed_table
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import PermutedMasks
 from emoscale.analysis.permuted_tests import People, permuted_tests
+from emoscale.effect_schema import RELATION, RELATIONS
 from emoscale.run.folder import RunFolder
 from emoscale.run.verdicts import Answer
-from emoscale.schema import ALL_ATTRIBUTES, DOSE, MEAN_DROP, RELATION, RELATIONS, SPECIFICITY, WITH_IMPORTANCE
+from emoscale.schema import ALL_ATTRIBUTES, DOSE, MEAN_DROP, SPECIFICITY, WITH_IMPORTANCE
 from emoscale.statistics import permutation_tests
 from emoscale.store import create_store
 

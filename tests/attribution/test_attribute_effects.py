@@ -10,11 +10,11 @@ from emoscale.ablation.edits import RowEdit
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import score
 from emoscale.attribution.estimate import Estimator
+from emoscale.effect_schema import EFFECT_CHECK, EFFECT_MOMENTS
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
 from emoscale.run.effects import effects_by_half, exact_neurons, mean_effects, open_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS
 from emoscale.store import open_store
 from emoscale.tasks.halves import halves
 from emoscale.tasks.outcomes import NORMALIZATIONS

@@ -14,11 +14,12 @@ from emoscale.attribution.exact import ExactAblation
 from emoscale.attribution.measure_faithfulness import count_sets, measure_faithfulness
 from emoscale.attribution.options import FaithfulnessOptions
 from emoscale.attribution.rankings import RANKINGS, RankedBy, Ranking
+from emoscale.effect_schema import FAITHFULNESS
 from emoscale.errors import StageError
 from emoscale.models.loading import load_model
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import FAITHFULNESS, SELECTIVITY
+from emoscale.schema import SELECTIVITY
 from emoscale.store import create_store, open_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process

@@ -12,22 +12,12 @@ from emoscale.analysis.relation import effect_of_selective, shared_effects, tau_
 from emoscale.attribution.options import SHARES, AttributionOptions
 from emoscale.attribution.relate import relate
 from emoscale.concepts.loading import Concepts
+from emoscale.effect_schema import EFFECT, EFFECT_IN_LAYERS, EFFECT_MOMENTS, RELATION, RELATIONS, SIZE
 from emoscale.errors import InputError
 from emoscale.masks.make_masks import make_masks
 from emoscale.masks.options import MaskOptions
 from emoscale.run.folder import RunFolder
-from emoscale.schema import (
-    ACTIVATIONS,
-    ALL_ATTRIBUTES,
-    EFFECT,
-    EFFECT_IN_LAYERS,
-    EFFECT_MOMENTS,
-    MASKS,
-    RELATION,
-    RELATIONS,
-    SELECTIVITY,
-    SIZE,
-)
+from emoscale.schema import ACTIVATIONS, ALL_ATTRIBUTES, MASKS, SELECTIVITY
 from emoscale.selectivity import permuted_values
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions

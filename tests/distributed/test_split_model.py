@@ -14,11 +14,12 @@ import torch
 import yaml
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
 
+from emoscale.effect_schema import EFFECT_CHECK
 from emoscale.errors import InputError
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
-from emoscale.schema import ACTIVATIONS, EFFECT_CHECK, MASKS, MOMENTS, SCORES
+from emoscale.schema import ACTIVATIONS, MASKS, MOMENTS, SCORES
 from emoscale.store import create_store, open_store
 from emoscale.system import ranks
 from emoscale.system.ranks import Ranks, one_process

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from emoscale.effect_schema import EFFECT_CHECK, EFFECT_MOMENTS
 from emoscale.errors import InputError, StageError
 from emoscale.masks.controls import CONTROLS
 from emoscale.masks.draw_numbers import check_draws_can_be_chosen, choose_draws
@@ -16,7 +17,7 @@ from emoscale.masks.options import MaskOptions
 from emoscale.masks.request import Request
 from emoscale.masks.strata import Strata
 from emoscale.run.folder import RunFolder
-from emoscale.schema import EFFECT_CHECK, EFFECT_MOMENTS, MASKS, SELECTIVITY
+from emoscale.schema import MASKS, SELECTIVITY
 from emoscale.store import create_store, open_store
 from emoscale.system.progress import Silent
 

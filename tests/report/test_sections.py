@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emoscale.effect_schema import RELATIONS, SIZE_IN_LAYERS
 from emoscale.report.sections import agreement_data, own_neurons_data, relation_data
 from emoscale.report.sides import Side, direction, draw_deviations, overlap_side
-from emoscale.schema import ALL_ATTRIBUTES, RELATIONS, SIZE_IN_LAYERS
+from emoscale.schema import ALL_ATTRIBUTES
 
 
 @pytest.mark.parametrize(
