@@ -9,31 +9,22 @@ more than that of others, or nothing at all. Records are appended to a file as t
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import tempfile
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 
 from benchmarks.common import arguments, tell
+from benchmarks.planted_jobs import run_jobs
 from benchmarks.planted_rates import rates
-from benchmarks.planted_record import MATCHED, NULL, PLANTED, UNREAD, Job, keep_few_tables, record
+from benchmarks.planted_record import MATCHED, NULL, PLANTED, UNREAD, Job
 
 EFFECTS = (0.1, 0.15, 0.2, 0.3)
 DRAWS = (19, 3)
 """Numbers of permuted masks: as few as can decide, and so few that estimates decide."""
 OTHER_NULLS = {5: "mixtral", 9: "bert"}
 """Of ten null models those that are of another family, by their number."""
-MEMORY = Path("/dev/shm")  # noqa: S108
-"""Folder in memory, where there is one: the files of a run are small and many."""
-TELL_EVERY = 10
 
 
 def main() -> None:
@@ -41,19 +32,7 @@ def main() -> None:
     options = arguments(
         __doc__ or "", planted=36, null=400, followed=40, others=8, processes=2, records="planted.jsonl"
     )
-    file = Path(options.records)
-    done = read_records(file)
-    todo = [job for job in jobs(options) if job.key not in done]
-    start = time.perf_counter()
-    with file.open("a", encoding="utf-8") as records:
-        for number, found in enumerate(_results(todo, options.processes), 1):
-            records.write(json.dumps(found) + "\n")
-            records.flush()
-            if number % TELL_EVERY == 0 or number == len(todo):
-                each = (time.perf_counter() - start) / number
-                print(f"{number} of {len(todo)} models, {each:.1f} s each, {each * (len(todo) - number):.0f} s to go")
-    asked = {job.key for job in jobs(options)}
-    every = [one for key, one in read_records(file).items() if key in asked]
+    every = run_jobs(list(jobs(options)), DRAWS, Path(options.records), options.processes)
     numbers = rates(every) | _seconds(every)
     tell(f"Conclusions on {len(every)} models whose neurons are known", numbers, options.json)
 
@@ -72,37 +51,6 @@ def jobs(options: Any) -> Iterator[Job]:
     seeds = iter(range(10_000, 10**9))
     for number in range(options.null):
         yield Job(NULL, next(seeds), family=OTHER_NULLS.get(number % 10, "llama"))
-
-
-def read_records(file: Path) -> dict[str, dict[str, Any]]:
-    """Read finished records by the job's key; a line that was cut off does not count."""
-    found: dict[str, dict[str, Any]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        try:
-            one = json.loads(line)
-        except ValueError:
-            continue
-        found[Job(**one["job"]).key] = one
-    return found
-
-
-def _results(todo: list[Job], processes: int) -> Iterator[dict[str, Any]]:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare) as pool:
-        waiting = {pool.submit(_record, job) for job in todo}
-        for future in as_completed(waiting):
-            yield future.result()
-
-
-def _prepare() -> None:
-    torch.set_num_threads(1)
-    transformers.utils.logging.disable_progress_bar()
-    keep_few_tables()
-
-
-def _record(job: Job) -> dict[str, Any]:
-    folder = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
-    return record(job, DRAWS, folder)
 
 
 def _seconds(records: list[dict[str, Any]]) -> dict[str, float]:

@@ -17,11 +17,15 @@ from benchmarks.common import seconds
 from benchmarks.planted_models import Floats, Kind, PlantedModel, PlantedOptions, draw_model
 from benchmarks.planted_run import BEFORE_MASKS, FROM_MASKS, PlantedRun, settings_of, write_inputs
 from benchmarks.planted_twin import Truth, Twin, with_drop
+from emoscale.analysis.options import AnalysisOptions
+from emoscale.analysis.permuted_masks import PermutedMasks
+from emoscale.analysis.power import power_table
 from emoscale.analysis.tables import TABLES
 from emoscale.config import Settings
 from emoscale.masks.options import MaskOptions
 from emoscale.run.effects import mean_effects
 from emoscale.run.stores import open_finished
+from emoscale.run.verdicts import can_decide
 from emoscale.schema import SELECTIVE, SELECTIVITY
 
 K = 24
@@ -114,7 +118,7 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
     -------
     dict of str to JSON value
         ``job``; ``truth``; ``measures``; ``followers``, ``tests`` and ``alpha`` of the map; ``by_draws``, the rows of
-        the tables; ``seconds`` by stage.
+        the tables and what `emoscale power` would say; ``seconds`` by stage.
     """
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -130,6 +134,8 @@ def record(job: Job, draws: Sequence[int], folder: Path) -> dict[str, Any]:
                 run.use(_settings(place, job, count))
             times |= {f"{stage} {count}": wall for stage, wall in run.do(FROM_MASKS).items()}
             by_draws[str(count)] = _tables(run)
+            if job.what == PLANTED and can_decide(count):
+                by_draws[str(count)]["power"] = _power(run, model)
         found = {"job": asdict(job), **_of_map(run), "by_draws": by_draws}
         if job.what != NULL:
             found["measures"] = _measures(run, model)
@@ -146,6 +152,10 @@ def _settings(folder: Path, job: Job, draws: int) -> Settings:
 
 def _tables(run: PlantedRun) -> dict[str, Any]:
     return {name: run.folder.table(name).to_dict("records") for name in KEPT if name in TABLES}
+
+
+def _power(run: PlantedRun, model: PlantedModel) -> list[dict[str, Any]]:
+    return power_table(PermutedMasks(run.folder, list(model.attributes), AnalysisOptions())).to_dict("records")
 
 
 def _of_map(run: PlantedRun) -> dict[str, Any]:

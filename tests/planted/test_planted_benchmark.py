@@ -6,7 +6,8 @@ import json
 import pytest
 from scipy.stats import beta
 
-from benchmarks.planted import jobs, read_records
+from benchmarks.planted import jobs
+from benchmarks.planted_jobs import read_records
 from benchmarks.planted_rates import rates, share
 from benchmarks.planted_record import MATCHED, NULL, PLANTED
 from emoscale.schema import ALL_ATTRIBUTES
