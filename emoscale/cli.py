@@ -133,20 +133,31 @@ def reproduce(
 
 @app.command(epilog=_example("scores affective.csv faces.csv --out scores.csv"))
 def scores(
-    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
+    ratings: Annotated[
+        list[Path],
+        typer.Argument(metavar="RATINGS...", help="Tables of ratings or event reports: CSV, .xlsx or .sav."),
+    ],
     out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
     scale: Annotated[
-        tuple[float, float], typer.Option(help="Lowest and highest possible answer.")
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest possible answer.", show_default="the usual scale that holds all"),
     ] = ScoreOptions.scale,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = ScoreOptions.seed,
 ) -> None:
-    """Turn people's ratings into attribute scores of concepts, with their reliability."""
+    """Turn people's ratings into attribute scores of concepts, with their reliability.
+
+    A table has one row a rater and concept and one column an attribute (rater,concept,valence,...); or one row a rating
+    (rater,concept,attribute,rating); or one row a rater and one column a concept and attribute, named in two header
+    lines or as joy_valence; or means (concept,valence,...); or reports of events (event,concept,item01,...).
+    """
     from emoscale.concepts.score_files import score_files
 
     result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
-    for note in result.notes:
+    for note in [*result.how, *result.notes]:
         typer.echo(note)
-    reliable = f"{len(result.reliable)} of {len(result.agreement)} attributes are reliable"
+    reliable = f"{len(result.reliable)} of {len(result.tested)} attributes are reliable"
+    if not result.tested:
+        reliable = "the reliability of means is not known"
     typer.echo(f"{out}: {len(result.scores)} concepts; {reliable}; ICC, loadings and unscaled scores are beside it")
 
 

@@ -42,11 +42,11 @@ def _concept_values(settings: Settings) -> dict[str, Any]:
     except InputError:
         return dict.fromkeys(("concepts.names", "concepts.attributes", "concepts.dissimilarity"), _UNREADABLE)
     scores = repr(concepts.attributes).encode() + concepts.scores.tobytes()
-    judged = concepts.dissimilarity
+    judged = [values for values in (concepts.dissimilarity, concepts.participants) if values is not None]
     return {
         "concepts.names": concepts.names,
         "concepts.attributes": _digest(scores),
-        "concepts.dissimilarity": None if judged is None else _digest(judged.tobytes()),
+        "concepts.dissimilarity": _digest(b"".join(values.tobytes() for values in judged)) if judged else None,
     }
 
 
