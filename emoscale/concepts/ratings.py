@@ -16,7 +16,7 @@ from emoscale.concepts.rating_scale import Scale, fitting_scale, scale_problems
 from emoscale.concepts.tables import FEWEST_CONCEPTS
 from emoscale.errors import InputError
 from emoscale.names import join
-from emoscale.system.user_tables import SHOWN, UserTable, is_empty, read_table, refuse, to_number
+from emoscale.system.user_tables import SHOWN, UserTable, is_empty, read_table, refuse, short, to_number
 
 _DATA = Path(__file__).parent / "data"
 _FEWEST_WORDS = 3
@@ -200,7 +200,7 @@ def _numbers(table: UserTable, cells: Sequence[Cell], problems: list[str]) -> di
     }
     problems += [
         f"{table.path}, column {column!r}: holds words in {len(words[column])} of {filled[column]} cells, e.g. "
-        f"{words[column][0][:40]!r}; remove the column if it is not an attribute, or write its ratings in digits"
+        f"{short(words[column][0])!r}; remove the column if it is not an attribute, or write its ratings in digits"
         for column in words
         if column in of_words
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from emoscale.concepts.columns import ATTRIBUTE, CONCEPT, RATER, RATER_IDS, find, is_one_of
 from emoscale.errors import InputError, suggest
 from emoscale.names import canonical
-from emoscale.system.user_tables import UserTable, bare, is_empty, to_number
+from emoscale.system.user_tables import UserTable, bare, is_empty, short, to_number
 
 _OF_QUALTRICS = (
     "StartDate EndDate Status IPAddress Progress Finished RecordedDate RecipientLastName RecipientFirstName "
@@ -186,4 +186,4 @@ def _no_layout(table: UserTable, names: list[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    return ", ".join(map(short, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")

@@ -26,6 +26,8 @@ _WITH_COMMA = re.compile(r"[+-]?\d*,\d+")
 _WITH_POINT = re.compile(r"[+-]?\d*\.\d+")
 SHOWN = 10
 """Problems of a file, and names of its columns, that are shown."""
+_LONG = 40
+"""Characters of a cell that are shown."""
 _OTHERS = {".xls": ".xlsx", ".ods": ".xlsx", ".numbers": ".xlsx", ".rds": ".csv", ".rdata": ".csv", ".dta": ".csv"}
 
 
@@ -126,8 +128,8 @@ def read_table(path: Path, names: Collection[str] = ()) -> UserTable:
     Raises
     ------
     InputError
-        If there is no such file, it cannot be read as a table, or it is empty; if its numbers are written both with
-        decimal points and commas.
+        If there is no such file, it cannot be read as a table, or it is empty; if no row fits the header; if its
+        numbers are written both with decimal points and commas.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file{', but a folder' if path.is_dir() else ''}; check the path")
@@ -190,7 +192,7 @@ def parse_number(cell: str, place: str, problems: list[str], decimal: str = ".")
     value = to_number(cell, decimal)
     if value is None:
         problems.append(
-            f"{place}: holds {_short(cell)}, which is not a number; write it in digits with a decimal point"
+            f"{place}: holds {short(cell)!r}, which is not a number; write it in digits with a decimal point"
         )
         return math.nan
     if not math.isfinite(value):
@@ -272,11 +274,15 @@ def _split(text: str, separator: str) -> Iterable[Line]:
 
 def _row_problems(path: Path, header: list[str], rows: list[Line]) -> list[str]:
     wrong = [(line, len(row)) for line, row in rows if len(row) != len(header)]
-    if len(wrong) > 1 and len(wrong) == len(rows) and all(width > len(header) for _, width in wrong):
-        return [
-            f"{path}: every row has more cells than the header ({wrong[0][1]} and {len(header)}), as if commas both "
-            "separate the cells and stand in numbers; save it with semicolons or with decimal points"
-        ]
+    if len(wrong) > 1 and len(wrong) == len(rows):
+        widths = sorted({width for _, width in wrong})
+        why = "make them equal"
+        if widths[0] > len(header):
+            why = "as if commas both separate the cells and stand in numbers; save it with semicolons or decimal points"
+        raise InputError(
+            f"{path}: every row has {' to '.join(map(str, dict.fromkeys((widths[0], widths[-1]))))} cells, the header "
+            f"{len(header)}; {why}"
+        )
     return [
         f"{path}, line {line}: has {width} cells, the header {len(header)}; make them equal" for line, width in wrong
     ]
@@ -301,10 +307,11 @@ def bare(name: str) -> str:
     return re.sub(r"[\s_.-]+", "", canonical(name))
 
 
-def _short(cell: str) -> str:
-    return repr(cell if len(cell) <= 40 else f"{cell[:37]}...")
+def short(cell: str) -> str:
+    """Return the beginning of a long cell, for a message."""
+    return cell if len(cell) <= _LONG else f"{cell[:_LONG]}..."
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(_short, names[:SHOWN]))
+    shown = ", ".join(repr(short(name)) for name in names[:SHOWN])
     return f"it has {shown}" + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
