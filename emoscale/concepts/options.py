@@ -42,6 +42,8 @@ class ConceptOptions:
     holds all of a file's."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.ratings, str):  # where pydantic did not read it
+            object.__setattr__(self, "ratings", [self.ratings])
         if self.ratings is not None and self.attributes != BUILT_IN:
             raise ValueError("concepts.ratings and concepts.attributes are both set; keep one of them")
         if self.ratings is not None and not self.ratings:
