@@ -146,9 +146,17 @@ def scores(
 ) -> None:
     """Turn people's ratings into attribute scores of concepts, with their reliability.
 
-    A table has one row a rater and concept and one column an attribute (rater,concept,valence,...); or one row a rating
-    (rater,concept,attribute,rating); or one row a rater and one column a concept and attribute, named in two header
-    lines or as joy_valence; or means (concept,valence,...); or reports of events (event,concept,item01,...).
+    Layouts of a table, by its columns:
+
+    rater,concept,valence,arousal: a row a rater and concept.
+
+    rater,concept,attribute,rating: a row a rating.
+
+    rater,joy_valence,joy_arousal,fear_valence: a row a rater; also with two header lines, or as Qualtrics exports it.
+
+    concept,valence,arousal: means.
+
+    event,concept,item01,item02: reports of events.
     """
     from emoscale.concepts.score_files import score_files
 

@@ -276,12 +276,14 @@ def _row_problems(path: Path, header: list[str], rows: list[Line]) -> list[str]:
     wrong = [(line, len(row)) for line, row in rows if len(row) != len(header)]
     if len(wrong) > 1 and len(wrong) == len(rows):
         widths = sorted({width for _, width in wrong})
-        why = "make them equal"
+        why = "; make them equal"
         if widths[0] > len(header):
-            why = "as if commas both separate the cells and stand in numbers; save it with semicolons or decimal points"
+            why = (
+                ", as if commas both separate the cells and stand in numbers; save it with semicolons or decimal points"
+            )
         raise InputError(
             f"{path}: every row has {' to '.join(map(str, dict.fromkeys((widths[0], widths[-1]))))} cells, the header "
-            f"{len(header)}; {why}"
+            f"{len(header)}{why}"
         )
     return [
         f"{path}, line {line}: has {width} cells, the header {len(header)}; make them equal" for line, width in wrong
