@@ -133,20 +133,39 @@ def reproduce(
 
 @app.command(epilog=_example("scores affective.csv faces.csv --out scores.csv"))
 def scores(
-    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
+    ratings: Annotated[
+        list[Path],
+        typer.Argument(metavar="RATINGS...", help="Tables of ratings or event reports: CSV, .xlsx or .sav."),
+    ],
     out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
     scale: Annotated[
-        tuple[float, float], typer.Option(help="Lowest and highest possible answer.")
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest possible answer.", show_default="the usual scale that holds all"),
     ] = ScoreOptions.scale,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = ScoreOptions.seed,
 ) -> None:
-    """Turn people's ratings into attribute scores of concepts, with their reliability."""
+    """Turn people's ratings into attribute scores of concepts, with their reliability.
+
+    Layouts of a table, by its columns:
+
+    rater,concept,valence,arousal: a row a rater and concept.
+
+    rater,concept,attribute,rating: a row a rating.
+
+    rater,joy_valence,joy_arousal,fear_valence: a row a rater; also with two header lines, or as Qualtrics exports it.
+
+    concept,valence,arousal: means.
+
+    event,concept,item01,item02: reports of events.
+    """
     from emoscale.concepts.score_files import score_files
 
     result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
-    for note in result.notes:
+    for note in [*result.how, *result.notes]:
         typer.echo(note)
-    reliable = f"{len(result.reliable)} of {len(result.agreement)} attributes are reliable"
+    reliable = f"{len(result.reliable)} of {len(result.tested)} attributes are reliable"
+    if not result.tested:
+        reliable = "the reliability of means is not known"
     typer.echo(f"{out}: {len(result.scores)} concepts; {reliable}; ICC, loadings and unscaled scores are beside it")
 
 

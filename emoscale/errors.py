@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 
+from emoscale.names import canonical, difference
+
 
 class EmoscaleError(Exception):
     """Base of every error that is reported in a line instead of a traceback.
@@ -56,16 +58,23 @@ def suggest(name: str, known: Iterable[str]) -> str:
     Returns
     -------
     str
-        ``" (nearest: 'joy')"``, or an empty string when no known name is like it. Case does not count.
+        ``" (nearest: 'joy')"``, or an empty string when no known name is like it. What a reader may take for the same
+        name is said to be so.
 
     Examples
     --------
     >>> suggest("Joi", ["joy", "fear"])
     " (nearest: 'joy')"
+    >>> suggest("Self-relevance", ["self relevance"])
+    " (nearest: 'self relevance', which differs in spaces, hyphens or underscores)"
     """
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f" (nearest: {by_folded[found[0]]!r})" if found else ""
+    by_form = {canonical(candidate): candidate for candidate in known}
+    found = difflib.get_close_matches(canonical(name), by_form, n=1)
+    if not found:
+        return ""
+    nearest = by_form[found[0]]
+    what = difference(name, nearest)
+    return f" (nearest: {nearest!r}{f', which differs in {what}' if what else ''})"
 
 
 def collect_problems(checks: Iterable[Callable[[], object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -43,6 +44,8 @@ from emoscale.tasks.registry import TASKS
 
 Made = TypeVar("Made")
 
+_log = logging.getLogger(__name__)
+
 
 class Context:
     """What a run works on.
@@ -69,7 +72,13 @@ class Context:
     @cached_property
     def concepts(self) -> Concepts:
         """Concepts, attribute scores, people's dissimilarities."""
-        return load_concepts(self.settings.concepts)
+        concepts = load_concepts(self.settings.concepts)
+        if self.ranks.is_main:
+            for how in concepts.how:
+                _log.info(how)
+            for note in concepts.notes:
+                _log.warning(note)
+        return concepts
 
     @cached_property
     def texts(self) -> pd.DataFrame:

@@ -173,6 +173,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         context.concepts,
         alpha,
         context.settings.analysis,
+        participants=context.concepts.participants,
         exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
         cross_fitted=[name for name, control in CONTROLS.items() if control.cross_fitted],
         expected_effects=lambda effects: expected_effects(folder, context.settings.masks, effects),

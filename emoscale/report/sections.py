@@ -213,6 +213,7 @@ def people_data(findings: Findings) -> Values:
         "dropped_concepts": concepts[concepts["r"].isna()]["concept"].tolist() if published else [],
         "within": _first(findings.at_k("human_comparison")) if published else None,
         "over": _first(findings.at_k("mean_drop_correlation")) if published else None,
+        "ceiling": None if findings.study.as_published else _first(findings.table("noise_ceiling")),
     }
 
 

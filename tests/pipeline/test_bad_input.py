@@ -158,7 +158,12 @@ def test_no_such_site(refused):
         ("0.9", "nan", ", line 3 (anger), column 'arousal': holds 'nan'; give a number"),
         ("0.9", "", ", line 3 (anger), column 'arousal': is empty; give a number"),
         ("0.9", "high", ", line 3 (anger), column 'arousal': holds 'high', which is not a number; write it in digits"),
-        ("concept,", "emotion,", ", line 1: no column 'concept'; save it as CSV with that column in the header"),
+        (
+            "concept,",
+            "notion,",
+            ", line 1: no column 'concept'; name one so in the header "
+            "(it has 'notion', 'arousal', 'valence', 'control')",
+        ),
     ],
 )
 def test_bad_attributes(refused, world, old, new, said):
