@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from emoscale.system.option_types import OPTIONS
+from emoscale.system.option_types import OPTIONS, PathName
 
 BUILT_IN = "emotions"
 
@@ -16,9 +17,9 @@ class ConceptOptions:
 
     __pydantic_config__ = OPTIONS
 
-    attributes: str = BUILT_IN
+    attributes: Annotated[str, PathName(names=(BUILT_IN,))] = BUILT_IN
     """``emotions`` (27 emotions, 14 attributes), or a CSV: concept, then one column an attribute."""
-    dissimilarity: str | None = None
+    dissimilarity: Annotated[str | None, PathName(names=(BUILT_IN,))] = None
     """``emotions``, or a CSV of concept_1, concept_2, dissimilarity; when left out, the built-in one for the built-in
     attributes, none for others."""
     names: list[str] | None = None
