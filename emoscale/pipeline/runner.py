@@ -106,6 +106,7 @@ def _run(
     settings: Settings, folder: RunFolder, console: Console, expected: Mapping[str, Fingerprint], request: Request
 ) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
+    from emoscale.pipeline.cautions import cautions_of
     from emoscale.pipeline.context import Context
     from emoscale.pipeline.study import answer_lines
     from emoscale.system.ranks import join, leave
@@ -131,6 +132,8 @@ def _run(
     if ranks.is_main:
         for note in context.outline.notes:
             say(console, note)
+        for caution in cautions_of(context):
+            say(console, f"warning: {caution}")
         _announce(agenda, folder, expected, console)
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()
