@@ -123,7 +123,7 @@ def test_a_number_where_text_is_expected(told):
 def test_a_single_value_is_a_list_of_one(load):
     settings = load(
         MODEL
-        + "masks: {k: 0.1, controls: permuted}\ntuning: {seeds: 3}\nextraction: {templates: 'I felt {concept}.'}\n",
+        + "masks: {k: 0.1, controls: permuted}\ntuning: {seeds: 3}\nextraction: {templates: 'I felt {concept}'}\n",
         "faithfulness.shares=0.5",
     )
     assert (settings.masks.k, settings.masks.controls, settings.tuning.seeds) == ([0.1], ["permuted"], [3])

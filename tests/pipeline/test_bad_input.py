@@ -328,7 +328,8 @@ def test_stage_that_lacks_what_it_needs(refused, world, stage):
     ("arguments", "said"),
     [
         (["rum"], "No such command 'rum'. Did you mean 'run'? (see --help)"),
-        (["run"], "Missing argument 'CONFIG'. (see --help)"),
+        (["run"], "give a CONFIG, or --example NAME in its place (see --help)"),
+        (["tune"], "Missing argument 'CONFIG'. (see --help)"),
         (["run", "a.yaml", "--ouf", "x"], "No such option: --ouf"),
         (["run", "a.yaml", "--out"], "Option '--out' requires an argument. (see --help)"),
         (["inspect"], "Missing argument 'RUN|STORE'. (see --help)"),
