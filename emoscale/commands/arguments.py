@@ -10,6 +10,7 @@ import typer
 from emoscale.config import Settings, load_settings
 from emoscale.config.examples import example
 from emoscale.config.fields import expanded
+from emoscale.config.loading import Reading, read_settings
 from emoscale.errors import InputError
 
 
@@ -57,9 +58,26 @@ def load(config: Path | None, name: str | None, overrides: list[str] | None) -> 
     InputError
         If none is given, or both are, or the settings cannot be used.
     """
-    if (config is None) == (name is None):
-        raise InputError("give a CONFIG, or --example NAME in its place (see --help)")
-    if config is not None:
-        return load_settings(config, overrides or []), config.stem
-    # The files that it names are the user's, such as data that were fetched.
-    return load_settings(example(str(name)), overrides or [], base=Path.cwd()), str(name)
+    path, title, base = _source(config, name)
+    return load_settings(path, overrides or [], base=base), title
+
+
+def read(config: Path | None, name: str | None, overrides: list[str] | None) -> Reading:
+    """Read the settings of a config or of an example as far as they can be used.
+
+    Raises
+    ------
+    InputError
+        If none is given, or both are, or the file holds no settings at all.
+    """
+    path, _, base = _source(config, name)
+    return read_settings(path, overrides or [], base=base)
+
+
+def _source(config: Path | None, name: str | None) -> tuple[Path, str, Path]:
+    """Return the file, its name for people, and the folder that its relative paths start from."""
+    if config is not None and name is None:
+        return config, config.stem, config.parent
+    if name is not None and config is None:
+        return example(name), name, Path.cwd()  # the files that it names are the user's, such as data that were fetched
+    raise InputError("give a CONFIG, or --example NAME in its place (see --help)")

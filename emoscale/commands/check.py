@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from emoscale.commands.stage_times import count_masks
 from emoscale.commands.without_weights import without_weights
 from emoscale.config import Settings
+from emoscale.config.loading import Reading
 from emoscale.errors import InputError, collect_problems, suggest
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.cautions import cautions_of
@@ -81,6 +82,28 @@ def check(settings: Settings, only: Sequence[str] = ()) -> Findings:
         [caution.text for caution in cautions_of(context)],
         [*context.outline.notes, *unread],
     )
+
+
+def problems_of_files(reading: Reading) -> list[str]:
+    """Return what is wrong with the files that the sound sections of a faulty config name.
+
+    Parameters
+    ----------
+    reading : Reading
+    """
+    if reading.settings is None:
+        return []
+    context = _context(reading.settings)
+    files: dict[str, Callable[[], object]] = {
+        "concepts": lambda: context.concepts,
+        "model": lambda: context.outline,
+        "stimuli": lambda: context.texts,
+    }
+    try:
+        collect_problems(look for section, look in files.items() if section not in reading.faulty)
+    except InputError as error:
+        return error.problems
+    return []
 
 
 def show_findings(findings: Findings, console: Console) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from emoscale.commands.arguments import ConfigOrExample, Example, Overrides, example_of, load
+from emoscale.commands.arguments import ConfigOrExample, Example, Overrides, example_of, read
 from emoscale.commands.arguments import path as to_path
 from emoscale.config.schema import schema_text
 from emoscale.errors import InputError
@@ -34,10 +34,12 @@ def check(
 ) -> None:
     """Read every file that a config names and say all problems at once, without loading weights."""
     from emoscale.commands.check import check as check_settings
-    from emoscale.commands.check import show_findings
+    from emoscale.commands.check import problems_of_files, show_findings
 
-    settings, _ = load(config, example, overrides)
-    show_findings(check_settings(settings, stage or ()), Console())
+    reading = read(config, example, overrides)
+    if reading.problems or reading.settings is None:
+        raise InputError([*reading.problems, *problems_of_files(reading)])
+    show_findings(check_settings(reading.settings, stage or ()), Console())
 
 
 def init(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,59 @@ def load_settings(path: Path, overrides: Sequence[str] = (), base: Path | None =
     >>> load_settings(example("demo"), ["masks.k=0.2"]).masks.k
     [0.2]
     """
+    reading = read_settings(path, overrides, base)
+    if reading.problems or reading.settings is None:
+        raise InputError(reading.problems)
+    return reading.settings
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a config that may be faulty.
+
+    Attributes
+    ----------
+    settings : Settings or None
+        Faulty sections have their defaults; None if no more can be said.
+    problems : list of str
+    faulty : set of str
+        The sections that have problems.
+    """
+
+    settings: Settings | None
+    problems: list[str]
+    faulty: set[str]
+
+
+def read_settings(path: Path, overrides: Sequence[str] = (), base: Path | None = None) -> Reading:
+    """Read settings from a YAML file, as far as it can be used.
+
+    Parameters
+    ----------
+    path, overrides, base
+        As of `load_settings`.
+
+    Raises
+    ------
+    InputError
+        If the file holds no settings at all.
+    """
     given = locate_paths(read_mapping(path), path.parent if base is None else base)
     overridden, problems = _override(given, overrides)
     try:
-        settings = _validated(given)
+        return Reading(_validated(given), problems, set())
     except ValidationError as error:
-        # A value that may be of two types and is of neither is reported once for each type; one line is enough.
-        by_place = {place_of(problem): explain(problem) for problem in error.errors()}
-        problems += [f"{'--set' if _is_in(overridden, place) else path}: {text}" for place, text in by_place.items()]
-    if problems:
-        raise InputError(problems)
-    return settings
+        found = error.errors()
+    # A value that may be of two types and is of neither is reported once for each type; one line is enough.
+    by_place = {place_of(problem): explain(problem) for problem in found}
+    problems += [f"{'--set' if _is_in(overridden, place) else path}: {text}" for place, text in by_place.items()]
+    faulty = {str(problem["loc"][0]) for problem in found}
+    rest = {section: content for section, content in given.items() if section not in faulty}
+    try:
+        settings = _validated({"model": {"name": ""}, **rest})
+    except ValidationError:
+        return Reading(None, problems, faulty)
+    return Reading(settings, problems, faulty)
 
 
 def make_settings(given: Mapping[str, Any]) -> Settings:

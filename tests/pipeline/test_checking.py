@@ -1,5 +1,6 @@
 """`emoscale check` reads everything, says all problems at once, and loads no weights."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -58,6 +59,17 @@ def test_all_problems_at_once(cli, world):
     ]
 
 
+def test_faulty_settings_and_files_at_once(cli, world):
+    world.write(masks={"k": "many"}, stimuli={"path": str(world.folder / "lost.csv")})
+    first, second = cli("check", world.config, "--set", "title=[1]").problems[:2]
+    assert {first.split(": ")[1], second.split(": ")[1]} == {"title", "masks.k.0"}
+    assert cli("check", world.config).problems[1].startswith(str(world.folder / "lost.csv"))
+    # What a faulty section names is not looked at.
+    answer = cli("check", world.config, "--set", "stimuli.dev_fraction=7", "--set", "model=3")
+    assert len(answer.problems) == 3
+    assert not any("lost.csv" in problem for problem in answer.problems)
+
+
 def test_long_lists_are_cut(cli, world):
     lines = ["concept,arousal,valence", *(f"joy{n},high,low" for n in range(250))]
     world.attributes.write_text("\n".join(lines) + "\n")
@@ -98,6 +110,15 @@ def test_configs_of_clusters(cli, world, tiny_folder, file):
     answer = cli("plan", *arguments, "--set", "machine.device=cpu", "--probe", "0", "--ranks", "8")
     assert (answer.code, answer.err) == (0, "")
     assert "540 of activations" in " ".join(answer.out.split())
+
+
+def test_the_home_folder_where_no_shell_puts_it(cli, world, monkeypatch):
+    monkeypatch.setenv("HOME", str(world.folder))
+    monkeypatch.setenv("USERPROFILE", str(world.folder))
+    assert cli("schema", "--out=~/schema.json").code == 0
+    assert json.loads((world.folder / "schema.json").read_text()) == json.loads(cli("schema").out)
+    assert cli("check", "~/tiny.yaml", "--set", "concepts.attributes=~/attributes.csv").code == 0
+    assert cli("extract", "~/tiny.yaml", "--out=~/run").problems[0].startswith(f"{world.folder / 'run'}: ")
 
 
 def test_scripts_of_clusters():

@@ -50,7 +50,7 @@ def test_a_config_for_each_kind_of_model(init, world, tiny_folder, model, task, 
     assert settings.model.name == str(tiny_folder(model))
 
 
-def test_the_config_runs(init, cli, tiny_folder):
+def test_the_config_runs(init, cli, tiny_folder, monkeypatch):
     assert init(tiny_folder("gpt2"), "--out", "mine.yaml").code == 0
     answer = cli("check", "mine.yaml")
     assert (answer.code, answer.err) == (0, "")
@@ -61,6 +61,11 @@ def test_the_config_runs(init, cli, tiny_folder):
     assert Path("runs/mine/report.html").is_file()
     assert "4 concepts have only 24 orders" in Path("runs/mine/report.html").read_text()
     assert "warning: 4 concepts have only 24 orders" in answer.out
+    # What it keeps can be continued from anywhere.
+    run = Path("runs/mine").absolute()
+    monkeypatch.chdir("/")
+    answer = cli("run", run / "config.yaml", "--out", run)
+    assert answer == (0, f"{run}: all stages are done; report: {run / 'report.html'}\n", "")
 
 
 def test_concepts_without_texts_are_left_out(init, world, tiny_folder):
