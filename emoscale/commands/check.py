@@ -151,7 +151,9 @@ def _facts(context: Context, model: str, stages: set[str]) -> dict[str, str]:
         amount = ROW_SOURCES[settings.extraction.rows].count(context)
         facts["rows"] = f"{amount.rows:,} of activations, from {settings.extraction.rows}"
     if "mask" in stages:
-        facts["masks"] = f"{count_masks(context):,} at most, of k = {', '.join(map(str, settings.masks.k))}"
+        facts["masks"] = (
+            f"{count_masks(context) - 1:,} at most, of k = {', '.join(map(str, settings.masks.k))}; and none"
+        )
     if "ablate" in stages:
         facts["items"] = _items(context)
     facts["stages"] = ", ".join(name for name in STAGES if name in stages)

@@ -34,7 +34,7 @@ def test_what_a_run_will_be_made_of(cli, world, checked):
     assert found.facts["dev texts"] == "8, of a concept 2"
     assert found.facts["neurons"] == "48 in 2 layers"
     assert found.facts["rows"] == "8 of activations, from prompts"
-    assert found.facts["masks"].startswith(f"{1 + 2 * (3 + 3 * 19 + 2)} at most, of k = 5, 0.25")
+    assert found.facts["masks"].startswith(f"{2 * (3 + 3 * 19 + 2)} at most, of k = 5, 0.25; and none")
     assert found.facts["items"].startswith("32")
     answer = cli("check", world.config)
     assert (answer.code, answer.err) == (0, "")

@@ -50,6 +50,7 @@ def test_a_config_for_each_kind_of_model(init, world, tiny_folder, model, task, 
     assert settings.model.name == str(tiny_folder(model))
 
 
+@pytest.mark.slow
 def test_the_config_runs(init, cli, tiny_folder, monkeypatch):
     assert init(tiny_folder("gpt2"), "--out", "mine.yaml").code == 0
     answer = cli("check", "mine.yaml")
