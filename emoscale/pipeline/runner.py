@@ -132,9 +132,9 @@ def _run(
     if ranks.is_main:
         for note in context.outline.notes:
             say(console, note)
-        for caution in cautions_of(context):
-            say(console, f"warning: {caution}")
         _announce(agenda, folder, expected, console)
+        for caution in cautions_of(context) if request.only is None else []:  # once, and not at every stage
+            say(console, f"warning: {caution}")
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()
     execute(STAGES, agenda.todo, context, agenda.work, expected, console)
