@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from emoscale.system.option_types import OPTIONS
+from emoscale.system.option_types import OPTIONS, PathName
 
 BUILT_IN = "emotions"
 
@@ -17,25 +17,21 @@ def _one_or_more(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Paths = Annotated[list[str], BeforeValidator(_one_or_more)]
-"""Paths of files; one may stand without a list."""
-
-
 @dataclass(frozen=True)
 class ConceptOptions:
     """The concepts and people's judgements of them."""
 
     __pydantic_config__ = OPTIONS
 
-    attributes: str = BUILT_IN
+    attributes: Annotated[str, PathName(names=(BUILT_IN,))] = BUILT_IN
     """``emotions`` (27 emotions, 14 attributes), or a table: concept, then one column of scores an attribute."""
-    dissimilarity: str | None = None
+    dissimilarity: Annotated[str | None, PathName(names=(BUILT_IN,))] = None
     """``emotions``; or a table of concept_1, concept_2, dissimilarity, of several people with a column participant; or
     a square matrix; or a folder of square matrices, one a participant. When left out, the built-in one for the built-in
     attributes, none for others."""
     names: list[str] | None = None
     """Concepts to use, in this order; all of the table when left out."""
-    ratings: Paths | None = None
+    ratings: Annotated[list[str] | None, BeforeValidator(_one_or_more), PathName()] = None
     """In place of `attributes`, one or several tables of people's ratings, as `emoscale scores` reads them."""
     scale: tuple[float, float] | None = None
     """Lowest and highest value that a rating may have, e.g. ``[0, 100]``; when left out, the first usual scale that

@@ -85,6 +85,11 @@ class Context:
         """The texts with labels and splits."""
         return load_texts(self.settings.stimuli)
 
+    @property
+    def has_texts(self) -> bool:
+        """Whether the texts have been loaded."""
+        return "texts" in self.__dict__
+
     @cached_property
     def text_pieces(self) -> Iterator[pd.DataFrame]:
         """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
@@ -174,18 +179,30 @@ class Context:
         InputError
             With every problem found.
         """
+        collect_problems(self.checks(stages))
+        if any(stage.loads_model for stage in stages):
+            _ = self.model
+
+    def checks(self, stages: Sequence[Stage], weights: bool = True) -> list[Callable[[], object]]:
+        """Return all checks but that of loading the model.
+
+        Parameters
+        ----------
+        stages : sequence of Stage
+            What is to be done.
+        weights : bool
+            Whether to identify the model by its files, which reads all of its weights.
+        """
         names = [stage.name for stage in stages]
         checks: list[Callable[[], object]] = [
             lambda: self.concepts,
             lambda: self.outline,
-            lambda: self.identity,
+            *([lambda: self.identity] if weights else []),
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
             self._check_rows_are_kept,
         ]
         # Two stages may have a check in common.
-        collect_problems(dict.fromkeys([*checks, *(check for stage in stages for check in stage.checks(self))]))
-        if any(stage.loads_model for stage in stages):
-            _ = self.model
+        return list(dict.fromkeys([*checks, *(check for stage in stages for check in stage.checks(self))]))
 
     def tuning_checks(self) -> list[Callable[[], object]]:
         """Return the checks of tuning."""

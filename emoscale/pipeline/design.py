@@ -16,7 +16,7 @@ from emoscale.concepts.options import BUILT_IN
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.models.sites.registry import SITES
 from emoscale.pipeline.context import Context
-from emoscale.pipeline.facts import controls_in_words
+from emoscale.pipeline.facts import controls_in_words, short
 from emoscale.report.study import Design
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
@@ -43,7 +43,7 @@ def run_design(context: Context, folder: RunFolder) -> Design:
     origin = open_finished(folder.selectivity, SELECTIVITY).attributes["origin"]
     split = context.texts["split"]
     return Design(
-        model=outline.name,
+        model=short(outline.name),
         revision=s.model.revision or "",
         neurons=outline.neurons,
         layers=len(outline.sites),

@@ -106,6 +106,7 @@ def _run(
     settings: Settings, folder: RunFolder, console: Console, expected: Mapping[str, Fingerprint], request: Request
 ) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
+    from emoscale.pipeline.cautions import cautions_of
     from emoscale.pipeline.context import Context
     from emoscale.pipeline.study import answer_lines
     from emoscale.system.ranks import join, leave
@@ -132,6 +133,8 @@ def _run(
         for note in context.outline.notes:
             say(console, note)
         _announce(agenda, folder, expected, console)
+        for caution in cautions_of(context) if request.only is None else []:  # once, and not at every stage
+            say(console, f"warning: {caution}")
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()
     execute(STAGES, agenda.todo, context, agenda.work, expected, console)

@@ -36,9 +36,9 @@ def test_no_such_config(refused, world):
 
 
 def test_mistakes_in_the_config_are_told_at_once(refused, world):
-    told = refused(tuning={"epoch": 1, "seeds": 3}, mask={})
+    told = refused(tuning={"epoch": 1, "seeds": "x"}, mask={})
     assert told == [
-        f"{world.config}: tuning.seeds: 3 cannot be used; input should be a valid list",
+        f"{world.config}: tuning.seeds.0: 'x' cannot be used; input should be a valid integer",
         f"{world.config}: tuning.epoch: no such key; did you mean 'epochs'?",
         f"{world.config}: mask: no such key; did you mean 'masks'?",
     ]
@@ -333,7 +333,8 @@ def test_stage_that_lacks_what_it_needs(refused, world, stage):
     ("arguments", "said"),
     [
         (["rum"], "No such command 'rum'. Did you mean 'run'? (see --help)"),
-        (["run"], "Missing argument 'CONFIG'. (see --help)"),
+        (["run"], "give a CONFIG, or --example NAME in its place (see --help)"),
+        (["tune"], "Missing argument 'CONFIG'. (see --help)"),
         (["run", "a.yaml", "--ouf", "x"], "No such option: --ouf"),
         (["run", "a.yaml", "--out"], "Option '--out' requires an argument. (see --help)"),
         (["inspect"], "Missing argument 'RUN|STORE'. (see --help)"),
