@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tiny_run import CONCEPTS
 
@@ -10,6 +11,7 @@ from emoscale.analysis.analyze import analyze
 from emoscale.analysis.codebook import CODEBOOK
 from emoscale.analysis.columns import COLUMNS
 from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.neuron_table import NEURON_COLUMNS, NEURONS
 from emoscale.analysis.tables import TABLES
 from emoscale.concepts.loading import load_concepts
 from emoscale.config import load_settings
@@ -26,7 +28,10 @@ def columns_of(folder):
     """Check the codebook against the tables beside it; return the columns of each."""
     book = folder.table(CODEBOOK)
     found = {}
-    for file in sorted(folder.tables.iterdir()):
+    described = book[book["table"] == NEURONS]["column"].fillna("").tolist()
+    assert described == ["", *pq.read_schema(folder.tables / f"{NEURONS}.parquet").names]
+    assert set(described[1:]) <= set(NEURON_COLUMNS)
+    for file in sorted(folder.tables.glob("*.csv")):
         if file.stem == CODEBOOK:
             continue
         own = book[book["table"] == file.stem]
@@ -37,7 +42,7 @@ def columns_of(folder):
         for row in rows:
             assert row["meaning"], (file.stem, row["column"])
             assert row["column"] in COLUMNS[file.stem]
-    assert list(dict.fromkeys(book["table"])) == [name for name in TABLES if name in found]
+    assert list(dict.fromkeys(book["table"])) == [*(name for name in TABLES if name in found), NEURONS]
     return found
 
 
