@@ -35,8 +35,8 @@ NEURON_COLUMNS: Mapping[str, Column] = {
     ),
     "rank": Column("rank of the neuron by tau within the attribute, from 1; ties share their mean", "", "1 or more"),
     "effect": Column(
-        "mean change of the outcome if the neuron alone is edited, estimated, or exact where it was computed; negative: "
-        "needed. The column is there only if effects were estimated",
+        "mean change of the outcome if the neuron alone is edited, estimated, or exact where it was computed; "
+        "negative: needed. The column is there only if effects were estimated",
         NATS,
     ),
 }
