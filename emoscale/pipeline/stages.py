@@ -187,6 +187,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.models.token_texts import speller
     from emoscale.pipeline.design import run_design
     from emoscale.pipeline.facts import run_facts
     from emoscale.pipeline.study import make_study, outputs_of
@@ -194,7 +195,7 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
     facts, outputs = run_facts(context, folder), outputs_of(STAGES, folder)
     study = make_study(context.settings, facts, outputs, run_design(context, folder))
-    done = write_report(folder, study, progress=progress)
+    done = write_report(folder, study, progress=progress, spell=speller(context.outline.tokenizer))
     return {"figures": len(done["figures"])}
 
 
