@@ -98,13 +98,13 @@ def needed_forest(findings: Findings) -> Drawing | None:
             "smallest": smallest,
         },
         marks=[
-            Points(axes, table["drop"].tolist(), places.tolist(), names_of(table["attribute"], *_drops(table))),
             Points(
                 axes,
                 table["estimated_drop"].tolist(),
                 places.tolist(),
                 names_of([f"{name}, estimated" for name in table["attribute"]], table["estimated_drop"]),
             ),
+            Points(axes, table["drop"].tolist(), places.tolist(), names_of(table["attribute"], *_drops(table))),
         ],
     )
 

@@ -17,7 +17,7 @@ WIDTH, _LEFT, _RIGHT = 640, 150, 24
 """Of a chart, its names at the left and its margin, in SVG units, about pixels."""
 _TOP, _BOTTOM, _ROW, _MARK = 8, 44, 20, 9
 _LINES_HEIGHT, _LINES_LEFT = 260, 56
-_TICKS = 5
+_TICKS = 7
 _LETTERS = 22
 """Most letters of a name at the left."""
 

@@ -151,7 +151,7 @@ def test_every_size_and_control_can_be_chosen(run):
 
 def test_scales_have_round_ticks():
     scale = Scale.around([0.02, -0.011], 100, 200)
-    assert [name for _, name in scale.ticks()] == ["−.01", ".00", ".01", ".02"]
+    assert [name for _, name in scale.ticks()] == ["−.010", "−.005", ".000", ".005", ".010", ".015", ".020"]
     assert scale.at(scale.low) == 100
     assert scale.at(scale.high) == 200
     chart = forest({"a": [Mark(0.5, 0.4, 0.7, "a"), Mark(np.nan, name="b")]}, "label")
