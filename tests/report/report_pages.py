@@ -22,7 +22,7 @@ HUMAN_FIGURES = {"e1_importance", "e2_drop_by_importance", "e3_correlation_by_si
 
 
 class Page(HTMLParser):
-    """Collects a page's text, tags and attributes."""
+    """Collects a page's text, without that of its style and its script, and its tags and attributes."""
 
     def __init__(self, source):
         super().__init__()
@@ -33,7 +33,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data):
-        self.text += data
+        self.text += "" if self.cdata_elem else data
 
 
 def reported(folder, spell=None, **options):
