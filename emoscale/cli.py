@@ -20,6 +20,7 @@ from emoscale.commands.arguments import Config, ConfigOrExample, Example, Out, O
 from emoscale.commands.arguments import path as to_path
 from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.commands.steer_options import SteerOptions, read_texts
+from emoscale.commands.top_options import TopOptions
 from emoscale.concepts.options import ScoreOptions
 from emoscale.config import Settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError, shortened
@@ -288,19 +289,44 @@ def inspect(
     inspect_path(path, verify, Console())
 
 
-@app.command(epilog=example_of("top runs/demo --by effect"))
+@app.command(epilog=example_of("top runs/demo --attribute valence"))
 def top(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", parser=to_path)],
     by: Annotated[
         str,
         typer.Option(help="effect: the largest estimated loss first; size: the largest effect; or an attribute, by τ."),
-    ] = "effect",
-    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = 20,
+    ] = TopOptions.by,
+    attribute: Annotated[
+        str | None, typer.Option(help="Instead of --by: the attribute whose best neurons are printed.")
+    ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER:UNIT", help="Instead of both: one neuron, with its τ for all attributes."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = TopOptions.count,
+    texts: Annotated[
+        int, typer.Option(min=0, help="Texts with the highest and with the lowest activation, of each neuron.")
+    ] = TopOptions.texts,
 ) -> None:
-    """Print the neurons that the model needs most, or that follow an attribute best."""
+    """Print the neurons that the model needs most, or that follow an attribute best, and what they respond to."""
     from emoscale.commands.top import show_top
 
-    show_top(run, by, count, Console())
+    show_top(run, TopOptions(by, attribute, neuron, count, texts), Console())
+
+
+@app.command(epilog=example_of("compare runs/small runs/large --out compare.html"))
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders with finished analyses.", parser=to_path)
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML page to write.", parser=to_path)] = Path(
+        "compare.html"
+    ),
+) -> None:
+    """Put runs, such as those of several models, side by side in one page."""
+    from emoscale.commands.compare import compare_runs
+
+    compare_runs(runs, out, Console())
 
 
 @app.command(epilog=example_of("power configs/demo.yaml --out runs/pilot --texts 216 --draws 99"))

@@ -188,6 +188,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.models.token_texts import speller
     from emoscale.pipeline.cautions import cautions_of
     from emoscale.pipeline.design import run_design
     from emoscale.pipeline.facts import run_facts
@@ -198,7 +199,7 @@ def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     # What the epochs were chosen by is said beside their numbers.
     warnings = [caution.text for caution in cautions_of(context) if caution.kind != "epochs"]
     study = make_study(context.settings, facts, outputs, run_design(context, folder), warnings)
-    done = write_report(folder, study, progress=progress)
+    done = write_report(folder, study, progress=progress, spell=speller(context.outline.tokenizer))
     return {"figures": len(done["figures"])}
 
 

@@ -1,11 +1,13 @@
 """`tables/codebook.csv` has every column of every table, and the codebook none that no table has."""
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from tiny_run import rating_rows, write_judgements
 
 from emoscale.analysis.codebook import CODEBOOK
 from emoscale.analysis.columns import COLUMNS
+from emoscale.analysis.neuron_table import NEURON_COLUMNS, NEURONS
 from emoscale.analysis.tables import TABLES
 from emoscale.run.folder import RunFolder
 
@@ -19,7 +21,10 @@ def columns_of(folder):
     """Check the codebook against the tables beside it; return the columns of each."""
     book = folder.table(CODEBOOK)
     found = {}
-    for file in sorted(folder.tables.iterdir()):
+    described = book[book["table"] == NEURONS]["column"].fillna("").tolist()
+    assert described == ["", *pq.read_schema(folder.tables / f"{NEURONS}.parquet").names]
+    assert set(described[1:]) <= set(NEURON_COLUMNS)
+    for file in sorted(folder.tables.glob("*.csv")):
         if file.stem == CODEBOOK:
             continue
         own = book[book["table"] == file.stem]
@@ -30,7 +35,7 @@ def columns_of(folder):
         for row in rows:
             assert row["meaning"], (file.stem, row["column"])
             assert row["column"] in COLUMNS[file.stem]
-    assert list(dict.fromkeys(book["table"])) == [name for name in TABLES if name in found]
+    assert list(dict.fromkeys(book["table"])) == [*(name for name in TABLES if name in found), NEURONS]
     return found
 
 
