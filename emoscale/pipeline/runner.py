@@ -130,11 +130,10 @@ def _run(
         check_same_model(folder, context.outline.name, context.identity)
     ranks.wait()
     if ranks.is_main:
-        for note in context.outline.notes:
-            say(console, note)
         _announce(agenda, folder, expected, console)
-        for caution in cautions_of(context) if request.only is None else []:  # once, and not at every stage
-            say(console, f"warning: {caution}")
+        warnings = [] if request.only else cautions_of(context)  # once a run, not at every stage
+        for line in (*context.outline.notes, *(f"warning: {caution}" for caution in warnings)):
+            say(console, line)
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()
     execute(STAGES, agenda.todo, context, agenda.work, expected, console)
@@ -298,8 +297,6 @@ def _check_needs(
 def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fingerprint]) -> Agenda:
     """Do stages again that would be linked from a run of another model under the same name."""
     others = {name for name, source in agenda.linked.items() if model_differences(source, context.identity)}
-    if not others:
-        return agenda
     linked = {name: source for name, source in agenda.linked.items() if name not in others}
     todo = [name for name in expected if name in {*agenda.todo, *others}]
     return Agenda(todo, agenda.outdated, linked, agenda.work)
