@@ -92,6 +92,7 @@ def test_a_whole_run(world, finished):
     assert "\r" not in done.stdout
     assert {path.name for path in world.out.iterdir()} == {
         *RESULTS,
+        "checksums",
         "config.yaml",
         "manifest.json",
         "report.html",
