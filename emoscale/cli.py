@@ -31,6 +31,7 @@ from emoscale.pipeline.stages import STAGES
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
+from emoscale.system.output import tolerate_closed_output
 from emoscale.system.preemption import STOPPED, end_on_sigterm
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
@@ -383,6 +384,7 @@ def main() -> None:
     0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: stopped by SIGTERM. After the last two
     the same command resumes.
     """
+    tolerate_closed_output()
     end_on_sigterm(_leave_hastily)
     code = 0
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import json
 import os
@@ -22,7 +21,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelF
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from emoscale.errors import InputError, first_lines
-from emoscale.system.files import naming, remove, sha256
+from emoscale.system.files import lock_if_possible, naming, remove, sha256
 
 _FORMAT = 1
 """Of the converted folders; another number makes them again."""
@@ -108,10 +107,10 @@ def _is_whole(folder: Path) -> bool:
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from making the same folder, and clean up after those that were killed while they did."""
     with folder.with_name(f"{folder.name}.lock").open("w", encoding="ascii") as lock:
-        with suppress(OSError):  # on a file system without such locks each process makes one, and the first counts
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for left in folder.parent.glob(f".{folder.name}.*"):
-                remove(left)
+        if lock_if_possible(lock):  # without such locks each process makes one, and the first counts
+            with suppress(OSError):
+                for left in folder.parent.glob(f".{folder.name}.*"):
+                    remove(left)
         yield
 
 

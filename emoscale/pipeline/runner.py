@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -27,6 +25,7 @@ from emoscale.run.lock import locked
 from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
 from emoscale.system.files import disk_is_full, link, remove, write_text
+from emoscale.system.memory import peak_memory
 from emoscale.system.progress import Silent, duration, say, stage_progress
 
 if TYPE_CHECKING:
@@ -147,16 +146,10 @@ def _run(
     if folder.report.exists() and (not request.only or request.only == "report"):
         if not request.only:
             spent = duration(time.perf_counter() - begin)
-            say(console, f"took {spent}, {_peak_memory() / 1e9:.1f} GB of memory at most")
+            say(console, f"took {spent}, {peak_memory() / 1e9:.1f} GB of memory at most")
         for line in (*answer_lines(settings, folder), f"report: {folder.report}"):
             say(console, line)
     return True
-
-
-def _peak_memory() -> int:
-    """Return the most memory that this process has used, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ from typing import TextIO
 import psutil
 
 from emoscale.errors import InputError
-from emoscale.system.files import disk_is_full
+from emoscale.system.files import disk_is_full, lock_if_possible
 
 LOCK = ".emoscale.lock"
 """Name of the lock in a run folder. It holds what `Holder` says, as JSON."""
@@ -137,8 +136,7 @@ def _remove_if_left(file: Path, folder: Path) -> None:
         return
     with stream:
         # Of two processes that find the same lock, one removes it while the other waits, and then sees that it is gone.
-        with suppress(OSError):  # a file system without such locks
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        lock_if_possible(stream)
         holder = _read(stream)
         try:
             if not os.path.samestat(os.fstat(stream.fileno()), file.stat()):

@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -146,3 +147,16 @@ def sha256_of(files: Iterable[Path]) -> str:
     """Return one SHA-256 for several files of a folder: that of their sorted names and hashes."""
     lines = "".join(f"{file.name} {sha256(file)}\n" for file in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def lock_if_possible(stream: IO[Any]) -> bool:
+    """Wait until no other process holds this open file, where there are such locks (not on Windows).
+
+    Closing the file, or the end of the process, gives the lock back. Returns whether the lock was taken.
+    """
+    with suppress(ImportError, OSError):  # OSError: a file system without such locks
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        return True
+    return False

@@ -1,7 +1,8 @@
-"""Live progress: one line for each stage with rate and remaining time, nothing where there is no terminal."""
+"""Live progress of each stage with rate and remaining time; without a terminal, a line now and then."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -10,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+FIRST_LINE, LINES_APART = 10.0, 60.0
+"""Seconds until a stage without a terminal says how far it is, and between its further lines."""
 
 
 class Progress(Protocol):
@@ -50,6 +54,38 @@ class _Line:
         self._bars.update(self._task, advance=amount)
 
 
+class _Lines:
+    """Progress as lines of text, for log files and batch jobs."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._name, self._console = name, console
+        self.start(None, "")
+
+    def start(self, total: int | None, unit: str, done: int = 0) -> None:
+        self._total, self._unit, self._before, self._done = total, unit, done, done
+        self._began = time.monotonic()
+        self._next = self._began + FIRST_LINE
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now >= self._next and self._done > self._before:
+            self._next = now + LINES_APART
+            self._tell(now - self._began)
+
+    def _tell(self, spent: float) -> None:
+        rate = (self._done - self._before) / spent if spent else 0.0
+        parts = [f"{self._name}: {self._done:,}"]
+        if self._total is not None:
+            parts.append(f"of {self._total:,}")
+        line = f"{' '.join(parts)} {self._unit}"
+        if rate:
+            line += f", {rate:,.1f} {self._unit}/s"
+            if self._total is not None:
+                line += f", {duration(max(self._total - self._done, 0) / rate)} left"
+        say(self._console, line)
+
+
 def duration(seconds: float) -> str:
     """Write a duration in the unit that suits it.
 
@@ -70,7 +106,7 @@ def say(console: Console, line: str) -> None:
 
 @contextmanager
 def stage_progress(name: str, console: Console) -> Iterator[Progress]:
-    """Show one stage's line while the block runs, if `console` is a terminal.
+    """Show how far a stage is while the block runs: a bar in a terminal, a line a minute elsewhere.
 
     Parameters
     ----------
@@ -83,7 +119,7 @@ def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     Progress
     """
     if not console.is_terminal:
-        yield Silent()
+        yield _Lines(name, console)
         return
     columns = (
         TextColumn("{task.description:<10}"),

@@ -14,6 +14,7 @@ from rich.console import Console
 from tiny_run import RESULTS, STAGES, contents, times
 
 from emoscale import __version__
+from emoscale.analysis.neuron_table import NEURONS
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.commands import doctor
 from emoscale.pipeline.study import outcome_words
@@ -102,7 +103,7 @@ def test_a_whole_run(world, finished):
     names = {path.name for path in (world.out / "figures").iterdir()}
     assert len(names) == 2 * figures
     assert {name.rsplit(".", 1)[1] for name in names} == {"png", "svg"}
-    assert {path.stem for path in (world.out / "tables").iterdir()} == set(TABLES)
+    assert {path.stem for path in (world.out / "tables").iterdir()} == {*TABLES, NEURONS}
     # Another process and other figures beside them: all else is the same, byte for byte.
     ours, theirs = contents(world.out, *RESULTS), contents(finished.out, *RESULTS)
     assert set(theirs) <= set(ours)
