@@ -70,7 +70,7 @@ def _load(path: str) -> dict[str, Any]:
         import datasets
     except ImportError as error:
         raise InputError(
-            "text source 'dataset': the package datasets is not installed; pip install datasets"
+            "text source 'dataset': the package datasets is not installed; pip install 'emoscale[hub]'"
         ) from error
     folder = Path(path)
     try:
