@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from pydantic import AfterValidator
+
 from emoscale.system.option_types import OPTIONS, Count, OneOf, PathName, Seed, Share
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError as error:
+        raise ValueError("no encoding of text has this name; give e.g. utf-8, cp1252 or utf-16") from error
+    return name
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,8 @@ class StimuliOptions:
     split_column: str | None = None
     """Column that says train or dev. Dev is the first of dev, validation, valid, val and test that occurs; rows of
     other splits are ignored."""
+    encoding: Annotated[str, AfterValidator(_known_encoding)] = "utf-8"
+    """Of a csv, tsv or jsonl file, e.g. ``cp1252`` for a table saved by a Western European Windows program."""
     dev_fraction: Share = 0.2
     """Share of the texts held out when the source has no split of its own."""
     seed: Seed = 0

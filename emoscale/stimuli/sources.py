@@ -15,6 +15,7 @@ import pandas as pd
 
 from emoscale.errors import InputError
 from emoscale.stimuli.cleaning import Columns
+from emoscale.stimuli.encodings import UTF_8
 from emoscale.stimuli.goemotions import open_goemotions
 from emoscale.stimuli.hub import open_dataset
 from emoscale.stimuli.options import StimuliOptions
@@ -22,7 +23,7 @@ from emoscale.stimuli.tables import FORMATS, read_pieces
 from emoscale.stimuli.text_table import TextTable
 
 _SCENARIOS = Path(__file__).parent / "data" / "scenarios.csv"
-_OF_SOURCES = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column")
+_OF_SOURCES = ("path", "dev_path", "text_column", "label_column", "label_separator", "split_column", "encoding")
 """Settings that only some sources use."""
 
 
@@ -95,7 +96,7 @@ def _open_scenarios(_options: StimuliOptions) -> list[TextTable]:
 
 
 def _open_file(options: StimuliOptions) -> list[TextTable]:
-    path, dev = str(options.path), options.dev_path
+    path, dev, encoding = str(options.path), options.dev_path, options.encoding
     if dev is not None and options.split_column is not None:
         raise InputError(
             "text source 'file': both stimuli.dev_path and stimuli.split_column say which texts are held out; leave "
@@ -103,12 +104,12 @@ def _open_file(options: StimuliOptions) -> list[TextTable]:
         )
     columns = Columns(options.text_column, options.label_column, options.label_separator, options.split_column)
     if dev is None:
-        return [_file(Path(path), path, columns)]
-    return [_file(Path(path), path, columns, "train"), _file(Path(dev), dev, columns, "dev")]
+        return [_file(Path(path), path, columns, encoding)]
+    return [_file(Path(path), path, columns, encoding, "train"), _file(Path(dev), dev, columns, encoding, "dev")]
 
 
-def _file(path: Path, place: str, columns: Columns, split: str | None = None) -> TextTable:
-    return TextTable(place, partial(read_pieces, path, columns=columns.names), columns, split)
+def _file(path: Path, place: str, columns: Columns, encoding: str = UTF_8, split: str | None = None) -> TextTable:
+    return TextTable(place, partial(read_pieces, path, columns=columns.names, encoding=encoding), columns, split)
 
 
 SOURCES = {
@@ -130,7 +131,7 @@ SOURCES = {
             f"a file of your own ({', '.join(FORMATS)})",
             _open_file,
             path=f"a file that ends in {', '.join(FORMATS)}",
-            uses=("dev_path", "text_column", "label_column", "label_separator", "split_column"),
+            uses=("dev_path", "text_column", "label_column", "label_separator", "split_column", "encoding"),
         ),
         TextSource(
             "dataset",
