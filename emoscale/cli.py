@@ -15,11 +15,15 @@ from rich.console import Console
 
 from emoscale import __version__
 from emoscale.ablation.options import AblationOptions
+from emoscale.commands import setting_up
+from emoscale.commands.arguments import Config, ConfigOrExample, Example, Out, Overrides, example_of, load
+from emoscale.commands.arguments import path as to_path
 from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.commands.steer_options import SteerOptions, read_texts
+from emoscale.commands.top_options import TopOptions
 from emoscale.concepts.options import ScoreOptions
-from emoscale.config import Settings, load_settings
-from emoscale.errors import EmoscaleError, InputError, PreemptedError
+from emoscale.config import Settings
+from emoscale.errors import EmoscaleError, InputError, PreemptedError, shortened
 from emoscale.pipeline import runner
 from emoscale.pipeline.runner import Request
 from emoscale.pipeline.stage import Stage
@@ -41,17 +45,7 @@ app = typer.Typer(
 
 _INTERRUPTED = 130
 
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of settings, e.g. configs/demo.yaml.")]
-Out = Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME-OF-CONFIG")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Another value for a setting, e.g. --set tuning.epochs=3."),
-]
 FreshStage = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and undo those after it.")]
-
-
-def _example(command: str) -> str:
-    return f"Example: emoscale {command}"
 
 
 @app.callback(invoke_without_command=True)
@@ -66,27 +60,33 @@ def _without_command(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=_example("run configs/demo.yaml --set masks.k='[0.05, 0.2]'"))
+@app.command(epilog=example_of("run configs/demo.yaml --set masks.k='[0.05, 0.2]'"))
 def run(
-    config: Config,
+    config: ConfigOrExample = None,
+    example: Example = None,
     out: Out = None,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Reuse stages of another run where nothing they depend on differs."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Reuse stages of another run where nothing they depend on differs.",
+            parser=to_path,
+        ),
     ] = None,
 ) -> None:
     """Do every stage of a run that is not done yet, or whose settings have changed."""
-    _run(config, out, overrides, Request(fresh=fresh, source=source))
+    _run((config, example), out, overrides, Request(fresh=fresh, source=source))
 
 
 def _add_stage(stage: Stage) -> None:
     def command(config: Config, out: Out = None, overrides: Overrides = None, fresh: FreshStage = False) -> None:
-        _run(config, out, overrides, Request(stage.name, fresh))
+        _run((config, None), out, overrides, Request(stage.name, fresh))
 
     chosen = _extract if stage.name == "extract" else command
-    app.command(stage.name, help=stage.help, epilog=_example(f"{stage.name} configs/demo.yaml"))(chosen)
+    app.command(stage.name, help=stage.help, epilog=example_of(f"{stage.name} configs/demo.yaml"))(chosen)
 
 
 def _extract(
@@ -99,20 +99,24 @@ def _extract(
     if fresh and repair:
         raise InputError("--fresh and --repair: one writes everything, the other keeps what is valid; give one of them")
     if repair:
-        settings, folder, console = _opened(config, out, overrides)
+        settings, folder, console = _opened((config, None), out, overrides)
         runner.repair(settings, folder, console)
     else:
-        _run(config, out, overrides, Request("extract", fresh))
+        _run((config, None), out, overrides, Request("extract", fresh))
 
 
 for _stage in STAGES.values():
     _add_stage(_stage)
+setting_up.add_commands(app)
 
 
-@app.command(epilog=_example("reproduce model-emotion --out runs/published"))
+@app.command(epilog=example_of("reproduce model-emotion --out runs/published"))
 def reproduce(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A clone of thunlp/Model_Emotion, or an archive of it.")],
-    out: Annotated[Path, typer.Option(help="Run folder.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A clone of thunlp/Model_Emotion, or an archive of it.", parser=to_path),
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder.", parser=to_path)],
     as_published: Annotated[
         bool,
         typer.Option("--as-published/--exact", help="Round neurons' distances to 15 digits, as the study's files did."),
@@ -131,22 +135,43 @@ def reproduce(
     reproduce_study(path, out, Console(), ReproductionOptions(as_published, permutations, seed, threads))
 
 
-@app.command(epilog=_example("scores affective.csv faces.csv --out scores.csv"))
+@app.command(epilog=example_of("scores affective.csv faces.csv --out scores.csv"))
 def scores(
-    ratings: Annotated[list[Path], typer.Argument(metavar="RATINGS...", help="CSV files of ratings or event reports.")],
-    out: Annotated[Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.")],
+    ratings: Annotated[
+        list[Path],
+        typer.Argument(metavar="RATINGS...", help="Tables of ratings or event reports.", parser=to_path),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="CSV to write: a concept a row, an attribute a column, 0 to 1.", parser=to_path)
+    ],
     scale: Annotated[
-        tuple[float, float], typer.Option(help="Lowest and highest possible answer.")
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest possible answer.", show_default="the usual scale that holds all"),
     ] = ScoreOptions.scale,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the parallel analysis.")] = ScoreOptions.seed,
 ) -> None:
-    """Turn people's ratings into attribute scores of concepts, with their reliability."""
+    """Turn people's ratings into attribute scores of concepts, with their reliability.
+
+    Layouts of a table, by its columns:
+
+    rater,concept,valence,arousal: a row a rater and concept.
+
+    rater,concept,attribute,rating: a row a rating.
+
+    rater,joy_valence,joy_arousal,fear_valence: a row a rater; also with two header lines, or as Qualtrics exports it.
+
+    concept,valence,arousal: means.
+
+    event,concept,item01,item02: reports of events.
+    """
     from emoscale.concepts.score_files import score_files
 
     result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
-    for note in result.notes:
+    for note in [*result.how, *result.notes]:
         typer.echo(note)
-    reliable = f"{len(result.reliable)} of {len(result.agreement)} attributes are reliable"
+    reliable = f"{len(result.reliable)} of {len(result.tested)} attributes are reliable"
+    if not result.tested:
+        reliable = "the reliability of means is not known"
     typer.echo(f"{out}: {len(result.scores)} concepts; {reliable}; ICC, loadings and unscaled scores are beside it")
 
 
@@ -154,7 +179,7 @@ data = typer.Typer(help="Public data to fetch.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
-@data.command("list", epilog=_example("data list"))
+@data.command("list", epilog=example_of("data list"))
 def list_data() -> None:
     """Print what can be fetched."""
     from emoscale.commands.fetch import DATASETS
@@ -165,10 +190,10 @@ def list_data() -> None:
             typer.echo(f"    {url}")
 
 
-@data.command("fetch", epilog=_example("data fetch goemotions"))
+@data.command("fetch", epilog=example_of("data fetch goemotions"))
 def fetch_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `emoscale data list`.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="data/NAME")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="data/NAME", parser=to_path)] = None,
 ) -> None:
     """Download data, check every file's SHA-256 and put it into a folder."""
     from emoscale.commands.fetch import fetch
@@ -178,27 +203,31 @@ def fetch_data(
     typer.echo(f"{folder}: fetched, every checked file is as expected{archive}")
 
 
-@app.command(epilog=_example("plan configs/scale/llama-3.1-8b.yaml --ranks 8 --probe 0"))
+@app.command(epilog=example_of("plan configs/scale/llama-3.1-8b.yaml --ranks 8 --probe 0"))
 def plan(
-    config: Config,
+    config: ConfigOrExample = None,
+    example: Example = None,
     overrides: Overrides = None,
     probe: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="How long to measure throughput here; 0 to skip."),
     ] = 30,
     ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with such a device.")] = 1,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the numbers to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the numbers to this file.", parser=to_path)
+    ] = None,
 ) -> None:
     """Estimate what a run will cost: rows, disk, memory, time."""
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
-    planned = make_plan(load_settings(config, overrides or []), measure_seconds=probe, ranks=ranks)
+    settings, _ = load(config, example, overrides)
+    planned = make_plan(settings, measure_seconds=probe, ranks=ranks)
     show_plan(planned, Console())
     if json:
         write_text(json, dumps(plan_numbers(planned), indent=2) + "\n")
 
 
-@app.command(epilog=_example("steer gpt2 --attribute valence --k 2000 --text 'I opened the letter and felt'"))
+@app.command(epilog=example_of("steer gpt2 --attribute valence --k 2000 --text 'I opened the letter and felt'"))
 def steer(  # twelve parameters: each is an option of the command line
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A causal or masked language model: folder or name.")],
     attribute: Annotated[str, typer.Option(help="Whose neurons are edited, e.g. valence.")],
@@ -206,7 +235,7 @@ def steer(  # twelve parameters: each is an option of the command line
         list[str] | None,
         typer.Option(help="What the model continues; for masked models, with {mask}. May be given several times."),
     ] = None,
-    texts: Annotated[Path | None, typer.Option(metavar="FILE", help="More texts, one a line.")] = None,
+    texts: Annotated[Path | None, typer.Option(metavar="FILE", help="More texts, one a line.", parser=to_path)] = None,
     k: Annotated[
         str, typer.Option("--k", help="How many of its most selective neurons, or which share of all.")
     ] = "0.1",
@@ -219,10 +248,12 @@ def steer(  # twelve parameters: each is an option of the command line
         int, typer.Option(min=0, help="Of the random masks, and of --edit resample.")
     ] = AblationOptions.seed,
     run: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Run that knows the neurons; else they are found first.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Run that knows the neurons; else they are found first.", parser=to_path),
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to keep what is found, for the next time.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to keep what is found, for the next time.", parser=to_path),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead; progress goes to stderr.")
@@ -247,9 +278,9 @@ def _number(k: str) -> int | float:
         raise InputError(f"--k {k!r}: not a number; give a count of neurons or a share below 1") from None
 
 
-@app.command(epilog=_example("inspect runs/demo --verify"))
+@app.command(epilog=example_of("inspect runs/demo --verify"))
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.")],
+    path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.", parser=to_path)],
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
 ) -> None:
     """Print what a run folder or a store holds."""
@@ -258,27 +289,56 @@ def inspect(
     inspect_path(path, verify, Console())
 
 
-@app.command(epilog=_example("top runs/demo --by effect"))
+@app.command(epilog=example_of("top runs/demo --attribute valence"))
 def top(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", parser=to_path)],
     by: Annotated[
         str,
         typer.Option(help="effect: the largest estimated loss first; size: the largest effect; or an attribute, by τ."),
-    ] = "effect",
-    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = 20,
+    ] = TopOptions.by,
+    attribute: Annotated[
+        str | None, typer.Option(help="Instead of --by: the attribute whose best neurons are printed.")
+    ] = None,
+    neuron: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER:UNIT", help="Instead of both: one neuron, with its τ for all attributes."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = TopOptions.count,
+    texts: Annotated[
+        int, typer.Option(min=0, help="Texts with the highest and with the lowest activation, of each neuron.")
+    ] = TopOptions.texts,
 ) -> None:
-    """Print the neurons that the model needs most, or that follow an attribute best."""
+    """Print the neurons that the model needs most, or that follow an attribute best, and what they respond to."""
     from emoscale.commands.top import show_top
 
-    show_top(run, by, count, Console())
+    show_top(run, TopOptions(by, attribute, neuron, count, texts), Console())
 
 
-@app.command(epilog=_example("power configs/demo.yaml --out runs/pilot --texts 216 --draws 99"))
+@app.command(epilog=example_of("compare runs/small runs/large --out compare.html"))
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders with finished analyses.", parser=to_path)
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML page to write.", parser=to_path)] = Path(
+        "compare.html"
+    ),
+) -> None:
+    """Put runs, such as those of several models, side by side in one page."""
+    from emoscale.commands.compare import compare_runs
+
+    compare_runs(runs, out, Console())
+
+
+@app.command(epilog=example_of("power configs/demo.yaml --out runs/pilot --texts 216 --draws 99"))
 def power(
     config: Config,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder, also of a smaller run of the same kind.", show_default="runs/NAME-OF-CONFIG"),
+        typer.Option(
+            help="Run folder, also of a smaller run of the same kind.",
+            show_default="runs/NAME-OF-CONFIG",
+            parser=to_path,
+        ),
     ] = None,
     overrides: Overrides = None,
     texts: Annotated[
@@ -291,11 +351,11 @@ def power(
     """Say how small an effect a run would find, from how a finished one varies."""
     from emoscale.commands.power import show_power
 
-    settings, folder, console = _opened(config, out, overrides)
+    settings, folder, console = _opened((config, None), out, overrides)
     show_power(settings, folder, texts, draws, console)
 
 
-@app.command(epilog=_example("doctor"))
+@app.command(epilog=example_of("doctor"))
 def doctor() -> None:
     """Show what this machine offers, and what is missing."""
     from emoscale.commands.doctor import examine
@@ -303,14 +363,18 @@ def doctor() -> None:
     examine(Console())
 
 
-def _run(config: Path, out: Path | None, overrides: list[str] | None, request: Request) -> None:
-    settings, folder, console = _opened(config, out, overrides)
+Source = tuple[Path | None, str | None]
+"""A config, or the name of an example."""
+
+
+def _run(source: Source, out: Path | None, overrides: list[str] | None, request: Request) -> None:
+    settings, folder, console = _opened(source, out, overrides)
     runner.run(settings, folder, console, request)
 
 
-def _opened(config: Path, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
-    settings = load_settings(config, overrides or [])
-    return settings, RunFolder(out or Path("runs") / config.stem), Console(quiet=not runner.is_rank_0())
+def _opened(source: Source, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
+    settings, name = load(*source, overrides)
+    return settings, RunFolder(out or Path("runs") / name), Console(quiet=not runner.is_rank_0())
 
 
 def main() -> None:
@@ -351,7 +415,7 @@ def _fail(problems: list[str], code: int) -> int:
     _failed.append(code)
     # A rank reports what only its own work ran into; everything else happens to all ranks.
     if runner.is_rank_0() or code == 1:
-        for problem in problems:
+        for problem in shortened(problems):
             print(f"emoscale: {problem}", file=sys.stderr)
     return code
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+from emoscale.names import canonical, difference
 
 
 class EmoscaleError(Exception):
@@ -56,16 +58,23 @@ def suggest(name: str, known: Iterable[str]) -> str:
     Returns
     -------
     str
-        ``" (nearest: 'joy')"``, or an empty string when no known name is like it. Case does not count.
+        ``" (nearest: 'joy')"``, or an empty string when no known name is like it. What a reader may take for the same
+        name is said to be so.
 
     Examples
     --------
     >>> suggest("Joi", ["joy", "fear"])
     " (nearest: 'joy')"
+    >>> suggest("Self-relevance", ["self relevance"])
+    " (nearest: 'self relevance', which differs in spaces, hyphens or underscores)"
     """
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f" (nearest: {by_folded[found[0]]!r})" if found else ""
+    by_form = {canonical(candidate): candidate for candidate in known}
+    found = difflib.get_close_matches(canonical(name), by_form, n=1)
+    if not found:
+        return ""
+    nearest = by_form[found[0]]
+    what = difference(name, nearest)
+    return f" (nearest: {nearest!r}{f', which differs in {what}' if what else ''})"
 
 
 def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
@@ -89,6 +98,42 @@ def collect_problems(checks: Iterable[Callable[[], object]]) -> None:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise InputError(problems)
+
+
+def shortened(problems: Sequence[str], most: int = 20) -> list[str]:
+    """Return problems to be shown: the first ones of each file or setting, and how many more it has.
+
+    Parameters
+    ----------
+    problems : sequence of str
+        One line each, which begins with the place.
+    most : int
+        Of a place.
+
+    Returns
+    -------
+    list of str
+        As they are, where no place has more.
+
+    Examples
+    --------
+    >>> shortened([f"r.csv, line {line}: is empty; fill it in" for line in range(5)] + ["k: 0"], most=2)
+    ['r.csv, line 0: is empty; fill it in', 'r.csv, line 1: is empty; fill it in', 'r.csv: and 3 more', 'k: 0']
+    """
+    by_place: dict[str, list[str]] = {}
+    for problem in problems:
+        by_place.setdefault(_place(problem), []).append(problem)
+    return [
+        line
+        for place, found in by_place.items()
+        for line in (found if len(found) <= most + 1 else [*found[:most], f"{place}: and {len(found) - most} more"])
+    ]
+
+
+def _place(problem: str) -> str:
+    """Return the file or setting that a problem begins with."""
+    place, _, _ = problem.partition(": ")
+    return place.partition(", line ")[0].partition(", column ")[0]
 
 
 def first_lines(error: BaseException) -> str:

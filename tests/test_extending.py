@@ -317,7 +317,7 @@ def test_an_option(world, monkeypatch):
     extended = dataclasses.make_dataclass(
         "Extended", [("masks", Masks, masks)], bases=(Settings,), frozen=True, kw_only=True
     )
-    monkeypatch.setattr(loading, "_ADAPTER", TypeAdapter(extended))
+    monkeypatch.setattr(loading, "ADAPTER", TypeAdapter(extended))
     settings = load_settings(world.config, ["masks.mine=4"])
     assert settings.masks.mine == 4
     assert yaml.safe_load(loading.settings_yaml(settings))["masks"]["mine"] == 4

@@ -19,6 +19,7 @@ from emoscale.statistics import (
     permutation_tests,
     published_q,
     row_correlations,
+    varies,
 )
 
 p_elements = st.sampled_from([0.0, 1e-9, 0.004, 0.5, 1.0, np.nan]) | st.floats(0, 1)
@@ -42,6 +43,21 @@ def test_benjamini_hochberg_is_scipys_over_the_tests_that_were_made(p):
     assert np.isnan(q[~tested]).all()
     if tested.any():
         np.testing.assert_array_equal(q[tested], stats.false_discovery_control(p[tested]))
+
+
+def test_q_does_not_fall_where_p_rises():
+    """Five attributes of which the strongest once had the largest q: p times their number by rank, and no more."""
+    ratio = np.array([0.104, 0.076, 0.059, 0.0497, 0.0402])
+    p = ratio * np.arange(1, 6) / 5
+    np.testing.assert_allclose(published_q(p), ratio)
+    np.testing.assert_allclose(benjamini_hochberg(p), 0.0402)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_rounding_is_no_variation(size):
+    values = np.array([[0.3, 0.3, 0.3, np.nan], [0.1 + 0.2, 0.3 + 1e-6, np.nan, np.nan]]) * size
+    assert varies(values).tolist() == [False, True, False, False]
+    assert not varies(values[:, 0])
 
 
 def test_benjamini_hochberg_is_monotone_and_at_most_one():

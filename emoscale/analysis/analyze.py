@@ -6,6 +6,7 @@ from typing import Any
 
 from emoscale.analysis.codebook import CODEBOOK, codebook
 from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.neuron_table import NEURON_COLUMNS, NEURONS, NEURONS_MEANING, write_neuron_table
 from emoscale.analysis.tables import TABLES
 from emoscale.system.progress import Progress
 
@@ -38,13 +39,15 @@ def analyze(inputs: AnalysisInputs, progress: Progress) -> dict[str, Any]:
         progress.advance()
     there = {name: result for name, result in computed.items() if result is not None}
     described = {name: (table.meaning, table.columns) for name, table in TABLES.items()}
-    there[CODEBOOK] = codebook(described, {name: list(map(str, result)) for name, result in there.items()})
+    written = {name: list(map(str, result)) for name, result in there.items()}
+    written[NEURONS] = write_neuron_table(inputs.folder, inputs.selectivity)
+    there[CODEBOOK] = codebook(described | {NEURONS: (NEURONS_MEANING, NEURON_COLUMNS)}, written)
     for name in computed.keys() - there.keys():
         (inputs.folder.tables / f"{name}.csv").unlink(missing_ok=True)  # of an earlier analysis, of other data
     for name, result in there.items():
         inputs.folder.write_table(name, result)
     return {
-        "tables": list(there),
+        "tables": [*there, NEURONS],
         "k": inputs.ks,
         "controls": [str(control) for control in inputs.paired["control"].unique()],
         "pairs": len(inputs.paired),

@@ -53,7 +53,25 @@ def _of_half(number: int, replicates: str) -> dict[str, Column]:
     return {f"{name}_{number}": column for name, column in own.items()}
 
 
+RATING_AGREEMENT: Mapping[str, Column] = {
+    "attribute": Column("attribute, or component of the ratings of events"),
+    "icc_type": Column("kind of intraclass correlation"),
+    "icc": Column("intraclass correlation of the mean rating", "", "1 or less"),
+    "F": Column("F of the concepts", "", ZERO_OR_MORE),
+    "df1": Column("its degrees of freedom, concepts", "", ZERO_OR_MORE),
+    "df2": Column("its degrees of freedom, residual", "", ZERO_OR_MORE),
+    "p": p_value("one-sided (concepts differ), F test over ratings"),
+    "q": p_value("as p, Benjamini and Hochberg over attributes", "p, corrected for false discoveries"),
+    "ci_low": Column("lower end of the 95 % interval of icc"),
+    "ci_high": Column("upper end of the 95 % interval of icc"),
+    "reliable": Column("whether q is below the level", "", TRUE_OR_FALSE),
+    "raters": count("people whose ratings, or events whose reports, the score rests on; 0 if not known"),
+}
+"""Of how well raters agree on each attribute."""
+
+
 COLUMNS: dict[str, Mapping[str, Column]] = {
+    "rating_agreement": RATING_AGREEMENT,
     "drop_overall": {
         **_drop_by("", "concepts"),
         "random_masks": count("control masks"),

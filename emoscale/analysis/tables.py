@@ -90,6 +90,7 @@ FAITHFULNESS = "the outcome with only the first neurons of rankings kept (faithf
 REPLICATES = "neurons chosen by each half of the replicates, and by permuted concepts (masks.controls)"
 PEOPLE = "people's dissimilarities of the concepts"
 PARTICIPANTS = "the dissimilarities that each participant judged"
+RATINGS = "the ratings of single people (concepts.ratings)"
 
 
 @table("drop_overall", "What is lost to selective masks beyond control masks, over all attributes")
@@ -145,6 +146,11 @@ def _specificity_summary(inputs: AnalysisInputs) -> pd.DataFrame:
 @table("dose_response", "How much the loss grows each time that the number of neurons doubles", SIZES)
 def _dose_response(inputs: AnalysisInputs) -> pd.DataFrame | None:
     return dose_response(inputs.paired) if len(inputs.ks) > 1 else None
+
+
+@table("rating_agreement", "How well raters agree on each attribute", RATINGS)
+def _rating_agreement(inputs: AnalysisInputs) -> pd.DataFrame | None:
+    return inputs.concepts.agreement
 
 
 @table("noise_ceiling", "How well single participants agree with the others", PARTICIPANTS)

@@ -217,7 +217,7 @@ def _relate_rest(
     progress.start(count, "permutations", done=count - sum(_length(chunk, count) for chunk in todo))
     for chunk in todo:
         first = chunk * _ORDERS_A_CHUNK
-        _write(store, first, _related(values, orders[first:][:_ORDERS_A_CHUNK], ranks, threads, progress))
+        _write(store, first, relate_orders(values, orders[first:][:_ORDERS_A_CHUNK], ranks, threads, progress))
         log.add(chunk)
     store.mark_complete()
 
@@ -247,10 +247,26 @@ def _created(folder: RunFolder, origin: dict[str, Any], concepts: Concepts, rank
     return open_store(folder.relation, RELATION, mode="r+")
 
 
-def _related(
+def relate_orders(
     permuted: PermutedValues, orders: Integers, ranks: EffectRanks, threads: ThreadPoolExecutor, progress: Progress
 ) -> list[list[tuple[Floats, Floats, Floats]]]:
-    """Relate all attributes' tau to the effects, under some permutations."""
+    """Relate all attributes' tau to the effects, under some permutations.
+
+    Parameters
+    ----------
+    permuted : PermutedValues
+    orders : ndarray of int64, shape (B, C)
+        From `concept_orders`.
+    ranks : EffectRanks
+    threads : ThreadPoolExecutor
+    progress : Progress
+        Advanced by the permutations.
+
+    Returns
+    -------
+    list of list of tuple of ndarray
+        What `EffectRanks.relate` returns, by order and attribute.
+    """
     found = []
     for values in permuted.in_batches(orders, threads):
         rows = list(threads.map(ranks.relate, values.reshape(-1, values.shape[2])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from emoscale.errors import InputError, StoreError
 from emoscale.pipeline.stages import STAGES
+from emoscale.run.checksums import verify_files
 from emoscale.run.folder import RunFolder
 from emoscale.store import Store, open_store
 from emoscale.system.progress import say
@@ -23,7 +25,7 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
     path : Path
         A run folder, or one store.
     verify : bool
-        Read every chunk and compare its checksum.
+        Compare every file, and the values of every chunk, with the checksums that were recorded.
     console : Console
 
     Raises
@@ -31,27 +33,43 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
     InputError
         If `path` is neither.
     StoreError
-        If `verify` finds damage; names every chunk.
+        If `verify` finds something missing, changed or added; names every file.
     """
     folder = RunFolder(path)
     if (path / "zarr.json").is_file():
-        stores = [open_store(path)]
+        stores, listed = [open_store(path)], dict[Path, str]()
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
         paths = [path for stage in STAGES.values() for path in stage.outputs(folder)]
-        stores = [open_store(path) for path in paths if (path / "zarr.json").is_file()]
+        listed = verify_files(folder, folder.manifest()["stages"]) if verify else {}
+        present = [path for path in paths if (path / "zarr.json").is_file()]
+        if verify:
+            present = [path for path in present if _opens(path, listed)]
+        stores = [open_store(path) for path in present]
         _print_run(folder, stores, console)
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
     if verify:
-        _verify([store for store in stores if store.complete], console)
+        _verify([store for store in stores if store.complete], listed, console)
 
 
-def _verify(stores: list[Store], console: Console) -> None:
-    if problems := [problem for store in stores for problem in store.verify()]:
+def _opens(path: Path, listed: dict[Path, str]) -> bool:
+    try:
+        open_store(path)
+    except InputError as error:
+        if not any(path in file.parents for file in listed):
+            listed[path] = str(error)
+        return False
+    return True
+
+
+def _verify(stores: list[Store], listed: Mapping[Path, str], console: Console) -> None:
+    damaged = [problem for store in stores for problem in store.verify()]
+    others = [line for file, line in listed.items() if not any(problem.startswith(f"{file}: ") for problem in damaged)]
+    if problems := [*damaged, *others]:
         raise StoreError(problems)
     names = ", ".join(store.path.name for store in stores) or "no complete store to look at"
-    say(console, f"verified: every chunk is there and whole ({names})")
+    say(console, f"verified: every file and every chunk is there and unchanged ({names})")
 
 
 def _print_run(folder: RunFolder, stores: list[Store], console: Console) -> None:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
 import torch
-from huggingface_hub import snapshot_download
 from rich.console import Console
 from rich.table import Table
 
+from emoscale.commands.permutation_times import permutation_seconds
 from emoscale.commands.stage_times import selection_seconds, task_seconds, tuning_seconds
 from emoscale.commands.throughput import measure_throughput, why_not_measured
+from emoscale.commands.without_weights import without_weights
 from emoscale.config import Settings
-from emoscale.errors import InputError
 from emoscale.extraction.inputs import Amount
 from emoscale.extraction.pooling import POOLINGS
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.extraction.sequences import CHUNK_TOKENS
 from emoscale.extraction.sinks import host_bytes
 from emoscale.extraction.work import chunk_width, count_shards
-from emoscale.masks.controls import of_permuted_concepts
 from emoscale.masks.options import AUTO
 from emoscale.models.outline import ModelOutline
+from emoscale.pipeline.cautions import cautions_of
 from emoscale.pipeline.context import Context
 from emoscale.pipeline.stages import STAGES
 from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS, StoreSchema
@@ -36,7 +35,6 @@ from emoscale.system.progress import duration
 from emoscale.system.ranks import join
 
 _CHECKSUM_BYTES = 4
-_WITHOUT_WEIGHTS = ["*.json", "*.txt", "*.model", "*.py"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
     InputError
         If the settings cannot be used.
     """
-    context = Context(_without_weights(settings), join(settings.machine.device, settings.machine.threads))
+    context = Context(without_weights(settings), join(settings.machine.device, settings.machine.threads))
     amount = ROW_SOURCES[settings.extraction.rows].count(context)
     notes, throughput, hours = list(context.outline.notes), None, {}
     if measure_seconds > 0:
@@ -105,14 +103,13 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             throughput = measure_throughput(context, amount, measure_seconds)
             notes += [note for note in context.outline.notes if note not in notes]  # now that the model was tried
             hours = _hours(context, amount, throughput["rows_a_second"], measure_seconds, ranks)
-            notes.append("mask, analyze and report are not measured; together they take seconds to a minute")
-            if of_permuted_concepts(settings.masks.controls):
-                times = settings.masks.permutations
-                notes.append(f"masks.permutations: mask also computes all τ {times} times, which is not measured")
+            left = [name for name in ("mask", "analyze", "report") if name not in hours]
+            notes.append(f"{_listed(left)} are not measured; together they take seconds to a minute")
             if settings.masks.draws == AUTO:
                 notes.append("masks.draws auto: time to ablate is with masks.most_draws, and may be much less")
         if hours and ranks > 1:
             notes.append(f"hours are this device's divided by {ranks}, assuming that each rank has one like it")
+    notes += [f"warning: {caution}" for caution in cautions_of(context)]
     return Plan(
         {
             "layers": len(context.outline.sites),
@@ -130,30 +127,20 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
 
 
 def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks: int) -> dict[str, float]:
-    """Estimate the hours of the stages that take long; those that run the model are shared by the ranks."""
+    """Estimate the hours of the stages that take long, in order; those that run the model are shared by the ranks."""
     needed = {need for stage in STAGES.values() for need in stage.needs(context.settings)}
     work = {
         **({"tune": tuning_seconds(context, seconds) / ranks} if "tune" in needed else {}),
         "extract": amount.rows / rate / ranks,
         "select": selection_seconds(context, amount, seconds),
+        **permutation_seconds(context, amount, seconds),
         **{stage: spent / ranks for stage, spent in task_seconds(context, seconds).items()},
     }
-    return {stage: spent / 3600 for stage, spent in work.items()}
+    return {stage: work[stage] / 3600 for stage in STAGES if stage in work}
 
 
-def _without_weights(settings: Settings) -> Settings:
-    """Return settings that name a folder where they name a model on the hub, fetched but for its weights."""
-    name = settings.model.name
-    if name.startswith(("package:", ".", "/", "~")) or Path(name).exists() or name.count("/") > 1:
-        return settings
-    try:
-        folder = snapshot_download(name, revision=settings.model.revision, allow_patterns=_WITHOUT_WEIGHTS)
-    except Exception as error:  # the hub client raises some twenty kinds
-        raise InputError(
-            f"model.name {name!r}: not a local folder, and its configuration cannot be downloaded from the "
-            f"hub ({type(error).__name__}); give a local folder or a hub name"
-        ) from error
-    return replace(settings, model=replace(settings.model, name=str(folder)))
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _row_numbers(amount: Amount, each: bool) -> dict[str, Any]:

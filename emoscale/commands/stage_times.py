@@ -29,7 +29,7 @@ from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.selectivity.executor import compute_neurons
 from emoscale.selectivity.searchlight import searchlight_job
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.store import create_store
+from emoscale.store import Store, create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
 from emoscale.tasks.registry import TASKS
@@ -113,30 +113,35 @@ def _texts(prompt: PromptTexts) -> int:
 def selection_seconds(context: Context, amount: Amount, seconds: float) -> float:
     """Estimate the time of the selectivity: that of some neurons, with random activations of one row a cell."""
     settings, concepts = context.settings, context.concepts
-    cells = max(1, amount.cells // len(concepts.names))
-    rng = np.random.default_rng(0)
     with beside_the_run() as folder:
 
         def run(neurons: int) -> tuple[int, float]:
-            rows = cells * len(concepts.names)
-            coordinates = {
-                "concept": np.tile(np.array(concepts.names, object), cells),
-                "replicate": np.repeat(np.arange(cells).astype(str).astype(object), len(concepts.names)),
-                **{name: np.zeros(rows, np.int32) for name in ("item", "position", "token_id")},
-                **{name: np.zeros(neurons, np.int32) for name in ("layer", "expert", "unit")},
-            }
-            chunks = {"neuron": settings.extraction.chunk_neurons}
-            store = create_store(folder / str(neurons), ACTIVATIONS, coordinates, chunks)
-            width = store.chunks("activations")[1]
-            for start in range(0, neurons, width):
-                values = rng.normal(size=(rows, min(width, neurons - start)))
-                store.write("activations", values, neuron=start)
+            store = random_activations(context, amount, neurons, folder)
             job = searchlight_job(store, concepts, settings.selectivity, backend=context.executor.backend)
-            start_time = time.perf_counter()
+            start = time.perf_counter()
             compute_neurons(store, job, context.executor, Silent())
-            return neurons, time.perf_counter() - start_time
+            return neurons, time.perf_counter() - start
 
         return context.outline.neurons / rate(run, _TRIED_NEURONS, context.outline.neurons, seconds)
+
+
+def random_activations(context: Context, amount: Amount, neurons: int, folder: Path) -> Store:
+    """Write random activations of some neurons, one row a cell, into a folder, and open them."""
+    concepts = context.concepts.names
+    cells = max(1, amount.cells // len(concepts))
+    rows, rng = cells * len(concepts), np.random.default_rng(0)
+    coordinates = {
+        "concept": np.tile(np.array(concepts, object), cells),
+        "replicate": np.repeat(np.arange(cells).astype(str).astype(object), len(concepts)),
+        **{name: np.zeros(rows, np.int32) for name in ("item", "position", "token_id")},
+        **{name: np.zeros(neurons, np.int32) for name in ("layer", "expert", "unit")},
+    }
+    chunks = {"neuron": context.settings.extraction.chunk_neurons}
+    store = create_store(folder / str(neurons), ACTIVATIONS, coordinates, chunks)
+    width = store.chunks("activations")[1]
+    for start in range(0, neurons, width):
+        store.write("activations", rng.normal(size=(rows, min(width, neurons - start))), neuron=start)
+    return store
 
 
 def task_seconds(context: Context, seconds: float) -> dict[str, float]:
@@ -200,16 +205,17 @@ def count_masks(context: Context) -> int:
     """Return how many masks the settings ask for, at the most."""
     options, attributes = context.settings.masks, len(context.concepts.attributes)
     each = attributes + sum(CONTROLS[name].count_masks(options, attributes) for name in options.controls)
-    return 1 + len(_sizes(context)) * each
+    return 1 + len(sizes_of_masks(context)) * each
 
 
-def _sizes(context: Context) -> list[int]:
+def sizes_of_masks(context: Context) -> list[int]:
+    """Return how many neurons masks hold."""
     return resolve_k(context.settings.masks.k, context.outline.neurons)
 
 
 def _write_masks(context: Context, folder: RunFolder) -> None:
     """Write as many random masks as one unit has."""
-    neurons, sizes = context.outline.neurons, _sizes(context)
+    neurons, sizes = context.outline.neurons, sizes_of_masks(context)
     count = min(count_masks(context), context.settings.ablation.masks_per_unit)
     off = np.zeros((count, neurons), np.bool_)
     rng = np.random.default_rng(0)

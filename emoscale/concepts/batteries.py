@@ -15,6 +15,7 @@ from emoscale.concepts.components import Components, parallel_thresholds, princi
 from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports
 from emoscale.errors import InputError
+from emoscale.statistics import varies
 
 MOST_NOT_APPLICABLE = 0.5
 _FULL_TOLERANCE = 1e-12
@@ -158,8 +159,8 @@ def _check(used: EventReports, values: NDArray[np.float64]) -> None:
     if not problems:
         problems = [
             f"{used.path}, column {item!r}: the same answer in every event that is used; remove the column"
-            for item, spread in zip(used.items, np.ptp(values, axis=0), strict=True)
-            if not spread
+            for item, differ in zip(used.items, varies(values), strict=True)
+            if not differ
         ]
     if problems:
         raise InputError(problems)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from emoscale.system.option_types import OPTIONS
+from pydantic import BeforeValidator
+
+from emoscale.system.option_types import OPTIONS, PathName
 
 BUILT_IN = "emotions"
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -16,21 +23,44 @@ class ConceptOptions:
 
     __pydantic_config__ = OPTIONS
 
-    attributes: str = BUILT_IN
-    """``emotions`` (27 emotions, 14 attributes), or a CSV: concept, then one column an attribute."""
-    dissimilarity: str | None = None
-    """``emotions``, or a CSV of concept_1, concept_2, dissimilarity; when left out, the built-in one for the built-in
+    attributes: Annotated[str, PathName(names=(BUILT_IN,))] = BUILT_IN
+    """``emotions`` (27 emotions, 14 attributes), or a table: concept, then one column of scores an attribute."""
+    dissimilarity: Annotated[str | None, PathName(names=(BUILT_IN,))] = None
+    """``emotions``; or a table of concept_1, concept_2, dissimilarity, of several people with a column participant; or
+    a square matrix; or a folder of square matrices, one a participant. When left out, the built-in one for the built-in
     attributes, none for others."""
     names: list[str] | None = None
     """Concepts to use, in this order; all of the table when left out."""
+    ratings: Annotated[list[str] | None, BeforeValidator(_one_or_more), PathName()] = None
+    """In place of `attributes`, one or several tables of people's ratings, as `emoscale scores` reads them."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest value that a rating may have, e.g. ``[0, 100]``; when left out, the first usual scale that
+    holds all of a file's."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ratings, str):  # where pydantic did not read it
+            object.__setattr__(self, "ratings", [self.ratings])
+        if self.ratings is not None and self.attributes != BUILT_IN:
+            raise ValueError("concepts.ratings and concepts.attributes are both set; keep one of them")
+        if self.ratings is not None and not self.ratings:
+            raise ValueError("concepts.ratings names no file; give one, or leave it out")
+        if self.scale is not None and self.ratings is None:
+            raise ValueError("concepts.scale is that of concepts.ratings, which is not set; set it or remove the scale")
+        if self.scale is not None and not self.scale[0] < self.scale[1]:
+            raise ValueError("concepts.scale must go up; write the lowest value first, e.g. [1, 9]")
+
+    @property
+    def are_built_in(self) -> bool:
+        """Whether the attribute scores are the built-in ones."""
+        return self.ratings is None and self.attributes == BUILT_IN
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
     """How ratings become attribute scores (`emoscale scores`)."""
 
-    scale: tuple[float, float] = (1.0, 9.0)
-    """Lowest and highest value that a rating may have."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest value that a rating may have; when left out, the first usual scale that holds a file's."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Names for components of event reports, each with the item that identifies it: the component that loads highest,
     in size, on the item gets the name, and the sign that makes this loading positive."""

@@ -19,8 +19,7 @@ def score_files(paths: Sequence[Path], out: Path, options: ScoreOptions) -> Rati
     Parameters
     ----------
     paths : sequence of Path
-        CSV files in the layouts of :func:`emoscale.concepts.ratings.read_ratings`: with a column `rater`, ratings of
-        concepts; with a column `event`, reports of events on a battery of items.
+        Tables in the layouts of :func:`emoscale.concepts.ratings.read_ratings`.
     out : Path
         Gets the scores rescaled to 0..1 (`concept` and one column an attribute), ready to be a run's attributes. Beside
         it, with `_unscaled` and `_agreement` at the end of its name, are written the scores in their own units and the
@@ -38,17 +37,37 @@ def score_files(paths: Sequence[Path], out: Path, options: ScoreOptions) -> Rati
         As `read_ratings` (with the problems of all files) and `scores_from_ratings` do; if a file to be written is one
         of those read or cannot be written.
     """
+    result = scores_from_ratings(read_files(paths, options), options)
+    _write(_files(result, out), paths)
+    return result
+
+
+def read_files(
+    paths: Sequence[Path], options: ScoreOptions, names: Sequence[str] = ()
+) -> list[RaterRatings | EventReports]:
+    """Read files of ratings.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    options : ScoreOptions
+    names : sequence of str
+        Concepts of the study, as far as they are known.
+
+    Raises
+    ------
+    InputError
+        With the problems of all files.
+    """
     if not paths:
         raise InputError("no file of ratings; give at least one CSV")
     tables: list[RaterRatings | EventReports] = []
 
     def read(path: Path) -> None:
-        tables.append(read_ratings(path, options.scale))
+        tables.append(read_ratings(path, options.scale, names))
 
     collect_problems(partial(read, path) for path in paths)
-    result = scores_from_ratings(tables, options)
-    _write(_files(result, out), paths)
-    return result
+    return tables
 
 
 def _files(result: RatingScores, out: Path) -> dict[Path, str]:

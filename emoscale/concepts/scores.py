@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from emoscale.concepts.agreement import Agreement, icc_1k, icc_2k
+from emoscale.concepts.agreement import Agreement, icc_2k, icc_2k_incomplete, unknown
 from emoscale.concepts.batteries import Battery, analyse_battery
 from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports, RaterRatings
+from emoscale.concepts.tables import Known, constant_problems
 from emoscale.errors import InputError
+from emoscale.names import canonical
+from emoscale.statistics import benjamini_hochberg
 
-_AGREEMENT_COLUMNS = ["attribute", "icc_type", "icc", "F", "df1", "df2", "p", "q", "ci_low", "ci_high", "reliable"]
+_AGREEMENT_COLUMNS = [
+    *("attribute", "icc_type", "icc", "F", "df1", "df2", "p", "q", "ci_low", "ci_high", "reliable", "raters")
+]
 STUDY_COMPONENTS = {
     "control": "item09",
     "fairness": "item04",
@@ -42,22 +46,30 @@ class RatingScores:
         score, in standard deviations of events. Components that are not reliable are not in it.
     agreement : DataFrame
         One row an attribute or component, reliable or not: `attribute`, `icc_type`, `icc`, `F`, `df1`, `df2`, `p`, `q`,
-        `ci_low`, `ci_high`, `reliable`.
+        `ci_low`, `ci_high`, `reliable`, `raters` (or events). Of means, NaN, and 0 raters.
     batteries : list of Battery
         Eigenvalues, thresholds and loadings of each file of event reports.
     notes : list of str
-        What was excluded or filled in.
+        What was excluded or filled in, and which forms of a name were joined.
+    how : list of str
+        How each file was read.
     """
 
     scores: pd.DataFrame
     agreement: pd.DataFrame
     batteries: list[Battery]
     notes: list[str]
+    how: list[str]
 
     @property
     def reliable(self) -> list[str]:
         """Attributes on which concepts differ reliably, by the table of agreement."""
         return list(self.agreement.loc[self.agreement["reliable"], "attribute"])
+
+    @property
+    def tested(self) -> list[str]:
+        """Attributes whose reliability is known."""
+        return list(self.agreement.loc[self.agreement["icc_type"] != "", "attribute"])
 
     @property
     def scores01(self) -> pd.DataFrame:
@@ -75,7 +87,7 @@ def scores_from_ratings(
     ----------
     tables : sequence of RaterRatings or EventReports
         All of the same concepts. The score of an attribute that was rated is the mean over raters, its reliability
-        ICC(2,k), or ICC(1,k) where not every rater rated every concept. Event reports give components, with ICC(1,k)
+        ICC(2,k), or ICC(1,k) where raters cannot be told from error. Event reports give components, with ICC(1,k)
         between concepts; see :func:`emoscale.concepts.batteries.analyse_battery`.
     options : ScoreOptions
         E.g. with :data:`STUDY_COMPONENTS`.
@@ -100,66 +112,103 @@ def scores_from_ratings(
     order = list(tables[0].concepts if concepts is None else concepts)
     _check_concepts(tables, order)
     _check_anchors(tables, options.components)
-    parts, agreement, batteries, notes = [], [], [], []
+    parts, agreement, raters, batteries, notes = [], [], [], [], []
     for table in tables:
+        notes += table.notes
         if isinstance(table, RaterRatings):
             part, found = _rater_means(table)
             notes += _rater_notes(table, found)
+            raters += _raters(table)
         else:
             battery = analyse_battery(table, options)
             part, found = battery.scores, battery.agreement
             batteries.append(battery)
             notes += _battery_notes(battery, options.tolerance)
-        parts.append(part.loc[order])
+            raters += [battery.events] * len(found)
+        known = Known(table.concepts)
+        parts.append(part.iloc[[known.index(name) for name in order]].set_axis(pd.Index(order, name="concept")))
         agreement += found
     scores = pd.concat(parts, axis=1)
     attributes = [str(name) for name in scores]
     _check_names(attributes)
-    result = _agreement_table(attributes, agreement, options.alpha)
+    result = _agreement_table(attributes, agreement, options.alpha).assign(raters=raters)[_AGREEMENT_COLUMNS]
     unreliable = _unreliable_components(result, batteries, options.alpha, notes)
     if len(unreliable) == scores.shape[1]:
         raise InputError(
             "concepts do not differ reliably on any component (q of its ICC is too high); give more events a concept"
         )
-    return RatingScores(scores.drop(columns=unreliable), result, batteries, notes)
+    return RatingScores(scores.drop(columns=unreliable), result, batteries, notes, [table.how for table in tables])
+
+
+def of_concepts(table: RaterRatings | EventReports, names: Sequence[str]) -> RaterRatings | EventReports:
+    """Return the ratings of some concepts; reports of events stay, since all of them say what their components are.
+
+    Parameters
+    ----------
+    table : RaterRatings or EventReports
+    names : sequence of str
+        In any form; those that the table lacks are ignored.
+    """
+    if isinstance(table, EventReports):
+        return table
+    known = Known(table.concepts)
+    kept = [known.index(name) for name in names if name in known]
+    ratings = table.ratings[:, kept]
+    present = np.isfinite(ratings).sum(axis=(1, 2)) > 0
+    return replace(
+        table,
+        raters=[rater for rater, is_there in zip(table.raters, present, strict=True) if is_there],
+        concepts=[table.concepts[i] for i in kept],
+        ratings=ratings[present],
+    )
 
 
 def _rater_means(table: RaterRatings) -> tuple[pd.DataFrame, list[Agreement]]:
     means = np.nanmean(table.ratings, axis=0)
-    constant = np.ptp(means, axis=0) == 0
-    if constant.any():
-        raise InputError(
-            f"{table.path}, column {name!r}: every concept has the same mean, so it does not distinguish them; "
-            "remove the column"
-            for name, same in zip(table.attributes, constant, strict=True)
-            if same
-        )
+    if problems := constant_problems(table.path, table.attributes, means):
+        raise InputError(problems)
     scores = pd.DataFrame(means, index=pd.Index(table.concepts, name="concept"), columns=table.attributes)
     return scores, [_rater_agreement(table, j) for j in range(len(table.attributes))]
 
 
 def _rater_agreement(table: RaterRatings, attribute: int) -> Agreement:
+    if table.are_means:
+        return unknown()
     ratings: NDArray[np.float64] = table.ratings[:, :, attribute].T
     given = ~np.isnan(ratings)
-    if given.all():
+    ratings, given = ratings[:, given.any(axis=0)], given[:, given.any(axis=0)]
+    if given.all() and ratings.shape[1] > 1:
         return icc_2k(ratings)
     if given.sum() == len(ratings):
         raise InputError(
             f"{table.path}, column {table.attributes[attribute]!r}: one rating a concept, so reliability cannot be "
             "estimated; give ratings of several raters a concept"
         )
-    return icc_1k(ratings[given], np.nonzero(given)[0])
+    return icc_2k_incomplete(ratings)
+
+
+def _raters(table: RaterRatings) -> list[int]:
+    """Count the raters of each attribute."""
+    given = ~np.isnan(table.ratings).all(axis=1)
+    return [0 if table.are_means else int(count) for count in given.sum(axis=0)]
 
 
 def _rater_notes(table: RaterRatings, agreement: list[Agreement]) -> list[str]:
     missing = np.isnan(table.ratings).sum(axis=(0, 1))
     total = table.ratings.shape[0] * table.ratings.shape[1]
     return [
-        f"{name}: {count} of {total} ratings are missing, so its mean is over the others and its reliability is "
-        f"{found.kind}"
+        f"{name}: {count} of {total} ratings are missing, so its mean is over the others and its reliability "
+        f"{found.kind} by {_ESTIMATED[found.kind]}"
         for name, count, found in zip(table.attributes, missing, agreement, strict=True)
         if count
     ]
+
+
+_ESTIMATED = {
+    "ICC(2,k)": "crossed random effects (REML)",
+    "ICC(1,k)": "one-way random effects, since raters cannot be told from error",
+}
+"""How reliability is estimated where ratings are missing."""
 
 
 def _battery_notes(battery: Battery, tolerance: float) -> list[str]:
@@ -186,8 +235,8 @@ def _battery_notes(battery: Battery, tolerance: float) -> list[str]:
 
 def _agreement_table(attributes: list[str], agreement: list[Agreement], alpha: float) -> pd.DataFrame:
     table = pd.DataFrame([asdict(found) for found in agreement]).rename(columns={"kind": "icc_type"})
-    q = stats.false_discovery_control(table["p"])
-    return table.assign(attribute=attributes, q=q, reliable=q < alpha)[_AGREEMENT_COLUMNS]
+    q = benjamini_hochberg(table["p"])
+    return table.assign(attribute=attributes, q=q, reliable=q < alpha)
 
 
 def _unreliable_components(
@@ -205,16 +254,18 @@ def _unreliable_components(
 
 def _check_concepts(tables: Sequence[RaterRatings | EventReports], order: list[str]) -> None:
     problems = []
+    wanted = Known(order)
     for table in tables:
+        known = Known(table.concepts)
         problems += [
             f"{table.path}: has no concept {name!r}, which the others have; add its ratings or remove it everywhere"
             for name in order
-            if name not in table.concepts
+            if name not in known
         ]
         problems += [
             f"{table.path}: has a concept {name!r} that the others lack; add its ratings there or remove it"
             for name in table.concepts
-            if name not in order
+            if name not in wanted
         ]
     if problems:
         raise InputError(problems)
@@ -233,9 +284,10 @@ def _check_anchors(tables: Sequence[RaterRatings | EventReports], components: Ma
 
 
 def _check_names(attributes: list[str]) -> None:
+    forms = {canonical(name): name for name in attributes}
     problems = [
-        f"{count} attributes are named {name!r}; rename their columns so that each has its own name"
-        for name, count in Counter(attributes).items()
+        f"{count} attributes are named {forms[name]!r}; rename their columns so that each has its own name"
+        for name, count in Counter(map(canonical, attributes)).items()
         if count > 1
     ]
     if problems:

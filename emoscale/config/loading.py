@@ -3,73 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from emoscale.config.fields import locate_paths, single_values_as_lists
+from emoscale.config.problems import explain, place_of
 from emoscale.config.settings import Settings
+from emoscale.config.yaml_files import parse_value, read_mapping
 from emoscale.errors import InputError
 
-_ADAPTER = TypeAdapter(Settings)
+ADAPTER = TypeAdapter(Settings)
+"""What checks settings, and describes them."""
 
 
-def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
+def load_settings(path: Path, overrides: Sequence[str] = (), base: Path | None = None) -> Settings:
     """Read settings from a YAML file.
 
     Parameters
     ----------
     path : Path
     overrides : sequence of str
-        ``section.key=value`` each, the value in YAML; they win over the file.
+        ``section.key=value`` each, the value in YAML; they win over the file. Their relative paths start from the
+        working directory.
+    base : Path, optional
+        The folder that the file's relative paths start from; by default its own. What is not there but in the working
+        directory is taken from there.
 
     Returns
     -------
     Settings
+        Paths are absolute.
 
     Raises
     ------
     InputError
         With one line for every mistake in file and overrides.
+
+    Examples
+    --------
+    >>> from emoscale.config.examples import example
+    >>> load_settings(example("demo"), ["masks.k=0.2"]).masks.k
+    [0.2]
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such config; give a YAML file, e.g. configs/demo.yaml")
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: not YAML ({error.problem}); fix the line") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}); give a YAML file") from error
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: holds no settings; write sections such as 'model:' (see configs/demo.yaml)")
+    reading = read_settings(path, overrides, base)
+    if reading.problems or reading.settings is None:
+        raise InputError(reading.problems)
+    return reading.settings
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a config that may be faulty.
+
+    Attributes
+    ----------
+    settings : Settings or None
+        Faulty sections have their defaults; None if no more can be said.
+    problems : list of str
+    faulty : set of str
+        The sections that have problems.
+    """
+
+    settings: Settings | None
+    problems: list[str]
+    faulty: set[str]
+
+
+def read_settings(path: Path, overrides: Sequence[str] = (), base: Path | None = None) -> Reading:
+    """Read settings from a YAML file, as far as it can be used.
+
+    Parameters
+    ----------
+    path, overrides, base
+        As of `load_settings`.
+
+    Raises
+    ------
+    InputError
+        If the file holds no settings at all.
+    """
+    given = locate_paths(read_mapping(path), path.parent if base is None else base)
     overridden, problems = _override(given, overrides)
     try:
-        settings = _ADAPTER.validate_python(given)
+        return Reading(_validated(given), problems, set())
     except ValidationError as error:
-        # A value that may be of two types and is of neither is reported once for each type; one line is enough.
-        by_place = {_place(problem): _explain(problem) for problem in error.errors()}
-        problems += [f"{'--set' if _is_in(overridden, place) else path}: {text}" for place, text in by_place.items()]
-    if problems:
-        raise InputError(problems)
-    return settings
+        found = error.errors()
+    # A value that may be of two types and is of neither is reported once for each type; one line is enough.
+    by_place = {place_of(problem): explain(problem) for problem in found}
+    problems += [f"{'--set' if _is_in(overridden, place) else path}: {text}" for place, text in by_place.items()]
+    faulty = {str(problem["loc"][0]) for problem in found}
+    rest = {section: content for section, content in given.items() if section not in faulty}
+    try:
+        settings = _validated({"model": {"name": ""}, **rest})
+    except ValidationError:
+        return Reading(None, problems, faulty)
+    return Reading(settings, problems, faulty)
 
 
 def make_settings(given: Mapping[str, Any]) -> Settings:
     """Make settings of nested mappings, as YAML gives them.
 
+    Parameters
+    ----------
+    given : mapping
+        Its relative paths start from the working directory.
+
     Raises
     ------
     InputError
         With one line for every mistake.
+
+    Examples
+    --------
+    >>> make_settings({"model": {"name": "gpt2"}, "masks": {"k": 0.1}}).masks.k
+    [0.1]
     """
     try:
-        return _ADAPTER.validate_python(dict(given))
+        return _validated(locate_paths(given, Path.cwd()))
     except ValidationError as error:
-        raise InputError(dict.fromkeys(_explain(problem) for problem in error.errors())) from error
+        raise InputError(dict.fromkeys(explain(problem) for problem in error.errors())) from error
+
+
+def _validated(given: Mapping[str, Any]) -> Settings:
+    return ADAPTER.validate_python(single_values_as_lists(given))
 
 
 def settings_mapping(settings: Settings) -> dict[str, Any]:
@@ -82,11 +142,6 @@ def settings_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings_mapping(settings), sort_keys=False, allow_unicode=True)
 
 
-def settings_schema() -> dict[str, Any]:
-    """Return the JSON schema of the settings, with the description of each."""
-    return _ADAPTER.json_schema()
-
-
 def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Change what the file gave; return the keys that were overridden, and what is wrong with the others."""
     keys, problems = [], []
@@ -97,8 +152,8 @@ def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str
             problems.append(f"--set {override!r}: write section.key=value, e.g. --set tuning.epochs=3")
             continue
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = _located(key, parse_value(text))
+        except (yaml.YAMLError, RecursionError):
             problems.append(f"--set {override!r}: the value is not YAML; quote it")
             continue
         inner = given
@@ -111,37 +166,13 @@ def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str
     return keys, problems
 
 
+def _located(key: str, value: Any) -> Any:
+    """Make the paths in the value of one setting, or of one section, absolute."""
+    section, _, name = key.partition(".")
+    given = {section: {name: value} if name else value}
+    found = locate_paths(given, Path.cwd())[section]
+    return found[name] if name else found
+
+
 def _is_in(keys: Sequence[str], place: str) -> bool:
     return any(f"{place}.".startswith(f"{key}.") or key.startswith(f"{place}.") for key in keys)
-
-
-def _explain(problem: Any) -> str:
-    place = _place(problem)
-    kind, value = problem["type"], problem.get("input")
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _keys(problem["loc"][:-1])
-        near = get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
-        fix = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{place}: no such key; {fix}"
-    if kind == "missing":
-        return f"{place}: missing; add it"
-    if kind == "dataclass_type":
-        held = "is empty" if value is None else f"{value!r} cannot be used"
-        return f"{place}: {held}; write a section with keys {', '.join(_keys(problem['loc']))}, or leave it out"
-    if kind == "value_error" and isinstance(value, dict):  # a check of a section, which names its keys
-        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
-    what = problem["msg"].removeprefix("Value error, ").replace(" after validation", "")
-    return f"{place}: {value!r} cannot be used; {what[0].lower()}{what[1:]}"
-
-
-def _place(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"] if part not in ("float", "int"))
-
-
-def _keys(location: Sequence[Any]) -> list[str]:
-    section: Any = Settings
-    for part in location:
-        section = get_type_hints(section).get(str(part))
-        if not is_dataclass(section):
-            return []
-    return [field.name for field in fields(section)]

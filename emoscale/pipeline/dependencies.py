@@ -14,12 +14,15 @@ from emoscale.system.files import sha256
 _UNREADABLE = "cannot be read"
 """In place of what a file holds. The checks before the first stage report what is wrong with it."""
 
+_OF_FILES = ("names", "attributes", "ratings", "scale", "dissimilarity")
+"""Settings of the concepts that are known once their files are read."""
+
 
 def dependency_values(settings: Settings) -> dict[str, Any]:
     """Return the value of every setting, by ``section.key``; in place of a file's name a hash of what it holds.
 
-    ``concepts.names`` is the concepts there are, ``concepts.attributes`` a hash of their scores: a table that was only
-    reformatted has not changed.
+    ``concepts.names`` is the concepts there are, ``concepts.attributes`` a hash of their scores, ``concepts.ratings``
+    of the raters' agreement: a table that was only reformatted has not changed.
 
     Parameters
     ----------
@@ -40,13 +43,17 @@ def _concept_values(settings: Settings) -> dict[str, Any]:
     try:
         concepts: Concepts = load_concepts(settings.concepts)
     except InputError:
-        return dict.fromkeys(("concepts.names", "concepts.attributes", "concepts.dissimilarity"), _UNREADABLE)
+        return dict.fromkeys((f"concepts.{name}" for name in _OF_FILES), _UNREADABLE)
     scores = repr(concepts.attributes).encode() + concepts.scores.tobytes()
-    judged = concepts.dissimilarity
+    agreement = concepts.agreement
+    judged = [values for values in (concepts.dissimilarity, concepts.participants) if values is not None]
     return {
         "concepts.names": concepts.names,
         "concepts.attributes": _digest(scores),
-        "concepts.dissimilarity": None if judged is None else _digest(judged.tobytes()),
+        "concepts.ratings": None if agreement is None else _digest(agreement.to_csv().encode()),
+        # It only says which ratings are mistakes.
+        "concepts.scale": None,
+        "concepts.dissimilarity": _digest(b"".join(values.tobytes() for values in judged)) if judged else None,
     }
 
 

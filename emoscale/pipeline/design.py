@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from emoscale import __version__
 from emoscale.ablation.edits import EDITS
@@ -14,7 +16,7 @@ from emoscale.concepts.options import BUILT_IN
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.models.sites.registry import SITES
 from emoscale.pipeline.context import Context
-from emoscale.pipeline.facts import controls_in_words
+from emoscale.pipeline.facts import controls_in_words, short
 from emoscale.report.study import Design
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
@@ -41,7 +43,7 @@ def run_design(context: Context, folder: RunFolder) -> Design:
     origin = open_finished(folder.selectivity, SELECTIVITY).attributes["origin"]
     split = context.texts["split"]
     return Design(
-        model=outline.name,
+        model=short(outline.name),
         revision=s.model.revision or "",
         neurons=outline.neurons,
         layers=len(outline.sites),
@@ -50,8 +52,8 @@ def run_design(context: Context, folder: RunFolder) -> Design:
         attributes=len(concepts.attributes),
         replicates=_replicates(folder),
         represented_by=ROW_SOURCES[s.extraction.rows].meaning,
-        raters=BUILT_IN_RATERS if s.concepts.attributes == BUILT_IN else "",
-        icc=_icc(s.concepts.attributes),
+        raters=_raters(context),
+        icc=_icc(context),
         judges=_judges(context),
         texts=(int(split.eq("train").sum()), int(split.eq("dev").sum())),
         task=task.meaning,
@@ -76,23 +78,53 @@ def _replicates(folder: RunFolder) -> int:
     return int(folder.table("unmasked")["replicate"].nunique())
 
 
-def _icc(attributes: str) -> str:
-    """Return the reliabilities that `emoscale scores` has written beside a table of scores, if they are there."""
-    table = Path(attributes)
-    file = table.with_name(f"{table.stem}_agreement.csv")
-    if attributes == BUILT_IN or not file.is_file():
+def _raters(context: Context) -> str:
+    if context.settings.concepts.are_built_in:
+        return BUILT_IN_RATERS
+    agreement = _agreement(context)
+    if agreement is None or "raters" not in agreement:
         return ""
-    icc = pd.read_csv(file)["icc"].to_numpy(np.float64)
-    icc = icc[np.isfinite(icc)]
-    return f"{icc.min():.2f} to {icc.max():.2f}" if len(icc) else ""
+    counts = agreement["raters"].to_numpy(np.int64)
+    return _range(counts[counts > 0], "d")
+
+
+def _icc(context: Context) -> str:
+    agreement = _agreement(context)
+    if agreement is None:
+        return ""
+    icc = agreement["icc"].to_numpy(np.float64)
+    kinds = sorted({str(kind) for kind in agreement["icc_type"] if kind}) if "icc_type" in agreement else []
+    found = _range(icc[np.isfinite(icc)], ".2f")
+    return f"{', '.join(kinds)} {found}".strip() if found else ""
+
+
+def _agreement(context: Context) -> pd.DataFrame | None:
+    """Return how raters agree: by the ratings, or as `emoscale scores` wrote it beside a table of scores."""
+    options = context.settings.concepts
+    if options.are_built_in or options.ratings is not None:
+        return context.concepts.agreement
+    table = Path(options.attributes)
+    file = table.with_name(f"{table.stem}_agreement.csv")
+    return pd.read_csv(file) if file.is_file() else None
+
+
+def _range(values: NDArray[Any], form: str) -> str:
+    if not len(values):
+        return ""
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"
 
 
 def _judges(context: Context) -> str:
     if context.concepts.dissimilarity is None:
         return ""
-    asked = context.settings.concepts.dissimilarity
-    built_in = asked == BUILT_IN or (asked is None and context.settings.concepts.attributes == BUILT_IN)
-    return BUILT_IN_JUDGES if built_in else f"from {Path(str(asked)).name}, number of people not known"
+    options, judges = context.settings.concepts, context.concepts.judges
+    asked = options.dissimilarity
+    if asked == BUILT_IN or asked is None:
+        return BUILT_IN_JUDGES
+    if judges:
+        return f"mean over {judges} participants, from {Path(asked).name}"
+    return f"from {Path(asked).name}, number of people not known"
 
 
 def _hashes(context: Context, folder: RunFolder) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.draw_numbers import chosen_draws
@@ -21,13 +23,13 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
     s, outline, concepts = context.settings, context.outline, context.concepts
     train, dev = (context.texts["split"].eq(split).sum() for split in ("train", "dev"))
     named = s.stimuli.path is not None
-    source = f"{s.stimuli.source} ({s.stimuli.path})" if named else SOURCES[s.stimuli.source].meaning
+    source = f"{s.stimuli.source} ({short(str(s.stimuli.path))})" if named else SOURCES[s.stimuli.source].meaning
     unit = SITES[s.model.site].meaning if s.model.site in SITES else s.model.site
     measure, row_measures = MEASURES[s.selectivity.measure], [ROW_MEASURES[m] for m in s.selectivity.row_measures]
     source_of_rows = ROW_SOURCES[s.extraction.rows]
     prompts = soft_prompt.facts(context) if source_of_rows.uses_prompts else {}
     return {
-        "Model": f"{outline.name} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
+        "Model": f"{short(outline.name)} ({type(outline.config).__name__.removesuffix('Config')}, {outline.kind})",
         "Weights (SHA-256)": context.identity["weights_sha256"],
         "Neurons": f"{outline.neurons:,} in {len(outline.sites)} layers ({unit})",
         "Concepts": f"{len(concepts.names)}: {', '.join(concepts.names)}",
@@ -42,6 +44,11 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": controls_in_words(s.masks, folder),
     }
+
+
+def short(name: str) -> str:
+    """Return what a path ends with; where a file lies on this machine is nobody's concern. Other names stay."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def controls_in_words(m: MaskOptions, folder: RunFolder) -> str:

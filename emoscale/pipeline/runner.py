@@ -20,6 +20,7 @@ from emoscale.errors import InputError
 from emoscale.pipeline.dependencies import dependency_values
 from emoscale.pipeline.stage import Fingerprint, Stages, changes, fingerprints, stages_after, stages_of_run, status
 from emoscale.pipeline.stages import STAGES
+from emoscale.run.checksums import check_files, remove_temporary_files
 from emoscale.run.compatibility import check_same_model, holds_run, model_differences
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import locked
@@ -106,6 +107,7 @@ def _run(
     settings: Settings, folder: RunFolder, console: Console, expected: Mapping[str, Fingerprint], request: Request
 ) -> bool:
     # Torch and transformers take seconds to import, which a run with nothing left to do should not cost.
+    from emoscale.pipeline.cautions import cautions_of
     from emoscale.pipeline.context import Context
     from emoscale.pipeline.study import answer_lines
     from emoscale.system.ranks import join, leave
@@ -129,9 +131,11 @@ def _run(
         check_same_model(folder, context.outline.name, context.identity)
     ranks.wait()
     if ranks.is_main:
-        for note in context.outline.notes:
-            say(console, note)
+        _check_kept(agenda, folder, expected)
         _announce(agenda, folder, expected, console)
+        warnings = [] if request.only else cautions_of(context)  # once a run, not at every stage
+        for line in (*context.outline.notes, *(f"warning: {caution}" for caution in warnings)):
+            say(console, line)
         _prepare(agenda, settings, folder, context, expected, request)
     ranks.wait()
     execute(STAGES, agenda.todo, context, agenda.work, expected, console)
@@ -188,6 +192,7 @@ def execute(
                 folder,
                 {"id": fingerprint.id, "settings": fingerprint.settings},
                 console,
+                stage.outputs(folder),
             )
         elif stage.shared:
             stage.run(context, folder, Silent())
@@ -295,8 +300,6 @@ def _check_needs(
 def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fingerprint]) -> Agenda:
     """Do stages again that would be linked from a run of another model under the same name."""
     others = {name for name, source in agenda.linked.items() if model_differences(source, context.identity)}
-    if not others:
-        return agenda
     linked = {name: source for name, source in agenda.linked.items() if name not in others}
     todo = [name for name in expected if name in {*agenda.todo, *others}]
     return Agenda(todo, agenda.outdated, linked, agenda.work)
@@ -305,6 +308,16 @@ def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fi
 def _changes(folder: RunFolder, settings: Settings, expected: Mapping[str, Fingerprint]) -> list[str]:
     done = [name for name in stages_of_run(STAGES, settings) if folder.stage(name).get("state") == "done"]
     return changes(folder, done, expected)
+
+
+def _check_kept(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint]) -> None:
+    """Check what finished stages left that are not done again: later stages read it."""
+    if not holds_run(folder) and not agenda.linked:
+        return
+    for name in STAGES:
+        place = agenda.linked.get(name, agenda.work)
+        if name not in agenda.todo and status(place, name, expected[name]) == "done":
+            check_files(place, [name])
 
 
 def _announce(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint], console: Console) -> None:
@@ -329,6 +342,7 @@ def _prepare(
 ) -> None:
     work = agenda.work
     try:
+        remove_temporary_files(folder)
         if request.fresh:
             remove(folder.replacement.path)
             _undo(folder, agenda.todo if request.only is None else [request.only], settings)
@@ -358,7 +372,8 @@ def _is_left_over(work: RunFolder, name: str, fingerprint: Fingerprint, is_repla
 
 def _link_stage(name: str, source: RunFolder, work: RunFolder, folder: RunFolder) -> None:
     stage = STAGES[name]
-    for old, new in zip(stage.outputs(source), stage.outputs(work), strict=True):
+    outputs = zip(stage.outputs(source), stage.outputs(work), strict=True)
+    for old, new in (*outputs, (source.checksums(name), work.checksums(name))):
         if old.exists():
             link(old, new)
     origin = {} if source == folder else {"from": str(source.path)}

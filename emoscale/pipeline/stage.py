@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from emoscale.run.checksums import missing_outputs
 from emoscale.run.folder import RunFolder
 from emoscale.system.progress import Progress
 
@@ -65,7 +66,7 @@ class Stage:
 
     def files(self, folder: RunFolder) -> list[Path]:
         """Return everything that it may leave in a folder."""
-        return [*self.outputs(folder), *self.working(folder)]
+        return [*self.outputs(folder), *self.working(folder), folder.checksums(self.name)]
 
 
 Stages = Mapping[str, Stage]
@@ -125,9 +126,12 @@ def fingerprints(stages: Stages, settings: Any, values: Mapping[str, Any]) -> di
 
 
 def status(folder: RunFolder, name: str, fingerprint: Fingerprint) -> Status:
-    """Say whether a stage is done in a folder; `outdated` if it was done with other settings or inputs."""
+    """Say whether a stage is done in a folder; `outdated` if it was done with other settings or inputs.
+
+    One of whose outputs nothing is left is not done.
+    """
     recorded = folder.stage(name)
-    if recorded.get("state") != "done":
+    if recorded.get("state") != "done" or missing_outputs(folder, name):
         return "undone"
     return "done" if recorded.get("id") == fingerprint.id else "outdated"
 

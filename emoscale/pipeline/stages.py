@@ -173,6 +173,7 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
         context.concepts,
         alpha,
         context.settings.analysis,
+        participants=context.concepts.participants,
         exchangeable=[name for name, control in CONTROLS.items() if control.exchangeable],
         cross_fitted=[name for name, control in CONTROLS.items() if control.cross_fitted],
         expected_effects=lambda effects: expected_effects(folder, context.settings.masks, effects),
@@ -187,14 +188,18 @@ def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 
 def _report(context: Context, folder: RunFolder, progress: Progress) -> Counts:
+    from emoscale.models.token_texts import speller
+    from emoscale.pipeline.cautions import cautions_of
     from emoscale.pipeline.design import run_design
     from emoscale.pipeline.facts import run_facts
     from emoscale.pipeline.study import make_study, outputs_of
     from emoscale.report.write_report import write_report
 
     facts, outputs = run_facts(context, folder), outputs_of(STAGES, folder)
-    study = make_study(context.settings, facts, outputs, run_design(context, folder))
-    done = write_report(folder, study, progress=progress)
+    # What the epochs were chosen by is said beside their numbers.
+    warnings = [caution.text for caution in cautions_of(context) if caution.kind != "epochs"]
+    study = make_study(context.settings, facts, outputs, run_design(context, folder), warnings)
+    done = write_report(folder, study, progress=progress, spell=speller(context.outline.tokenizer))
     return {"figures": len(done["figures"])}
 
 

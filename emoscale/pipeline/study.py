@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from emoscale.ablation.edits import EDITS
 from emoscale.analysis.options import AnalysisOptions
@@ -46,7 +46,11 @@ def outcome_words(options: AnalysisOptions) -> OutcomeWords:
 
 
 def make_study(
-    settings: Settings, facts: Mapping[str, str], outputs: Mapping[str, str], design: Design | None = None
+    settings: Settings,
+    facts: Mapping[str, str],
+    outputs: Mapping[str, str],
+    design: Design | None = None,
+    warnings: Sequence[str] = (),
 ) -> Study:
     """Fill in what a run's report says besides its tables."""
     task = TASKS[settings.ablation.task]
@@ -63,6 +67,7 @@ def make_study(
         rankings={name: RankingWords(one.label, one.needs_effects) for name, one in RANKINGS.items()},
         others=EDITS[settings.faithfulness.edit].done,
         design=design,
+        warnings=warnings,
     )
 
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
-from emoscale.report.phrasing import count, number
+from emoscale.report.marks import Points, matrix, names_of
+from emoscale.report.phrasing import count, named, number
 from emoscale.report.sides import draw_deviations
 from emoscale.report.style import (
     BLUE,
@@ -96,7 +97,20 @@ def needed_forest(findings: Findings) -> Drawing | None:
             "has_draws": bool(draws),
             "smallest": smallest,
         },
+        marks=[
+            Points(
+                axes,
+                table["estimated_drop"].tolist(),
+                places.tolist(),
+                names_of([f"{name}, estimated" for name in table["attribute"]], table["estimated_drop"]),
+            ),
+            Points(axes, table["drop"].tolist(), places.tolist(), names_of(table["attribute"], *_drops(table))),
+        ],
     )
+
+
+def _drops(table: pd.DataFrame) -> tuple[pd.Series, pd.Series, pd.Series]:
+    return table["drop"], table["ci_low"], table["ci_high"]
 
 
 def _estimates(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64]) -> None:
@@ -194,7 +208,16 @@ def followers_forest(findings: Findings) -> Drawing | None:
         f"Dots for {count(len(rows), 'attribute')} beside bars for permuted concepts; most for {top['attribute']} "
         f"({top['followers']:,.0f}).",
         {"permutations": findings.permutations},
+        marks=[Points(axes, rows["followers"].tolist(), places.tolist(), _counts(rows))],
     )
+
+
+def _counts(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"{one.attribute}: {one.followers:,.0f}, permuted concepts {one.null_low:,.0f} to {one.null_high:,.0f}, "
+        f"at most {one.null_largest:,.0f}"
+        for one in rows.itertuples()
+    ]
 
 
 @figure(
@@ -211,7 +234,7 @@ def published_forest(findings: Findings) -> Drawing | None:
     draws = findings.at_k("control_draws")
     away = draw_deviations(draws, findings.words.exchangeable)
     band = (-away.max(), -away.min()) if len(away) else None
-    canvas, alt = drop_rows(rows, "attribute", findings, band)
+    canvas, alt, marks = drop_rows(rows, "attribute", findings, band)
     return Drawing(
         canvas,
         alt,
@@ -224,13 +247,14 @@ def published_forest(findings: Findings) -> Drawing | None:
             "above": int((rows["ci_low"] > 0).sum()),
             "below": int((rows["ci_high"] < 0).sum()),
         },
+        marks=[marks],
     )
 
 
 def drop_rows(
     rows: pd.DataFrame, name: str, findings: Findings, band: tuple[float, float] | None = None
-) -> tuple[Figure, str]:
-    """Draw a row with its interval for each attribute or concept, and return what is seen."""
+) -> tuple[Figure, str, Points]:
+    """Draw a row with its interval for each attribute or concept, and return what is seen and its points."""
     places = np.arange(len(rows))
     canvas = new_figure(row_height(len(rows)), width=6.2)
     axes = canvas.subplots()
@@ -249,7 +273,7 @@ def drop_rows(
         f"Dots with intervals for {count(len(rows), name)}, from {best[name]} ({number(best['drop'], 3)}) to "
         f"{worst[name]} ({number(worst['drop'], 3)})."
     )
-    return canvas, alt
+    return canvas, alt, Points(axes, rows["drop"].tolist(), places.tolist(), names_of(rows[name], *_drops(rows)))
 
 
 @figure("b1_accuracy_by_concept", "Which concepts can the model infer?", "tables/accuracy.csv")
@@ -296,6 +320,16 @@ def accuracy_by_concept(findings: Findings) -> Drawing:
             "worse": int((table["selective"] < table["control"]).sum()) if masked else 0,
             "concepts": len(table),
         },
+        marks=[
+            Points(
+                axes,
+                table[kind].tolist(),
+                places.tolist(),
+                [named(f"{concept}, {label}", value) for concept, value in table[kind].items()],
+            )
+            for kind, label in labels.items()
+            if kind in table
+        ],
     )
 
 
@@ -335,6 +369,7 @@ def confusion_matrix(findings: Findings) -> Drawing | None:
             "often": names[often],
             "often_share": float(answered[often]),
         },
+        marks=[matrix(axes, cells, names, names, between=" taken for ")],
     )
 
 

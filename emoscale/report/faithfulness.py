@@ -9,6 +9,7 @@ import pandas as pd
 
 from emoscale.effect_schema import RANDOM_RANKING
 from emoscale.report.findings import Findings
+from emoscale.report.marks import Points, names_of
 from emoscale.report.phrasing import count
 from emoscale.report.sides import Side, direction
 from emoscale.report.study import RankingWords, Study
@@ -133,4 +134,18 @@ def faithfulness_curves(findings: Findings) -> Drawing | None:
         canvas,
         f"{count(len(names), 'rising curve')} from few neurons on the left to all on the right, where each is 1.",
         {"areas": labelled},
+        marks=[
+            Points(
+                axes,
+                (100 * drawn["share"]).tolist(),
+                drawn["faithfulness"].tolist(),
+                names_of(
+                    [
+                        f"{_label(findings.study, str(name))}, {100 * share:.3g}%"
+                        for name, share in zip(drawn["ranking"], drawn["share"], strict=True)
+                    ],
+                    *(drawn[name] for name in ("faithfulness", "ci_low", "ci_high")),
+                ),
+            )
+        ],
     )

@@ -17,6 +17,7 @@ from emoscale.report import (  # noqa: F401 (they fill FIGURES)
     people_figures,
 )
 from emoscale.report.findings import Findings
+from emoscale.report.marks import Cell, Point, places
 from emoscale.report.style import FIGURES, Drawing, ReportFigure, house_style, save
 from emoscale.system.progress import Progress
 
@@ -32,12 +33,19 @@ class SavedFigure:
     entry : ReportFigure
     drawing : Drawing
     png : Path
+    size : tuple of int
+        Width and height in hundredths of an inch.
+    points, cells : list of tuple
+        See `emoscale.report.marks.places`.
     """
 
     number: int
     entry: ReportFigure
     drawing: Drawing
     png: Path
+    size: tuple[int, int]
+    points: list[Point]
+    cells: list[Cell]
 
 
 def make_figures(findings: Findings, folder: Path, progress: Progress) -> tuple[list[SavedFigure], list[ReportFigure]]:
@@ -66,7 +74,9 @@ def make_figures(findings: Findings, folder: Path, progress: Progress) -> tuple[
             drawing = entry.draw(findings) if belongs and findings.is_yes(*entry.gate) else None
             if drawing is not None:
                 png, _ = save(drawing.figure, folder, name)
-                saved.append(SavedFigure(len(saved) + 1, entry, drawing, png))
+                size = (round(100 * drawing.figure.get_figwidth()), round(100 * drawing.figure.get_figheight()))
+                marked = places(drawing.figure, drawing.marks)
+                saved.append(SavedFigure(len(saved) + 1, entry, drawing, png, size, *marked))
             else:
                 for suffix in ("png", "svg"):
                     (folder / f"{name}.{suffix}").unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from matplotlib.colors import TwoSlopeNorm
 
 from emoscale.report.answer_figures import drop_rows
 from emoscale.report.findings import Findings
+from emoscale.report.marks import Points, matrix, names_of
 from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import (
     BLUE,
@@ -73,7 +74,19 @@ def drop_by_size(findings: Findings) -> Drawing | None:
         canvas,
         f"Drops at {count(len(overall), 'size')} of masks: {drops}; {count(lines.shape[1], 'thin line')}.",
         {"compared": compared, "has_null": "estimated_low" in overall},
+        marks=[
+            Points(axes, single["k"].tolist(), single["drop"].tolist(), _sized(single)),
+            Points(
+                axes, overall["k"].tolist(), overall["drop"].tolist(), _sized(overall.assign(attribute=ALL_ATTRIBUTES))
+            ),
+        ],
     )
+
+
+def _sized(table: pd.DataFrame) -> list[str]:
+    """Return the attribute, number of neurons, drop and interval of each row."""
+    labels = [f"{name}, {k:,}" for name, k in zip(table["attribute"], table["k"], strict=True)]
+    return names_of(labels, table["drop"], table["ci_low"], table["ci_high"])
 
 
 def _by_size(findings: Findings) -> tuple[pd.DataFrame, pd.DataFrame, str]:
@@ -108,7 +121,7 @@ def drop_by_concept(findings: Findings) -> Drawing | None:
     rows = findings.at_k("drop_by_concept").sort_values("drop")
     if rows.empty:
         return None
-    canvas, alt = drop_rows(rows, "concept", findings)
+    canvas, alt, marks = drop_rows(rows, "concept", findings)
     return Drawing(
         canvas,
         alt,
@@ -117,6 +130,7 @@ def drop_by_concept(findings: Findings) -> Drawing | None:
             "neurons": findings.words.neurons,
             "above": rows[rows["ci_low"] > 0]["concept"].tolist()[::-1],
         },
+        marks=[marks],
     )
 
 
@@ -161,4 +175,5 @@ def specificity_matrix(findings: Findings) -> Drawing | None:
             ],
             "dropped": [name for name, value in zip(names, own, strict=True) if not np.isfinite(value)],
         },
+        marks=[matrix(axes, cells, [f"{name} neurons off" for name in names], names, between=", scores on ")],
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from emoscale.report.findings import Findings
+from emoscale.report.marks import Cell, Cells, matrix
 from emoscale.report.phrasing import count
 from emoscale.report.style import (
     MOST_NUMBERS,
@@ -82,7 +83,23 @@ def selectivity_map(findings: Findings) -> Drawing | None:
         f"Map of {len(attributes)} attributes by {findings.neurons:,} neurons in {count(len(layers), 'layer')}; "
         f"{findings.selective_neurons / findings.neurons:.0%} of the neurons are in colour for at least one attribute.",
         {"per_column": per_column, "is_z": is_z, "alpha": findings.alpha},
+        marks=[Cells(axes, _strongest(findings, scaled, edges, "z" if is_z else "τ"))],
     )
+
+
+def _strongest(findings: Findings, values: NDArray[np.float64], edges: NDArray[np.integer], symbol: str) -> list[Cell]:
+    """Name the strongest neuron of each attribute in each layer, in the layer's box of the map."""
+    layer, unit = findings.selectivity.read("layer"), findings.selectivity.read("unit")
+    known = np.nan_to_num(values, nan=-np.inf)
+    boxes: list[Cell] = []
+    for place, one in enumerate(np.unique(layer)):
+        own = np.flatnonzero(layer == one)
+        for row, best in enumerate(own[known[own].argmax(axis=0)]):
+            if np.isfinite(known[best, row]):
+                most = f"{symbol} up to {known[best, row]:.2f} (unit {unit[best]})"
+                name = f"{findings.attributes[row]}, layer {one}: {most}"
+                boxes.append((float(edges[place]), float(row), float(edges[place + 1]), float(row + 1), name))
+    return boxes
 
 
 def z_or_tau(store: Store) -> tuple[NDArray[np.float64], bool]:
@@ -154,6 +171,15 @@ def counts_by_layer(findings: Findings) -> Drawing | None:
         canvas,
         f"Table of counts, {len(counts)} attributes by {count(len(layers), 'layer')}, darker where more.",
         {"alpha": findings.alpha, "busiest": layers[cells.sum(axis=0).argmax()]},
+        marks=[
+            matrix(
+                axes,
+                cells.astype(float),
+                [str(name) for name in counts.index],
+                [f"layer {one}" for one in layers],
+                digits=0,
+            )
+        ],
     )
 
 
@@ -186,6 +212,7 @@ def overlap_matrix(findings: Findings) -> Drawing | None:
         f"Square matrix of {len(attributes)} attributes; values from {rows['ratio'].min():.1f} to "
         f"{rows['ratio'].max():.1f} times chance.",
         {"k": findings.k, "expected": rows["expected"].iloc[0], "pairs": _closest(rows)},
+        marks=[matrix(axes, cells, attributes, attributes, between=" and ")],
     )
 
 

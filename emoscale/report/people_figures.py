@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
+from emoscale.report.marks import Points, names_of
 from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import BLUE, DOTS, FAINT, INK, SOFT, Drawing, figure, new_figure, row_height, spread_out
 from emoscale.run.verdicts import Question
@@ -45,10 +46,12 @@ def importance_bars(findings: Findings) -> Drawing | None:
     axes.spines["left"].set_visible(False)
     axes.margins(y=0.02)
     axes.set_xlabel("Importance in people (Kendall’s τ)")
+    names = names_of(rows["attribute"], rows["tau"], *((rows["ci_low"], rows["ci_high"]) if has_intervals else ()))
     return Drawing(
         canvas,
         f"Bars of {count(len(rows), 'attribute')}, from {number(rows['tau'].max())} to {number(rows['tau'].min())}.",
         {"has_intervals": has_intervals, "dropped": rows[rows["tau"].isna()]["attribute"].tolist()},
+        marks=[Points(axes, rows["tau"].tolist(), list(range(len(rows))), names)],
     )
 
 
@@ -90,6 +93,17 @@ def drop_by_importance(findings: Findings) -> Drawing | None:
             "concepts": len(slope),
             "dropped": sorted({*importances} - {*tau.index}) + sorted({*all_drops.index} - {*drops.index}),
         },
+        marks=[
+            Points(
+                axes,
+                x.tolist(),
+                y.mean(axis=0).tolist(),
+                [
+                    f"{name}: importance {number(value)}, drop {number(lost, 3)}"
+                    for name, value, lost in zip(tau.index, x, y.mean(axis=0), strict=True)
+                ],
+            )
+        ],
     )
 
 
@@ -134,4 +148,12 @@ def correlation_by_size(findings: Findings) -> Drawing | None:
         canvas,
         f"Correlations at {count(len(rows), 'size')} of masks: {listing([number(r) for r in rows['value']], 12)}.",
         {"draws": int(rows["draws"].max())},
+        marks=[
+            Points(
+                axes,
+                rows["k"].tolist(),
+                rows["value"].tolist(),
+                names_of([f"{k:,} neurons, r" for k in rows["k"]], rows["value"], rows["ci_low"], rows["ci_high"]),
+            )
+        ],
     )

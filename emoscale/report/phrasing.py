@@ -45,11 +45,22 @@ def interval(low: float, high: float, digits: int = 2) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def named(name: str, value: float, low: float = math.nan, high: float = math.nan, digits: int = 3) -> str:
+    """Write a value with its name, and its interval if it has one: ``valence: .120 [.050, .190]``."""
+    limits = f" {interval(low, high, digits)}" if math.isfinite(low) and math.isfinite(high) else ""
+    return f"{name}: {number(value, digits)}{limits}"
+
+
 def probability(p: float) -> str:
     """Write a p-value as ``p = .012`` or ``p < .001``; a dash if it is not defined."""
     if not math.isfinite(p):
         return f"p {DASH}"
     return "p < .001" if p < 0.001 else f"p = {number(p, 3)}"
+
+
+def small(p: float) -> str:
+    """Write a p-value in a cell: ``.012``, or ``< .001``; a dash if it is not defined."""
+    return "< .001" if p < 0.001 else number(p, 3)
 
 
 def threshold(value: float) -> str:
@@ -90,8 +101,16 @@ def whole(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else DASH
 
 
+def activation(value: float) -> str:
+    """Write a neuron's value, of any size, with three digits: ``0.0123``, ``2.10``, ``123``; a dash if it has none."""
+    return f"{value:#,.3g}".rstrip(".").replace("-", "−") if math.isfinite(value) else DASH
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     one.__name__: one
-    for one in (number, signed, interval, probability, threshold, statistic, count, listing, percent, percents, whole)
+    for one in (
+        *(number, signed, interval, probability, small, threshold, statistic, count, listing, percent, percents, whole),
+        activation,
+    )
 }
 """What templates write numbers and names with."""

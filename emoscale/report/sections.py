@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emoscale.effect_schema import EFFECT_IN_LAYERS, ESTIMATES_ALONE, SINGLE_NEURONS, SIZE, SIZE_IN_LAYERS
+from emoscale.report.choices import choices_data
 from emoscale.report.faithfulness import faithfulness_data
 from emoscale.report.findings import Findings
 from emoscale.report.sides import direction, overlap_side
@@ -148,6 +149,7 @@ def losses_data(findings: Findings) -> Values:
         "specificity_dropped": _unspecific(findings),
         "published_specificity": _first(findings.at_k("specificity_summary")),
         "held_out": _held_out(findings),
+        "choices": choices_data(findings),
         "dips": dips[dips["p"] < LEVEL]["attribute"].tolist() if len(dips) else [],
         "dips_tested": int(dips["p"].notna().sum()) if len(dips) else 0,
     }
@@ -213,6 +215,7 @@ def people_data(findings: Findings) -> Values:
         "dropped_concepts": concepts[concepts["r"].isna()]["concept"].tolist() if published else [],
         "within": _first(findings.at_k("human_comparison")) if published else None,
         "over": _first(findings.at_k("mean_drop_correlation")) if published else None,
+        "ceiling": None if findings.study.as_published else _first(findings.table("noise_ceiling")),
     }
 
 

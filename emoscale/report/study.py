@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -231,6 +231,8 @@ class Study:
         Placed before everything else.
     design : Design, optional
         For the paragraph on methods, which is left out without it.
+    warnings : sequence of str
+        What weakens the design: sentences without their full stops, for the limits.
     as_published : bool
         Whether the published tests are shown, whatever this project's own say.
     k : int, optional
@@ -250,5 +252,6 @@ class Study:
     others: str = "were edited"
     opening: Opening | None = None
     design: Design | None = None
+    warnings: Sequence[str] = ()
     as_published: bool = False
     k: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from emoscale.report.marks import Marks
 from emoscale.run.verdicts import Question
 from emoscale.system.files import replacing
 
@@ -84,12 +85,15 @@ class Drawing:
         Numbers and names for the caption, which is the macro of the figure's name in ``captions.j2``.
     caption : str
         The caption itself, of a figure that has no macro.
+    marks : sequence of Points or Cells
+        Which name themselves to whoever points at them.
     """
 
     figure: Figure
     alt: str
     values: Mapping[str, Any] = field(default_factory=dict)
     caption: str = ""
+    marks: Sequence[Marks] = ()
 
 
 Draw = Callable[["Findings"], Drawing | None]

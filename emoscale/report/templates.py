@@ -12,6 +12,12 @@ from emoscale.report.phrasing import FILTERS
 from emoscale.report.study import OutcomeWords
 from emoscale.run.verdicts import Question, Verdict
 
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""What the page may load: nothing but what is in it (Content Security Policy)."""
+
 
 @cache
 def _environment(escaped: bool) -> Environment:
@@ -23,12 +29,13 @@ def _environment(escaped: bool) -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters.update(FILTERS)
+    environment.globals["policy"] = POLICY
     return environment
 
 
-def render_page(values: Mapping[str, Any]) -> str:
-    """Return the report as HTML."""
-    return _environment(escaped=True).get_template("report.html.j2").render(values)
+def render_page(values: Mapping[str, Any], name: str = "report.html.j2") -> str:
+    """Return the report, or another page, as HTML."""
+    return _environment(escaped=True).get_template(name).render(values)
 
 
 def verdict_lines(verdicts: Mapping[Question, Verdict], outcome: OutcomeWords) -> list[str]:

@@ -6,8 +6,10 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from emoscale.report.browser import browser_data
 from emoscale.report.figures import SavedFigure, make_figures
 from emoscale.report.findings import read_findings
+from emoscale.report.responses import Spell
 from emoscale.report.sections import sections
 from emoscale.report.study import Study
 from emoscale.report.templates import render_page
@@ -20,7 +22,7 @@ _PIXELS_AN_INCH = 124
 """Shows all figures at one scale, so that their letters are of one size, the widest as wide as the page allows."""
 
 
-def write_report(folder: RunFolder, study: Study, *, progress: Progress) -> dict[str, Any]:
+def write_report(folder: RunFolder, study: Study, *, progress: Progress, spell: Spell | None = None) -> dict[str, Any]:
     """Draw the figures and write ``report.html``.
 
     Parameters
@@ -29,6 +31,8 @@ def write_report(folder: RunFolder, study: Study, *, progress: Progress) -> dict
         Holds the tables, the selectivity store and the prompt or the ablation table.
     study : Study
     progress : Progress
+    spell : callable, optional
+        Writes token ids as text, so that the texts in which neurons are most active are shown.
 
     Returns
     -------
@@ -50,6 +54,7 @@ def write_report(folder: RunFolder, study: Study, *, progress: Progress) -> dict
         "controls": [study.controls[kind] for kind in findings.controls],
         "can_do_task": findings.is_yes(Question.TASK),
         "outputs": {path: meaning for path, meaning in study.outputs.items() if _is_shown(folder, path)},
+        "browser": browser_data(findings, spell),
         "made_with": _made_with(folder.manifest()),
         **sections(findings),
     }
@@ -72,6 +77,9 @@ def _shown(figure: SavedFigure) -> dict[str, Any]:
         "alt": figure.drawing.alt,
         "caption": figure.drawing.caption,
         "values": figure.drawing.values,
+        "size": figure.size,
+        "points": figure.points,
+        "cells": figure.cells,
         "data": base64.b64encode(figure.png.read_bytes()).decode("ascii"),
     }
 

@@ -180,6 +180,10 @@ class RunFolder:
         """The report, one self-contained file."""
         return self.path / "report.html"
 
+    def checksums(self, stage: str) -> Path:
+        """Return the list of the files that a finished stage has left, with the checksum and size of each."""
+        return self.path / "checksums" / f"{stage}.txt"
+
     @property
     def replacement(self) -> RunFolder:
         """The folder in which stages are done again with other settings, until they replace those that are here."""

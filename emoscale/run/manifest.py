@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from emoscale import __version__
+from emoscale.run.checksums import write_checksums
 from emoscale.run.folder import RunFolder
 from emoscale.system.progress import Progress, say, stage_progress
 
@@ -39,6 +41,7 @@ def do_stage(
     folder: RunFolder,
     facts: Mapping[str, Any],
     console: Console,
+    outputs: Iterable[Path] = (),
 ) -> None:
     """Do one stage, show its progress, record it in the manifest and print its line.
 
@@ -53,13 +56,20 @@ def do_stage(
     facts : mapping
         What the manifest records of the stage besides, while it runs and when it is done.
     console : Console
+    outputs : iterable of Path
+        What the stage may leave; the files that are there when it is done are listed with their checksums.
     """
     start = time.perf_counter()
     record(folder, name, {"state": "running", "started": now(), **facts})
     with stage_progress(name, console) as progress:
         counts = work(progress)
     wall = time.perf_counter() - start
-    done = {"state": "done", "wall_s": round(wall, 3), "finished": now(), **facts, "counts": dict(counts)}
+    made = [path for path in outputs if path.exists()]
+    left = {
+        "outputs": [path.relative_to(folder.path).as_posix() for path in made],
+        "checksums": write_checksums(folder, name, made),
+    }
+    done = {"state": "done", "wall_s": round(wall, 3), "finished": now(), **facts, "counts": dict(counts), **left}
     record(folder, name, done)
     say(console, f"{name:<8} {summary.format(**counts)}  [{wall:.1f} s]")
 

@@ -55,6 +55,7 @@ def finish_replacement(folder: RunFolder, stages: Collection[str], files_of: Fil
                 remove(old)
             elif made.exists():  # if not, it was moved before this process
                 remove(old)
+                old.parent.mkdir(exist_ok=True)
                 os.replace(made, old)
     sync(folder.path)
     write_text(folder.config, new.config.read_text(encoding="utf-8"))

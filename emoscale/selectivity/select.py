@@ -22,7 +22,7 @@ from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results, family_p
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
-from emoscale.statistics import average_ranks
+from emoscale.statistics import average_ranks, varies
 from emoscale.store import Store, create_store
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
@@ -199,7 +199,7 @@ def _checks(concepts: Concepts, options: SelectivityOptions) -> Iterator[Callabl
     for attribute, column in zip(concepts.attributes, concepts.scores.T, strict=True):
         if not np.isfinite(column).all():
             yield partial(_refuse, f"attribute {attribute!r}: a score is not a finite number; correct it")
-        elif len(column) and np.ptp(column) == 0:
+        elif len(column) and not varies(column):
             yield partial(_refuse, f"attribute {attribute!r}: all concepts have the same score; remove it")
 
 

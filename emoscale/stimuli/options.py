@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from emoscale.system.option_types import OPTIONS, Count, OneOf, Seed, Share
+from emoscale.system.option_types import OPTIONS, Count, OneOf, PathName, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class StimuliOptions:
 
     source: Annotated[str, OneOf("emoscale.stimuli.sources:SOURCES")] = "scenarios"
     """Where the texts come from: built-in ones, a published corpus, a file or a data set."""
-    path: str | None = None
+    path: Annotated[str | None, PathName(remote=True)] = None
     """Folder, file or hub name, depending on the source."""
-    dev_path: str | None = None
+    dev_path: Annotated[str | None, PathName()] = None
     """File of the held-out texts, when they have their own."""
     text_column: str = "text"
     label_column: str = "label"

@@ -11,18 +11,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emoscale.store.chunks import chunk_checksum, is_chunk, is_damaged
     from emoscale.store.commits import CommitLog
     from emoscale.store.creating import COORDINATE_CHUNK, create_store
     from emoscale.store.means import mean_activations
     from emoscale.store.store import Store, open_store
 
-__all__ = ["COORDINATE_CHUNK", "CommitLog", "Store", "create_store", "mean_activations", "open_store"]
+__all__ = [
+    "COORDINATE_CHUNK",
+    "CommitLog",
+    "Store",
+    "chunk_checksum",
+    "create_store",
+    "is_chunk",
+    "is_damaged",
+    "mean_activations",
+    "open_store",
+]
 
 _MODULES = {
     "COORDINATE_CHUNK": "creating",
     "CommitLog": "commits",
     "Store": "store",
+    "chunk_checksum": "chunks",
     "create_store": "creating",
+    "is_chunk": "chunks",
+    "is_damaged": "chunks",
     "mean_activations": "means",
     "open_store": "store",
 }

@@ -44,6 +44,26 @@ def chunk_file(array_path: Path, key: tuple[int, ...]) -> Path:
     return array_path.joinpath("c", *map(str, key))
 
 
+def is_chunk(file: Path) -> bool:
+    """Whether a file is a chunk of an array by its place: ``c``, and beneath it one level a grid index."""
+    indices = len(list(itertools.takewhile(str.isdigit, reversed(file.parts))))
+    return file.parts[-1 - indices] == "c"
+
+
+def chunk_checksum(file: Path) -> str:
+    """Return the checksum that a chunk says its values have, as 8 hexadecimal digits, without reading the values."""
+    with file.open("rb") as stream:
+        stream.seek(max(file.stat().st_size - _CHECKSUM_BYTES, 0))
+        return stream.read().hex()
+
+
+def is_damaged(file: Path) -> bool:
+    """Whether a chunk's values do not have the checksum that its file says."""
+    content = file.read_bytes()
+    body, stored = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    return bool(google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != stored)
+
+
 def read_chunk(
     array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], fix: str
 ) -> NDArray[Any]:
@@ -106,9 +126,6 @@ def find_damage(array_path: Path, keys: Iterable[tuple[int, ...]]) -> dict[tuple
         file = chunk_file(array_path, key)
         if not file.is_file():
             damage[key] = f"{file}: {_MISSING}"
-            continue
-        content = file.read_bytes()
-        body, expected = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-        if google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != expected:
+        elif is_damaged(file):
             damage[key] = f"{file}: {_DAMAGED}"
     return damage

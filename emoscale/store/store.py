@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from emoscale.errors import InputError, StoreError
+from emoscale.errors import EmoscaleError, InputError, StoreError, first_lines
 from emoscale.schema import FORMAT, StoreSchema
 from emoscale.store.chunks import chunks_in, find_damage, read_chunk
 from emoscale.store.description import stored_schema
@@ -54,7 +55,8 @@ class Store:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
-            with zarr.config.set({"codec_pipeline.direct_io": self._direct}):
+            self.schema[name]  # an array that the schema does not have is the caller's mistake, not damage
+            with zarr.config.set({"codec_pipeline.direct_io": self._direct}), _reading_metadata(self.path / name):
                 array = self._group[name]
             if not isinstance(array, zarr.Array):
                 raise InputError(f"{self.path}: {name} is not an array")
@@ -265,7 +267,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
     try:
         group = zarr.open_group(str(path), mode=mode)  # type: ignore[arg-type]
         provenance = dict(group.attrs[PROVENANCE])  # type: ignore[arg-type]
-    except (KeyError, ValueError, TypeError, FileNotFoundError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, FileNotFoundError) as error:
         raise InputError(f"{path}: not an emoscale store; give a folder that emoscale wrote") from error
     if schema is not None and provenance.get("kind") != schema.kind:
         raise InputError(f"{path}: contains {provenance.get('kind')}, expected {schema.kind}; give another store")
@@ -273,7 +275,22 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         raise InputError(
             f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; write it again with --fresh"
         )
-    schema = schema or stored_schema(path, group, provenance)
+    with _reading_metadata(path):
+        schema = schema or stored_schema(path, group, provenance)
     if missing := [array.name for array in schema.arrays if array.name not in group]:
         raise InputError(f"{path}: the store lacks {', '.join(missing)}; write it again with --fresh")
-    return Store(path, schema, group)
+    with _reading_metadata(path):
+        return Store(path, schema, group)
+
+
+@contextmanager
+def _reading_metadata(path: Path) -> Iterator[None]:
+    """Turn what zarr-python raises for damaged metadata into an `InputError`."""
+    try:
+        yield
+    except EmoscaleError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise InputError(
+            f"{path / 'zarr.json'}: damaged ({first_lines(error)}); run the stage that wrote it again with --fresh"
+        ) from error

@@ -22,6 +22,7 @@ from pydantic import (
     StrictInt,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import core_schema
 
@@ -33,9 +34,12 @@ OPTIONS = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 """Pydantic's configuration of every options class: unknown keys are errors, and fields are described by the docstrings
 below them."""
 
-Count = Annotated[StrictInt, Field(ge=1)]
-Seed = Annotated[StrictInt, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
+LARGEST = 2**63 - 1
+"""The largest integer that the libraries beneath take."""
+
+Count = Annotated[StrictInt, Field(ge=1, le=LARGEST)]
+Seed = Annotated[StrictInt, Field(ge=0, le=LARGEST)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["auto", "exact", "bfloat16"]
 
@@ -56,7 +60,9 @@ def _bytes(value: object) -> int:
         raise ValueError("give a size such as 4 GB") from error
 
 
-Bytes = Annotated[StrictInt, BeforeValidator(_bytes), Field(ge=1)]
+_SIZE: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
+
+Bytes = Annotated[StrictInt, BeforeValidator(_bytes), Field(ge=1, le=LARGEST), WithJsonSchema(_SIZE)]
 
 
 def _without_duplicates(values: list[Any]) -> list[Any]:
@@ -67,6 +73,30 @@ def _without_duplicates(values: list[Any]) -> list[Any]:
 
 Distinct = AfterValidator(_without_duplicates)
 """Of a list: each value once."""
+
+
+@dataclass(frozen=True)
+class PathName:
+    """Marks a setting as the name of a file or folder; a relative one belongs beside the file of settings.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Values that are no paths.
+    prefixes : tuple of str
+        Beginnings of values that are no paths.
+    remote : bool
+        Whether what is not on this machine may be a name on the hub.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> Table = Annotated[str, PathName(names=("emotions",))]
+    """
+
+    names: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    remote: bool = False
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ def test_sizes_in_bytes(load, text, size):
         ("tuning: {epochs: 0}", "tuning.epochs: 0 cannot be used; input should be greater than or equal to 1"),
         ("tuning: {learning_rate: 0}", "tuning.learning_rate: 0 cannot be used; input should be greater than 0"),
         ("tuning: {layout: first}", "tuning.layout: 'first' cannot be used; input should be 'mask-first' or 'prefix'"),
-        ("tuning: {seeds: 3}", "tuning.seeds: 3 cannot be used; input should be a valid list"),
+        ("tuning: {seeds: {}}", "tuning.seeds: {} cannot be used; input should be a valid list"),
         ("tuning: {seeds: []}", "tuning.seeds: [] cannot be used; list should have at least 1 item, not 0"),
         (
             "tuning: {seeds: [1, 2, 1]}",
@@ -210,7 +210,7 @@ def test_all_mistakes_at_once(problems):
         "--set 'tuning.epochs': write section.key=value, e.g. --set tuning.epochs=3",
         "--set 'masks.k=[': the value is not YAML; quote it",
         "model: missing; add it",
-        "tuning.seeds: 'one' cannot be used; input should be a valid list",
+        "tuning.seeds.0: 'one' cannot be used; input should be a valid integer",
         "tuning.epoch: no such key; did you mean 'epochs'?",
         "extraction.dtype: 'int8' cannot be used; unknown; use one of float32, float16, bfloat16",
         "--set: masks.draws: 'none' cannot be used; give a number of 1 or more, or auto",
@@ -248,6 +248,6 @@ def test_malformed_yaml_names_the_line(load, tmp_path):
 
 
 def test_no_such_config(tmp_path):
-    for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputError, match=r"no such config; give a YAML file"):
+    for path, said in ((tmp_path / "none.yaml", "no such config; give a YAML file"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=said):
             load_settings(path)

@@ -36,9 +36,9 @@ def test_no_such_config(refused, world):
 
 
 def test_mistakes_in_the_config_are_told_at_once(refused, world):
-    told = refused(tuning={"epoch": 1, "seeds": 3}, mask={})
+    told = refused(tuning={"epoch": 1, "seeds": "x"}, mask={})
     assert told == [
-        f"{world.config}: tuning.seeds: 3 cannot be used; input should be a valid list",
+        f"{world.config}: tuning.seeds.0: 'x' cannot be used; input should be a valid integer",
         f"{world.config}: tuning.epoch: no such key; did you mean 'epochs'?",
         f"{world.config}: mask: no such key; did you mean 'masks'?",
     ]
@@ -158,7 +158,12 @@ def test_no_such_site(refused):
         ("0.9", "nan", ", line 3 (anger), column 'arousal': holds 'nan'; give a number"),
         ("0.9", "", ", line 3 (anger), column 'arousal': is empty; give a number"),
         ("0.9", "high", ", line 3 (anger), column 'arousal': holds 'high', which is not a number; write it in digits"),
-        ("concept,", "emotion,", ", line 1: no column 'concept'; save it as CSV with that column in the header"),
+        (
+            "concept,",
+            "notion,",
+            ", line 1: no column 'concept'; name one so in the header "
+            "(it has 'notion', 'arousal', 'valence', 'control')",
+        ),
     ],
 )
 def test_bad_attributes(refused, world, old, new, said):
@@ -328,7 +333,8 @@ def test_stage_that_lacks_what_it_needs(refused, world, stage):
     ("arguments", "said"),
     [
         (["rum"], "No such command 'rum'. Did you mean 'run'? (see --help)"),
-        (["run"], "Missing argument 'CONFIG'. (see --help)"),
+        (["run"], "give a CONFIG, or --example NAME in its place (see --help)"),
+        (["tune"], "Missing argument 'CONFIG'. (see --help)"),
         (["run", "a.yaml", "--ouf", "x"], "No such option: --ouf"),
         (["run", "a.yaml", "--out"], "Option '--out' requires an argument. (see --help)"),
         (["inspect"], "Missing argument 'RUN|STORE'. (see --help)"),

@@ -24,7 +24,7 @@ from emoscale.run.verdicts import read_verdicts
 from emoscale.system.progress import say, stage_progress
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (*STAGES, "run", "inspect", "doctor")
+COMMANDS = (*STAGES, "run", "check", "init", "schema", "inspect", "doctor")
 TABLES = (
     "accuracy",
     "codebook",
@@ -78,6 +78,9 @@ def test_a_whole_run(world, finished):
     done = emoscale("run", finished.config, "--out", world.out)
     assert (done.returncode, done.stderr) == (0, "")
     *lines, took, task, followers, need, last = done.stdout.splitlines()
+    warned = [line for line in lines if line.startswith("warning: ")]
+    assert lines[: len(warned)] == warned != []
+    lines = lines[len(warned) :]
     assert re.fullmatch(r"took \d+\.\d (s|min), \d+\.\d GB of memory at most", took)
     assert [line.split()[0] for line in lines] == list(STAGES)
     assert lines[0].startswith("tune     8 prompts, mean held-out accuracy 0.")
@@ -89,6 +92,7 @@ def test_a_whole_run(world, finished):
     assert "\r" not in done.stdout
     assert {path.name for path in world.out.iterdir()} == {
         *RESULTS,
+        "checksums",
         "config.yaml",
         "manifest.json",
         "report.html",

@@ -1,20 +1,15 @@
 """`tables/codebook.csv` has every column of every table, and the codebook none that no table has."""
 
-import shutil
-
-import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
-from tiny_run import CONCEPTS
+from tiny_run import rating_rows, write_judgements
 
-from emoscale.analysis.analyze import analyze
 from emoscale.analysis.codebook import CODEBOOK
 from emoscale.analysis.columns import COLUMNS
-from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.neuron_table import NEURON_COLUMNS, NEURONS
 from emoscale.analysis.tables import TABLES
-from emoscale.concepts.loading import load_concepts
-from emoscale.config import load_settings
 from emoscale.run.folder import RunFolder
-from emoscale.system.progress import Silent
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +21,10 @@ def columns_of(folder):
     """Check the codebook against the tables beside it; return the columns of each."""
     book = folder.table(CODEBOOK)
     found = {}
-    for file in sorted(folder.tables.iterdir()):
+    described = book[book["table"] == NEURONS]["column"].fillna("").tolist()
+    assert described == ["", *pq.read_schema(folder.tables / f"{NEURONS}.parquet").names]
+    assert set(described[1:]) <= set(NEURON_COLUMNS)
+    for file in sorted(folder.tables.glob("*.csv")):
         if file.stem == CODEBOOK:
             continue
         own = book[book["table"] == file.stem]
@@ -37,31 +35,23 @@ def columns_of(folder):
         for row in rows:
             assert row["meaning"], (file.stem, row["column"])
             assert row["column"] in COLUMNS[file.stem]
-    assert list(dict.fromkeys(book["table"])) == [name for name in TABLES if name in found]
+    assert list(dict.fromkeys(book["table"])) == [*(name for name in TABLES if name in found), NEURONS]
     return found
 
 
-def of_participants(finished, path):
-    """Analyze a finished run again, with single participants' judgements."""
-    shutil.copytree(finished.out, path)
-    settings = load_settings(finished.config)
-    pairs = len(CONCEPTS) * (len(CONCEPTS) - 1) // 2
-    participants = np.random.default_rng(0).random((5, pairs))
-    concepts = load_concepts(settings.concepts)
-    inputs = AnalysisInputs(RunFolder(path), concepts, 0.01, settings.analysis, participants=participants)
-    analyze(inputs, Silent())
-    return RunFolder(path)
-
-
-def test_the_codebook_is_that_of_the_tables(finished, cli, world, tiny_folder, tmp_path):
+def test_the_codebook_is_that_of_the_tables(finished, cli, world, tiny_folder):
     world.settings["model"]["name"] = str(tiny_folder("gpt2"))
     world.settings["extraction"]["rows"] = "templates"
     world.settings["ablation"]["task"] = "multiple-choice"
     world.settings["masks"] |= {"controls": ["permuted", "half", "random"], "permutations": 3}
+    ratings = pd.DataFrame(rating_rows(), columns=["rater", "concept", "attribute", "rating"])
+    ratings.to_csv(world.folder / "ratings.csv", index=False)
+    judged = write_judgements(world.folder / "judged.csv")
+    world.settings["concepts"] = {"ratings": str(world.folder / "ratings.csv"), "dissimilarity": str(judged)}
     world.write(ablation={"templates": ["{text}\nshe felt", "{text}. my friend was full of"]})
     assert cli("run", world.config, "--out", world.out).code == 0
     seen = {}
-    for folder in (RunFolder(finished.out), RunFolder(world.out), of_participants(finished, tmp_path / "people")):
+    for folder in (RunFolder(finished.out), RunFolder(world.out)):
         for name, columns in columns_of(folder).items():
             seen.setdefault(name, set()).update(columns)
     assert set(seen) == set(TABLES)

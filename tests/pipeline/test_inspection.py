@@ -46,7 +46,7 @@ def test_a_store(cli, finished, kind):
     assert (answer.code, answer.err) == (0, "")
     lines = words(answer.out)
     assert lines[0] == f"{kind}.zarr: {kind}, complete"
-    assert lines[-1] == f"verified: every chunk is there and whole ({kind}.zarr)"
+    assert lines[-1] == f"verified: every file and every chunk is there and unchanged ({kind}.zarr)"
     assert "StringDType" not in answer.out
 
 
@@ -61,7 +61,9 @@ def test_a_whole_run_is_verified(cli, finished):
     answer = cli("inspect", finished.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
     names = ", ".join(name for name in RESULTS if name.endswith(".zarr"))
-    assert words(answer.out.replace("\n", " "))[0].endswith(f"verified: every chunk is there and whole ({names})")
+    assert words(answer.out.replace("\n", " "))[0].endswith(
+        f"verified: every file and every chunk is there and unchanged ({names})"
+    )
 
 
 def test_every_damaged_or_missing_chunk_is_named(cli, copied):
@@ -92,7 +94,7 @@ def test_a_store_in_the_making_is_not_taken_for_damaged(cli, world, monkeypatch)
     answer = cli("inspect", world.out, "--verify")
     assert (answer.code, answer.err) == (0, "")
     assert "activations.zarr: activations, not finished" in words(answer.out)
-    assert answer.out.endswith("verified: every chunk is there and whole (inputs.zarr)\n")
+    assert answer.out.endswith("verified: every file and every chunk is there and unchanged (inputs.zarr)\n")
     assert "extract running" in " ".join(words(answer.out))
 
 
@@ -118,7 +120,7 @@ def test_a_run_that_kept_only_moments(cli, tmp_path):
         lines = words(answer.out)
         assert "moments.zarr: moments, complete" in lines
         assert any(line.startswith("mean float64 cell 2 × neuron 6 2 × 4 Mean activation") for line in lines)
-        assert lines[-1] == "verified: every chunk is there and whole (moments.zarr)"
+        assert lines[-1] == "verified: every file and every chunk is there and unchanged (moments.zarr)"
     missing = folder.moments / "count" / "c" / "0" / "1"
     missing.unlink()
     answer = cli("inspect", tmp_path, "--verify")

@@ -8,8 +8,7 @@ import pytest
 import zarr
 from rich.console import Console
 
-from emoscale.commands import plan as planning
-from emoscale.commands import stage_times
+from emoscale.commands import permutation_times, stage_times, without_weights
 from emoscale.commands.plan import make_plan
 from emoscale.commands.stage_times import count_masks
 from emoscale.commands.stage_times import rate as rate_of
@@ -19,6 +18,7 @@ from emoscale.extraction import inputs
 from emoscale.pipeline import runner
 from emoscale.pipeline.context import Context
 from emoscale.pipeline.runner import Request
+from emoscale.pipeline.stages import STAGES
 from emoscale.run.folder import RunFolder
 from emoscale.store import open_store
 from emoscale.system.ranks import one_process
@@ -116,6 +116,7 @@ def test_throughput_is_measured_on_the_runs_own_rows(world, plan, monkeypatch, r
             "extract",
             "select",
             "attribute-effects",
+            "relate",
             "measure-faithfulness",
             "ablate",
         ]
@@ -138,10 +139,35 @@ def test_masks_are_counted_before_they_are_made(world, disjoint):
     assert planned == open_store(RunFolder(world.out).masks).sizes["mask"]
 
 
-def test_what_permuted_masks_take_is_not_measured(world, plan):
-    (note,) = (note for note in plan("masks.controls=[permuted]", measure_seconds=0.1).notes if "permutations" in note)
-    assert note.startswith("masks.permutations: mask also computes all τ 19 times")
-    assert not any("permutations" in note for note in plan(measure_seconds=0.1).notes)
+def test_what_permuted_concepts_take_is_measured(world, plan, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    tried = []
+
+    def rate(run, first, most, _seconds):
+        tried.append((most, run(min(first, most))))
+        return 1000.0
+
+    monkeypatch.setattr(permutation_times, "rate", rate)
+    planned = plan("masks.controls=[permuted, random]", "masks.permutations=7", measure_seconds=0.1)
+    stages = list(STAGES)
+    assert list(planned.hours) == sorted(planned.hours, key=stages.index)
+    # Every neuron, for every permutation; the relation also for the concepts as they are.
+    assert planned.hours["mask"] * 3600 == pytest.approx(7 * 48 / 1000)
+    assert planned.hours["relate"] * 3600 == pytest.approx((20 + 1) * 48 / 1000)
+    for most, (work, took) in tried:
+        assert (most, work) == (48, 48 * 16)
+        assert took > 0
+    assert "analyze and report are not measured; together they take seconds to a minute" in planned.notes
+    without = plan("attribution.permutations=0", measure_seconds=0.1)
+    assert {"mask", "relate"}.isdisjoint(without.hours)
+    assert "mask, analyze and report are not measured; together they take seconds to a minute" in without.notes
+
+
+def test_a_plan_says_what_a_reviewer_would(plan):
+    told = [note for note in plan().notes if note.startswith("warning: ")]
+    assert any("4 concepts have only 24 orders" in note for note in told)
+    assert any("2 replicates of each concept" in note for note in told)
+    assert not [note for note in plan("selectivity.alpha=0.05").notes if "orders" in note]
 
 
 def test_draws_that_are_left_to_the_run_count_as_the_most(world):
@@ -224,7 +250,7 @@ def test_weights_are_not_fetched_from_the_hub(plan, tiny_folder, monkeypatch):
         asked.append((name, revision, allow_patterns))
         return tiny_folder("bert-encoder")
 
-    monkeypatch.setattr(planning, "snapshot_download", fetch)
+    monkeypatch.setattr(without_weights, "snapshot_download", fetch)
     plan("model.name=owner/model", "model.revision=v1")
     [(name, revision, patterns)] = asked
     assert (name, revision) == ("owner/model", "v1")
@@ -233,7 +259,7 @@ def test_weights_are_not_fetched_from_the_hub(plan, tiny_folder, monkeypatch):
     def refuse(name, **_):
         raise ConnectionError
 
-    monkeypatch.setattr(planning, "snapshot_download", refuse)
+    monkeypatch.setattr(without_weights, "snapshot_download", refuse)
     with pytest.raises(InputError, match=r"'owner/model': .*ConnectionError"):
         plan("model.name=owner/model")
 

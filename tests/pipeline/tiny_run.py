@@ -62,6 +62,12 @@ anger,fear,3
 anger,sad,4
 fear,sad,3.5
 """
+_LEVELS = {
+    "joy": (7, 9, 6),
+    "anger": (8, 2, 5),
+    "fear": (9, 3, 2),
+    "sad": (3, 1, 3),
+}
 _WORDS = {"joy": "won gift thanks", "anger": "angry loud news", "fear": "dark alone loud", "sad": "lost alone news"}
 
 
@@ -74,6 +80,26 @@ def write_texts(file: Path, concepts: tuple[str, ...] = CONCEPTS) -> Path:
             words = rng.choice([*_WORDS[concept].split(), "she", "felt", "home"], size=4)
             lines.append(f"{' '.join(words)},{concept},{'dev' if number > 7 else 'train'}")
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def rating_rows() -> list[tuple[str, str, str, int]]:
+    """Ratings of four people from 0 to 100: rater, concept, attribute, rating."""
+    rng = np.random.default_rng(1)
+    return [
+        (f"p{rater}", concept, attribute, 10 * level + int(rng.integers(-9, 10)))
+        for rater in range(1, 5)
+        for concept, levels in _LEVELS.items()
+        for attribute, level in zip(("arousal", "valence", "control"), levels, strict=True)
+    ]
+
+
+def write_judgements(file: Path) -> Path:
+    """Dissimilarities that five people judged, a participant, pair and judgement a line."""
+    rng = np.random.default_rng(2)
+    pairs = [line.rsplit(",", 1) for line in DISSIMILARITY.splitlines()[1:]]
+    lines = [f"p{who},{pair},{float(mean) + rng.normal():.1f}" for who in range(5) for pair, mean in pairs]
+    file.write_text("\n".join(["participant,concept_1,concept_2,dissimilarity", *lines]) + "\n", encoding="utf-8")
     return file
 
 

@@ -16,11 +16,13 @@ UNTUNED = {"learned_prompts": False, "replicates": "sets of questions"}
 RARE_FIGURES = {"a3_drop_by_attribute", "b2_confusion", "f1_faithfulness"}
 """Where published tests are shown, the model chose among all concepts, and faithfulness was measured."""
 USUAL_FIGURES = sorted(set(FIGURES) - RARE_FIGURES)
+MOST_BYTES = 5_000_000
+"""Of a page that can be sent by mail."""
 HUMAN_FIGURES = {"e1_importance", "e2_drop_by_importance", "e3_correlation_by_size"}
 
 
 class Page(HTMLParser):
-    """Collects a page's text, tags and attributes."""
+    """Collects a page's text, without that of its style and its script, and its tags and attributes."""
 
     def __init__(self, source):
         super().__init__()
@@ -31,14 +33,15 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data):
-        self.text += data
+        self.text += "" if self.cdata_elem else data
 
 
-def reported(folder, **options):
+def reported(folder, spell=None, **options):
     """Write a report; warnings are errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        done = write_report(folder, make_study(**options), progress=Silent())
+        done = write_report(folder, make_study(**options), progress=Silent(), spell=spell)
+    assert folder.report.stat().st_size < MOST_BYTES
     return done, Page(folder.report.read_text(encoding="utf-8"))
 
 

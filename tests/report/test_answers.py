@@ -105,7 +105,7 @@ def test_what_was_not_asked_has_no_number(reason, people):
 def test_accuracy_has_no_unit():
     need = Verdict(Question.NEED, Answer.YES, Reason.NEEDED, *NUMBERS[Question.NEED])
     (text,) = verdict_lines({Question.NEED: need}, OutcomeWords("accuracy", "", True, "none"))
-    assert "costs .21 [.12, .30] of accuracy" in text
+    assert "the drop in accuracy without them is .21 [.12, .30], compared" in text
 
 
 def test_no_verdicts_no_lines():

@@ -73,7 +73,7 @@ def test_planted_effect(golden):
     head = page.source.split('<dl class="answers">')[1].split("</dl>")[0]
     assert f"{need.value:.2f}".removeprefix("0") in head
     assert "r = .60 [.35, .85]" in " ".join(head.split())
-    assert "r = .60" in words(between(page, "people", "material"))
+    assert "r = .60" in words(between(page, "people", "neurons"))
     assert not [attrs for _, attrs in page.tags if "left-out" in attrs.get("class", "").split()][
         1:
     ]  # the figures' line
@@ -114,10 +114,10 @@ def test_where_the_answers_mean_nothing_nothing_signed_is_said_of_people(golden,
     assert shown_answers(page) == [expected[0][0].value, expected[1][0].value, "unknown"]
     assert HUMAN_FIGURES.isdisjoint(figures)
     assert LOSS_FIGURES.isdisjoint(figures)
-    for start, end in (("losses", "people"), ("people", "material")):
+    for start, end in (("losses", "people"), ("people", "neurons")):
         assert "left-out" in between(page, start, end)
         assert "<table" not in between(page, start, end)
-    assert not re.search(r"\d", words(between(page, "people", "material")).split("Figures left out")[0])
+    assert not re.search(r"\d", words(between(page, "people", "neurons")).split("Figures left out")[0])
     third = page.source.split("<dd>")[3].split("</dd>")[0]
     assert not re.search(r"\d", third)
     assert "importance" not in page.text.split("Where the files are")[0].lower()
@@ -131,8 +131,8 @@ def test_at_chance_single_concepts_and_neurons_are_not_described(golden):
     folder.write_table("effects_by_layer", folder.table("significant").assign(share=0.1))
     _, again = reported(folder, **UNTUNED)
     (folder.tables / "effects_by_layer.csv").unlink()
-    assert "left-out" in between(again, "effects", "material")
-    assert not re.search(r"\d", words(between(again, "effects", "material")).split("Figures left out")[0])
+    assert "left-out" in between(again, "effects", "neurons")
+    assert not re.search(r"\d", words(between(again, "effects", "neurons")).split("Figures left out")[0])
 
 
 def test_shown_not_to_be_needed(golden):

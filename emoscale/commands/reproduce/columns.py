@@ -15,9 +15,9 @@ from emoscale.analysis.codebook import (
     codebook,
     correlation,
     count,
-    p_value,
     share,
 )
+from emoscale.analysis.columns import RATING_AGREEMENT
 from emoscale.run.folder import RunFolder
 
 _ATTRIBUTE = Column("attribute")
@@ -26,19 +26,7 @@ _ATTRIBUTE = Column("attribute")
 _FIXED: dict[str, tuple[str, Mapping[str, Column]]] = {
     "score_agreement": (
         "How well raters agree on each attribute or component",
-        {
-            "attribute": Column("attribute, or component of the ratings of events"),
-            "icc_type": Column("kind of intraclass correlation"),
-            "icc": Column("intraclass correlation of the mean rating", "", "1 or less"),
-            "F": Column("F of the concepts", "", ZERO_OR_MORE),
-            "df1": Column("its degrees of freedom, concepts", "", ZERO_OR_MORE),
-            "df2": Column("its degrees of freedom, residual", "", ZERO_OR_MORE),
-            "p": p_value("one-sided (concepts differ), F test over ratings"),
-            "q": p_value("as p, Benjamini and Hochberg over attributes", "p, corrected for false discoveries"),
-            "ci_low": Column("lower end of the 95 % interval of icc"),
-            "ci_high": Column("upper end of the 95 % interval of icc"),
-            "reliable": Column("whether q is below the level", "", TRUE_OR_FALSE),
-        },
+        RATING_AGREEMENT,
     ),
     "score_comparison": (
         "Attribute scores from the ratings beside the published ones",

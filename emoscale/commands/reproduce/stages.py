@@ -46,6 +46,7 @@ TITLE = "Language-specific representation of emotion-concept knowledge, from its
 SOURCE = "thunlp/Model_Emotion"
 _ALPHA = 0.01
 AS_PUBLISHED = AnalysisOptions(outcome="accuracy", normalization="none")
+_SCALE = (1.0, 9.0)
 _RATINGS = ("affective.csv", "faces.csv", "appraisal.csv")
 
 
@@ -109,7 +110,7 @@ def _scores(context: ReproductionContext, folder: RunFolder, progress: Progress)
         folder.write_table("scores", published.reset_index())
         return {"scores": "no tidy ratings in the release; scores as published"}
     progress.start(1, "tables")
-    options = ScoreOptions(components=STUDY_COMPONENTS)
+    options = ScoreOptions(scale=_SCALE, components=STUDY_COMPONENTS)
     result = scores_from_ratings([read_ratings(file, options.scale) for file in ratings], options, people.concepts)
     ours = result.scores01
     comparison = compare_scores(ours, published)

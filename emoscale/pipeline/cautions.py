@@ -1,0 +1,170 @@
+"""What a reviewer would say of a run's design: the one list that `check`, `plan`, a run and its report show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from emoscale.extraction.rows import ROW_SOURCES
+from emoscale.pipeline.context import Context
+from emoscale.tasks.registry import TASKS
+
+FEWEST_REPLICATES = 4
+FEWEST_TEXTS = 30
+_UNBALANCED = 2
+"""How many times the texts of the rarest concept the most frequent one may have."""
+
+Kind = Literal["concepts", "permutations", "replicates", "texts", "balance", "overlap", "epochs"]
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Something that weakens what a run can show.
+
+    Attributes
+    ----------
+    kind : str
+        What it is about.
+    text : str
+        A sentence with the fix, without its full stop.
+    """
+
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def cautions_of(context: Context) -> list[Caution]:
+    """Return what a reviewer would say of a run's design.
+
+    Parameters
+    ----------
+    context : Context
+        Texts are looked at only where they have been loaded: a corpus that is streamed may not fit into memory.
+
+    Returns
+    -------
+    list of Caution
+    """
+    found = [*_of_permutations(context), *_of_replicates(context)]
+    if context.has_texts:
+        found += [caution for look in (_of_held_out, _of_train, _of_overlap, _of_epochs) for caution in look(context)]
+    return found
+
+
+def _of_permutations(context: Context) -> Iterator[Caution]:
+    selectivity, count = context.settings.selectivity, len(context.concepts.names)
+    if selectivity.inference != "permutation":
+        return
+    alpha, orders = selectivity.alpha, math.factorial(count)
+    if 1 / orders > alpha:
+        enough = next(number for number in range(count, 30) if 1 / math.factorial(number) <= alpha)
+        yield Caution(
+            "concepts",
+            f"{count} concepts have only {orders} orders, so no p is below {1 / orders:.2g} and no neuron can be "
+            f"significant at selectivity.alpha {alpha:g}; compare {enough} concepts or more",
+        )
+    elif 1 / (selectivity.permutations + 1) >= alpha:
+        yield Caution(
+            "permutations",
+            f"With selectivity.permutations {selectivity.permutations} no neuron can be significant at "
+            f"selectivity.alpha {alpha:g}; set {math.floor(1 / alpha)} or more",
+        )
+
+
+def _of_replicates(context: Context) -> Iterator[Caution]:
+    source = ROW_SOURCES[context.settings.extraction.rows]
+    if source.needs_texts:  # every text is a row
+        return
+    count = source.replicates(context)
+    if count < FEWEST_REPLICATES:
+        fix = "list more tuning.seeds" if source.uses_prompts else "list more extraction.templates"
+        yield Caution(
+            "replicates",
+            f"{_number(count, 'replicate')} of each concept, fewer than {FEWEST_REPLICATES}: it cannot be told well "
+            f"whether the map of neurons repeats; {fix}",
+        )
+
+
+def _of_held_out(context: Context) -> Iterator[Caution]:
+    texts = context.texts[_is_held_out(context.texts)]
+    yield from _of_counts(context, texts, "held-out", "dev_texts", context.settings.stimuli.dev_texts)
+
+
+def _of_train(context: Context) -> Iterator[Caution]:
+    if _tunes(context):
+        texts = context.texts[context.texts["split"] == "train"]
+        yield from _of_counts(context, texts, "train", "train_texts", context.settings.stimuli.train_texts)
+
+
+def _of_counts(context: Context, texts: pd.DataFrame, which: str, setting: str, limit: int | None) -> Iterator[Caution]:
+    labels = texts["labels"].explode()
+    there = labels.value_counts().reindex(context.concepts.names, fill_value=0)
+    used = there if limit is None else there.clip(upper=limit)
+    few, many = int(used.min()), int(used.max())
+    if few < FEWEST_TEXTS:
+        fix = f"raise stimuli.{setting}" if limit is not None and limit < min(FEWEST_TEXTS, there.min()) else "add some"
+        span = str(few) if few == many else f"{few} to {many}"
+        yield Caution(
+            "texts", f"{span} {which} texts a concept, fewer than {FEWEST_TEXTS}: what is found is uncertain; {fix}"
+        )
+    if many > _UNBALANCED * few:
+        yield Caution(
+            "balance",
+            f"The {which} texts are unbalanced: {few} of {used.idxmin()!r}, {many} of {used.idxmax()!r}, so that "
+            f"concepts weigh differently; add texts of the rare ones, or set stimuli.{setting}",
+        )
+
+
+def _of_overlap(context: Context) -> Iterator[Caution]:
+    """Compare the texts that something is learned from with those that are asked about."""
+    texts, split = context.texts, context.settings.extraction.split
+    learned = pd.Series(False, index=texts.index)
+    if _tunes(context):
+        learned |= texts["split"] == "train"
+    if ROW_SOURCES[context.settings.extraction.rows].needs_texts:
+        learned |= (texts["split"] == split) | (split == "all")
+    same = texts["text"].str.strip().str.casefold()
+    shared = set(same[learned]) & set(same[_is_held_out(texts)])
+    if shared:
+        one = len(shared) == 1
+        yield Caution(
+            "overlap",
+            f"{_number(len(shared), 'text')} {'is' if one else 'are'} both learned from and asked about (e.g. "
+            f"{_cut(min(shared))!r}), so that memory looks like understanding; keep each text in one split",
+        )
+
+
+def _of_epochs(context: Context) -> Iterator[Caution]:
+    asked = TASKS[context.settings.ablation.task].uses_prompts
+    if asked and context.settings.tuning.epochs > 1 and context.texts["split"].nunique() < 3:
+        yield Caution(
+            "epochs",
+            "The texts that choose each prompt's best epoch are those that are asked about, which flatters the "
+            "accuracy; give a third split, or set tuning.epochs to 1",
+        )
+
+
+def _is_held_out(texts: pd.DataFrame) -> pd.Series:
+    """Tell the texts that are asked about: those of the test split, or of dev where there is none."""
+    split = texts["split"]
+    return split == ("test" if split.eq("test").any() else "dev")
+
+
+def _tunes(context: Context) -> bool:
+    s = context.settings
+    return ROW_SOURCES[s.extraction.rows].uses_prompts or TASKS[s.ablation.task].uses_prompts
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _cut(text: str, width: int = 40) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -1,0 +1,194 @@
+"""What a finished stage left on the disk, file by file, so that what changes afterwards is noticed.
+
+A list of a stage's files is one line each: checksum, size, name. A chunk of an array ends with the checksum of its
+values (CRC-32C), which is copied; of other files it is the SHA-256.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoscale.errors import StoreError
+from emoscale.run.folder import RunFolder
+from emoscale.store import chunk_checksum, is_chunk, is_damaged
+from emoscale.system.files import sha256, write_text
+
+_MOST_NAMED = 20
+_TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")
+"""Names of files that `emoscale.system.files.replacing` and `link` have not finished."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a list says of one file.
+
+    Attributes
+    ----------
+    checksum : str
+    size : int
+        In bytes.
+    """
+
+    checksum: str
+    size: int
+
+
+def write_checksums(folder: RunFolder, stage: str, outputs: Iterable[Path]) -> str:
+    """List the files that a stage has left.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    stage : str
+    outputs : iterable of Path
+        Files and folders; those that do not exist are left out.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the list, for the manifest.
+    """
+    lines = []
+    for file in sorted(_files(outputs)):
+        name = file.relative_to(folder.path).as_posix()
+        lines.append(f"{_checksum(file)} {file.stat().st_size} {name}\n")
+    listed = folder.checksums(stage)
+    write_text(listed, "".join(lines))
+    return sha256(listed)
+
+
+def read_checksums(folder: RunFolder, stage: str) -> dict[str, Recorded] | None:
+    """Read the list of a finished stage's files.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    stage : str
+
+    Returns
+    -------
+    dict of str to Recorded, or None
+        By name within the folder. None if the manifest records no list: another version finished the stage.
+
+    Raises
+    ------
+    StoreError
+        If the list is missing, or is not the one that the manifest records.
+    """
+    digest = folder.stage(stage).get("checksums")
+    if digest is None:
+        return None
+    file = folder.checksums(stage)
+    if not file.is_file():
+        raise StoreError(f"{file}: missing; run emoscale {stage} again with --fresh")
+    if sha256(file) != digest:
+        raise StoreError(f"{file}: has changed since {stage} was done; run emoscale {stage} again with --fresh")
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        checksum, size, name = line.split(" ", 2)
+        found[name] = Recorded(checksum, int(size))
+    return found
+
+
+def missing_outputs(folder: RunFolder, stage: str) -> list[str]:
+    """Return which files or folders that a finished stage left are gone, as a whole, by their names."""
+    names = folder.stage(stage).get("outputs", [])
+    return [name for name in names if isinstance(name, str) and not (folder.path / name).exists()]
+
+
+def check_files(folder: RunFolder, stages: Iterable[str]) -> None:
+    """Check that what finished stages left is what they recorded, but for chunks, which are checked as they are read.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    stages : iterable of str
+
+    Raises
+    ------
+    StoreError
+        Names every file that is missing or has changed, and the stage that writes it.
+    """
+    problems = [line for stage in stages for line in _problems(folder, stage, lambda file: not is_chunk(file)).values()]
+    if problems:
+        more = len(problems) - _MOST_NAMED
+        raise StoreError([*problems[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def verify_files(folder: RunFolder, stages: Iterable[str]) -> dict[Path, str]:
+    """Compare every byte of what finished stages left with what they recorded.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    stages : iterable of str
+
+    Returns
+    -------
+    dict of Path to str
+        A line for each file that is missing, has changed, or is there though no stage wrote it.
+    """
+    problems: dict[Path, str] = {}
+    for stage in stages:
+        problems |= _problems(folder, stage, lambda _: True)
+        problems |= {file: f"{file}: no stage wrote it; remove it" for file in _extra(folder, stage)}
+    return problems
+
+
+def remove_temporary_files(folder: RunFolder) -> None:
+    """Remove what processes that were killed had begun to write; call it only while no other process may write."""
+    for place in (folder.path, folder.tables, folder.figures, folder.prompts, folder.checksums("").parent):
+        for file in place.iterdir() if place.is_dir() else ():
+            if file.is_file() and _TEMPORARY.fullmatch(file.name):
+                file.unlink()
+
+
+def _problems(folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool]) -> dict[Path, str]:
+    fix = f"run emoscale {stage} again with --fresh"
+    try:
+        recorded = read_checksums(folder, stage) or {}
+    except StoreError as error:
+        return {folder.checksums(stage): str(error)}
+    found = {}
+    for name, one in recorded.items():
+        file = folder.path / name
+        if not is_wanted(file):
+            continue
+        if not file.is_file():
+            found[file] = f"{file}: missing; {fix}"
+        elif (
+            file.stat().st_size != one.size or _checksum(file) != one.checksum or (is_chunk(file) and is_damaged(file))
+        ):
+            found[file] = f"{file}: has changed since {stage} was done; {fix}"
+    return found
+
+
+def _is_unchanged(file: Path, recorded: Recorded) -> bool:
+    same = file.stat().st_size == recorded.size and _checksum(file) == recorded.checksum
+    return same and not (is_chunk(file) and is_damaged(file))
+
+
+def _extra(folder: RunFolder, stage: str) -> list[Path]:
+    try:
+        recorded = read_checksums(folder, stage)
+    except StoreError:
+        return []
+    outputs = [folder.path / name for name in folder.stage(stage).get("outputs", [])]
+    there = sorted(_files(outputs)) if recorded is not None else []
+    return [file for file in there if file.relative_to(folder.path).as_posix() not in (recorded or {})]
+
+
+def _files(outputs: Iterable[Path]) -> Iterator[Path]:
+    for path in outputs:
+        if path.is_file():
+            yield path
+        for place, _, names in os.walk(path, followlinks=True):
+            yield from (Path(place) / name for name in names)
+
+
+def _checksum(file: Path) -> str:
+    return f"crc32c:{chunk_checksum(file)}" if is_chunk(file) else f"sha256:{sha256(file)}"
