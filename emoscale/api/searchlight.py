@@ -77,7 +77,7 @@ def searchlight(
     --------
     >>> neurons = np.array([[0.0, 3.0], [1.0, 1.0], [2.0, 2.0], [4.0, 0.5]])
     >>> es.searchlight(neurons, {"size": np.array([0.0, 1.0, 2.0, 4.0])}, permutations=0)["tau"].round(2).tolist()
-    [1.0, 0.2]
+    [1.0, 0.0]
     """
     if not isinstance(permutations, int) or permutations < 0:
         raise InputError(f"permutations: {permutations!r} given; give a number of 1 or more, or 0 for none")
