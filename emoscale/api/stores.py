@@ -35,7 +35,8 @@ def open_activations(folder: RunFolder, lazy: bool = True) -> xarray.DataArray:
     values = lazily(store, "activations") if lazy else store.read("activations")
     array = xarray.DataArray(values, dims=(OBSERVATION, NEURON), name="activations")
     labels = {name: store.read(name) for name in ("concept", "replicate", "item", "position")}
-    return with_labels(with_neurons(array, store), OBSERVATION, labels)
+    found: xarray.DataArray = with_labels(with_neurons(array, store), OBSERVATION, labels)
+    return found
 
 
 def open_dataset(path: Path, schema: StoreSchema) -> xarray.Dataset:
@@ -50,7 +51,9 @@ def open_dataset(path: Path, schema: StoreSchema) -> xarray.Dataset:
     }
     dataset = dataset.drop_vars([array.name for array in store.schema.coordinates if array.name in dataset.variables])
     dataset = dataset.assign_coords(coordinates)
-    return with_neurons(dataset, store) if NEURON in store.sizes else dataset
+    if NEURON in store.sizes:
+        dataset = with_neurons(dataset, store)
+    return dataset
 
 
 def with_neurons(array: Any, store: Store) -> Any:
