@@ -51,9 +51,8 @@ def open_dataset(path: Path, schema: StoreSchema) -> xarray.Dataset:
     }
     dataset = dataset.drop_vars([array.name for array in store.schema.coordinates if array.name in dataset.variables])
     dataset = dataset.assign_coords(coordinates)
-    if NEURON in store.sizes:
-        dataset = with_neurons(dataset, store)
-    return dataset
+    found: xarray.Dataset = with_neurons(dataset, store) if NEURON in store.sizes else dataset
+    return found
 
 
 def with_neurons(array: Any, store: Store) -> Any:
