@@ -1,3 +1,57 @@
-"""Which neurons of a language model hold its emotion concepts, and does the model need them?"""
+"""Which neurons of a language model hold its emotion concepts, and does the model need them?
+
+Examples
+--------
+>>> import emoscale as es
+>>> templates = ["they felt {concept}", "she was full of {concept}"]
+>>> activations = es.activations(model, templates, concepts=["joy", "fear", "sad"])
+>>> found = es.searchlight(activations, {"valence": {"joy": 0.9, "fear": 0.2, "sad": 0.1}}, permutations=99)
+>>> found.nlargest(5, "tau").shape
+(5, 8)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emoscale.api.activations import activations as activations
+    from emoscale.api.models import Model as Model
+    from emoscale.api.models import load as load
+    from emoscale.api.searchlight import searchlight as searchlight
+    from emoscale.errors import EmoscaleError as EmoscaleError
+    from emoscale.errors import InputError as InputError
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "EmoscaleError",
+    "InputError",
+    "Model",
+    "activations",
+    "load",
+    "searchlight",
+]
+
+_MODULES = {
+    "EmoscaleError": "errors",
+    "InputError": "errors",
+    "Model": "api.models",
+    "activations": "api.activations",
+    "load": "api.models",
+    "searchlight": "api.searchlight",
+}
+"""Where each name is. Torch, transformers and xarray take seconds to import, which only what is used should cost."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'emoscale' has no attribute {name!r}")
+    value = getattr(import_module(f"emoscale.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

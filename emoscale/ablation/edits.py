@@ -122,18 +122,26 @@ def _scale(_folder: RunFolder, options: AblationOptions) -> RowEdit:
 
 
 def _mean(folder: RunFolder, options: AblationOptions) -> RowEdit:
-    return _replace(_mean_of_rows(folder)[None], options)
+    return replace_by(_mean_of_rows(folder)[None], options.seed)
 
 
 def _resample(folder: RunFolder, options: AblationOptions) -> RowEdit:
     store = open_extraction(folder, needed_by=f"ablation.edit {RESAMPLE!r}")
-    return _replace(_some_rows(store, options.seed), options)
+    return replace_by(_some_rows(store, options.seed), options.seed)
 
 
-def _replace(values: NDArray[np.floating], options: AblationOptions) -> RowEdit:
+def replace_by(values: NDArray[np.floating], seed: int = 0) -> RowEdit:
+    """Make the edit that sets masked neurons to their values in one of some rows.
+
+    Parameters
+    ----------
+    values : ndarray, shape (donors, neurons)
+        With one donor all rows take its values; else one is drawn for each item and mask.
+    seed : int
+    """
     # An expert's neuron has no value in a row that was not routed to it, where it added nothing.
     donors = torch.from_numpy(np.nan_to_num(np.asarray(values, np.float32), nan=0.0))
-    return RowEdit(Edit("replace", donors=donors), options.seed)
+    return RowEdit(Edit("replace", donors=donors), seed)
 
 
 def _mean_of_rows(folder: RunFolder) -> NDArray[np.float64]:

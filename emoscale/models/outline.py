@@ -105,22 +105,45 @@ def outline_model(options: ModelOptions) -> ModelOutline:
     """
     files = find_model(options.name, options.revision)
     config, tokenizer, skeleton = _read(options, files)
-    embeddings = getattr(skeleton.base_model, "embeddings", None)
+    return describe_model(options, files, kind_of(config), config, tokenizer, skeleton)
+
+
+def describe_model(
+    options: ModelOptions, files: ModelFiles, kind: Kind, config: Any, tokenizer: Any, module: Any
+) -> ModelOutline:
+    """Return what can be known of a model without running it.
+
+    Parameters
+    ----------
+    options : ModelOptions
+    files : ModelFiles
+    kind : {"masked-lm", "causal-lm", "encoder", "encoder-decoder"}
+    config : PreTrainedConfig
+    tokenizer : PreTrainedTokenizerBase
+    module : PreTrainedModel
+        It may be on the meta device.
+
+    Raises
+    ------
+    InputError
+        If it has no such units.
+    """
+    embeddings = getattr(module.base_model, "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    sites = find_sites(skeleton, options.site)
+    sites = find_sites(module, options.site)
     return ModelOutline(
         options.name,
         files,
-        kind_of(config),
+        kind,
         config,
         tokenizer,
         sites,
-        site_notes(skeleton, sites),
-        parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
+        site_notes(module, sites),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
         positions=_positions(config),
         first_position=0 if padding is None else padding + 1,
-        takes_positions="position_ids" in inspect.signature(skeleton.base_model.forward).parameters,
-        has_tensor_plan=_has_tensor_plan(skeleton),
+        takes_positions="position_ids" in inspect.signature(module.base_model.forward).parameters,
+        has_tensor_plan=_has_tensor_plan(module),
         trust_remote_code=options.trust_remote_code,
     )
 

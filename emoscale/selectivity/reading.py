@@ -58,18 +58,37 @@ def design_of(store: Store, concepts: Sequence[str]) -> Design:
     InputError
         Names every concept that has no row, or lacks a replicate that others have.
     """
-    of_concept = pd.Index(concepts).get_indexer(pd.Index(store.read("concept")))
+    return design_of_labels(store.read("concept"), store.read("replicate"), concepts, str(store.path))
+
+
+def design_of_labels(concept: NDArray[Any], replicate: NDArray[Any], concepts: Sequence[str], source: str) -> Design:
+    """Group rows by concept and replicate.
+
+    Parameters
+    ----------
+    concept, replicate : ndarray of object, shape (rows,)
+    concepts : sequence of str
+        In the order wanted. Rows of other concepts are ignored.
+    source : str
+        Where the rows are, for messages.
+
+    Raises
+    ------
+    InputError
+        As of `design_of`.
+    """
+    of_concept = pd.Index(concepts).get_indexer(pd.Index(concept))
     used = of_concept >= 0
     of_replicate = np.zeros(len(used), dtype=np.int64)
-    of_replicate[used], names = pd.factorize(store.read("replicate")[used])
+    of_replicate[used], names = pd.factorize(replicate[used])
     of_row = np.where(used, of_replicate * len(concepts) + of_concept, -1)
     filled = np.bincount(of_row[used], minlength=len(names) * len(concepts)).reshape(len(names), len(concepts))
     problems = []
-    for c, concept in enumerate(concepts):
-        where = f"{store.path}: concept {concept!r}"
+    for c, name in enumerate(concepts):
+        where = f"{source}: concept {name!r}"
         if not filled[:, c].any():
             problems.append(f"{where} has no activations; extract it too, or leave it out of the attributes")
-        elif lacking := [name for r, name in enumerate(names) if not filled[r, c]]:
+        elif lacking := [each for r, each in enumerate(names) if not filled[r, c]]:
             problems.append(f"{where} lacks replicates {', '.join(lacking)}; run `emoscale extract` with --fresh")
     if problems:
         raise InputError(problems)

@@ -96,7 +96,11 @@ class Searchlight:
     def __call__(self, store: Store, start: int, stop: int) -> BlockResults:
         """Read, average, compare."""
         R, C = self.design.replicates, self.design.concepts
-        moments = read_moments(store, self.design.of_row, R * C, start, stop)
+        return self.of_moments(read_moments(store, self.design.of_row, R * C, start, stop))
+
+    def of_moments(self, moments: Moments) -> BlockResults:
+        """Compare a block of neurons of which each cell's moments are known, in the order of `Design.of_row`."""
+        R, C = self.design.replicates, self.design.concepts
         values = mean_or_nan(moments).reshape(R, C, -1)
         results = self.test(values)
         nothing = np.full(results.value.shape, np.nan)
@@ -174,6 +178,21 @@ def searchlight_job(
     rdms, as_published
         As in `emoscale.selectivity.select.select`.
     """
+    return make_searchlight(
+        design_of(store, concepts.names), concepts, options, backend=backend, rdms=rdms, as_published=as_published
+    )
+
+
+def make_searchlight(
+    design: Design,
+    concepts: Concepts,
+    options: SelectivityOptions,
+    *,
+    backend: str,
+    rdms: Floats | None = None,
+    as_published: bool = False,
+) -> Searchlight:
+    """Put together what is done with every block of neurons of rows that are grouped already; see `searchlight_job`."""
     measure = lookup("selectivity.measure", MEASURES, options.measure)
     inference = lookup("selectivity.inference", INFERENCES, options.inference)
     prepared: dict[str, Any] = {
@@ -181,7 +200,7 @@ def searchlight_job(
         "distances_of": published_distances if as_published else mean_pair_distances,
     }
     return Searchlight(
-        design_of(store, concepts.names),
+        design,
         partial(inference.test(measure, len(concepts.names), options, backend), **prepared),
         partial(measure.value, **prepared),
         concepts.scores,

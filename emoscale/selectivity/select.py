@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -90,7 +90,7 @@ def select(
     rows = _joined([block.rows for block in blocks])
     if ranked:
         rows |= _joined(compute_neurons(store, Ranking(job.design, job.scores, ranked), executor, progress))
-    arrays = _arrays(blocks, lookup("selectivity.inference", INFERENCES, options.inference))
+    arrays = combine_blocks(blocks, lookup("selectivity.inference", INFERENCES, options.inference))
     counts = _counts(arrays, np.concatenate([block.absent for block in blocks]))
     _write(folder, store, concepts, options, (job, arrays, rows, counts))
     return counts
@@ -100,7 +100,14 @@ def _joined(blocks: list[dict[str, Floats]]) -> dict[str, Floats]:
     return {name: np.concatenate([block[name] for block in blocks]) for name in (blocks[0] if blocks else ())}
 
 
-def _arrays(blocks: list[BlockResults], inference: Inference) -> dict[str, NDArray[Any]]:
+def combine_blocks(blocks: Sequence[BlockResults], inference: Inference) -> dict[str, NDArray[Any]]:
+    """Put blocks of neurons together, and compute what depends on all of them.
+
+    Returns
+    -------
+    dict
+        The arrays of `emoscale.schema.selectivity_schema`, by name.
+    """
     value, p, p_asymptotic, spread, highest, followers = Results.joined([block.results for block in blocks])
     by_attribute = [family_p(value[:, a], highest[:, a]) for a in range(value.shape[1])]
     return {
