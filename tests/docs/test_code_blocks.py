@@ -116,7 +116,9 @@ def check_benchmark(module, words):
         if word.startswith("--"):
             option = word.partition("=")[0]
             parameter = option.removeprefix("--").replace("-", "_")
-            known = f'"{option}"' in source or re.search(rf"\b{parameter}=", source)
+            known = f'"{option}"' in source or re.search(
+                rf"\b{parameter}=|\b(options|arguments|given)\.{parameter}\b", source
+            )
             assert known, f"python -m {module}: no option {word}"
 
 
