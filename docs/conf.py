@@ -1,16 +1,21 @@
 """How Sphinx builds the documentation: without a network, and with every warning an error (make docs)."""
 
 import logging
+import sys
+from pathlib import Path
 
 from emoscale import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "emoscale"
 author = "the emoscale developers"
 release = version = __version__
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design"]
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "reference"]
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "emoscale"
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
