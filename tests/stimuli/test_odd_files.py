@@ -190,7 +190,7 @@ def test_workbooks_are_named(write):
         (
             "own.jsonl",
             '[\n{"text": "a"}]',
-            "line 1: Expecting value: line 2 column 1 (char 2); it seems to be one list",
+            "line 1: Expecting value at character 3; it seems to be one list",
         ),
         ("own.jsonl", '{"text": "a", "label": "joy"}{"text": "b", "label": "joy"}\n', "line 1: Extra data"),
     ],
