@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.stats import false_discovery_control, rankdata
+
+from emoscale.rounding import ROUNDING
 
 Floats = NDArray[np.float64]
 
@@ -18,35 +19,9 @@ _NO_SPREAD = 1e-12
 _PERFECT = 1 - 1e-12
 """Correlations from here on are perfect but for rounding: their Fisher z is infinite."""
 
-_ROUNDING = 1e-9
-"""Values that differ by no more than this share are equal but for rounding."""
 
 _FEWEST_TO_CORRELATE = 3
 """Two points always correlate perfectly."""
-
-
-def varies(values: ArrayLike) -> Any:
-    """Say which columns hold values that differ by more than rounding.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (n, ...)
-        NaN are ignored.
-
-    Returns
-    -------
-    ndarray of bool, shape (...), or bool
-        Whether largest and smallest differ by more than 1e-9 of the largest size; False for a column of NaN.
-
-    Examples
-    --------
-    >>> varies([[0.3, 1.0], [0.1 + 0.2, 2.0]])
-    array([False,  True])
-    """
-    array = np.asarray(values, dtype=np.float64)
-    given = ~np.isnan(array)
-    high, low = (fold(array, axis=0, where=given, initial=end) for fold, end in ((np.max, -np.inf), (np.min, np.inf)))
-    return given.any(axis=0) & (high - low > _ROUNDING * np.maximum(np.abs(high), np.abs(low)))
 
 
 def published_q(p: ArrayLike) -> Floats:
@@ -329,7 +304,7 @@ def permutation_tests(values: Floats, *, greater: bool = False) -> PermutationTe
         spread = chosen.std(axis=0)
         z = (chosen - chosen.mean(axis=0)) / np.where(spread > _NO_SPREAD, spread, np.inf)
         z = z if greater else np.abs(z)
-        reached = z[0] - _ROUNDING * np.abs(z[0])
+        reached = z[0] - ROUNDING * np.abs(z[0])
         summary[0, known] = chosen[1:].mean(axis=0)
         summary[1:3, known] = np.quantile(chosen[1:], (0.025, 0.975), axis=0)
         summary[3, known] = (z >= reached).mean(axis=0)

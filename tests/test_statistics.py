@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 
+from emoscale.rounding import varies
 from emoscale.statistics import (
     average_ranks,
     benjamini_hochberg,
@@ -19,7 +20,6 @@ from emoscale.statistics import (
     permutation_tests,
     published_q,
     row_correlations,
-    varies,
 )
 
 p_elements = st.sampled_from([0.0, 1e-9, 0.004, 0.5, 1.0, np.nan]) | st.floats(0, 1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from emoscale.concepts.crossed import fit_crossed
-from emoscale.statistics import varies
+from emoscale.rounding import varies
 
 _CONFIDENCE = 0.95
 _ROUNDING = 1e-14

@@ -15,7 +15,7 @@ from emoscale.concepts.components import Components, parallel_thresholds, princi
 from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports
 from emoscale.errors import InputError
-from emoscale.statistics import varies
+from emoscale.rounding import varies
 
 MOST_NOT_APPLICABLE = 0.5
 _FULL_TOLERANCE = 1e-12

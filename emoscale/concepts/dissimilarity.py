@@ -14,7 +14,7 @@ from emoscale.concepts.columns import NAMES, RATER, RATER_IDS, RATING
 from emoscale.concepts.tables import Known
 from emoscale.errors import InputError
 from emoscale.names import canonical, join
-from emoscale.statistics import varies
+from emoscale.rounding import varies
 from emoscale.system.user_tables import UserTable, is_empty, read_table, refuse, to_number
 
 Floats = NDArray[np.float64]

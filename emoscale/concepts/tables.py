@@ -13,7 +13,7 @@ from emoscale.concepts.cells import attribute_problems, unnumbered
 from emoscale.concepts.columns import CONCEPT, NAMES, RATER, RATER_IDS
 from emoscale.errors import suggest
 from emoscale.names import canonical, difference
-from emoscale.statistics import varies
+from emoscale.rounding import varies
 from emoscale.system.user_tables import UserTable, read_table, refuse
 
 FEWEST_CONCEPTS = 3

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import InputError, collect_problems
+from emoscale.rounding import varies
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction
 from emoscale.schema import MOMENTS, NEURON_COORDINATES, row_measures_schema, selectivity_schema
@@ -22,7 +23,7 @@ from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results, family_p
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
-from emoscale.statistics import average_ranks, varies
+from emoscale.statistics import average_ranks
 from emoscale.store import Store, create_store
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
