@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from emoscale.concepts.dissimilarity import Judgements, read_dissimilarity
 from emoscale.concepts.options import BUILT_IN, ConceptOptions, ScoreOptions
-from emoscale.concepts.score_files import read_files
-from emoscale.concepts.scores import RatingScores, of_concepts, scores_from_ratings
 from emoscale.concepts.tables import Known, name_problems, read_attributes
 from emoscale.errors import InputError
 from emoscale.names import visible
+
+if TYPE_CHECKING:
+    from emoscale.concepts.scores import RatingScores
 
 _DATA = Path(__file__).parent / "data"
 _ATTRIBUTES = _DATA / "emotion_attributes.csv"
@@ -129,6 +131,10 @@ def load_concepts(options: ConceptOptions) -> Concepts:
 
 def _scores_of_ratings(options: ConceptOptions) -> tuple[list[str], RatingScores]:
     """Return all concepts that were rated, and the scores of those that are used."""
+    # SciPy takes half a second to import, which reading a config without ratings should not cost.
+    from emoscale.concepts.score_files import read_files
+    from emoscale.concepts.scores import of_concepts, scores_from_ratings
+
     paths, how = [Path(path) for path in options.ratings or []], ScoreOptions(scale=options.scale)
     tables = read_files(paths, how, options.names or ())
     known = tables[0].concepts
