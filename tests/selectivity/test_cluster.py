@@ -408,7 +408,7 @@ def test_what_slurm_lacks_is_named(folder, slurm, monkeypatch):
 def test_the_config_that_is_shown_describes_a_job():
     pytest.importorskip("dask_jobqueue")
     first = JOBS.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(f"# DASK_CONFIG={JOBS.relative_to(ROOT)} emoscale run configs/demo.yaml --cluster slurm ")
+    assert first.startswith(f"# DASK_CONFIG={JOBS.relative_to(ROOT)} emoscale run configs/demo.yaml --set ")
     code = "from emoscale.selectivity.cluster import make_slurm\nwith make_slurm() as jobs: print(jobs.job_script())"
     environment = {**os.environ, "DASK_CONFIG": str(JOBS)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
