@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer.main
 import yaml
@@ -143,9 +144,14 @@ def test_settings(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python(page, tmp_path, monkeypatch):
+def test_python(page, tmp_path, monkeypatch, tiny_folder):
+    """With a model, texts, their concepts and ratings, as a reader would have them."""
     monkeypatch.chdir(tmp_path)
-    spaces = {"__name__": "docs"}
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "my-model").symlink_to(tiny_folder("gpt2"))
+    concepts = ["joy", "anger", "fear", "pride"] * 2
+    ratings = pd.DataFrame({"valence": [0.9, 0.1, 0.2, 0.8]}, index=concepts[:4])
+    spaces = {"__name__": "docs", "texts": [f"text {n}" for n in range(8)], "concepts": concepts, "ratings": ratings}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), spaces)
 
