@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from emoscale.api.activations import activations as activations
     from emoscale.api.models import Model as Model
     from emoscale.api.models import load as load
+    from emoscale.api.runs import Run as Run
+    from emoscale.api.runs import open_run as open_run
+    from emoscale.api.runs import run_study as run_study
     from emoscale.api.searchlight import searchlight as searchlight
     from emoscale.errors import EmoscaleError as EmoscaleError
     from emoscale.errors import InputError as InputError
@@ -29,8 +32,11 @@ __all__ = [
     "EmoscaleError",
     "InputError",
     "Model",
+    "Run",
     "activations",
     "load",
+    "open_run",
+    "run_study",
     "searchlight",
 ]
 
@@ -38,8 +44,11 @@ _MODULES = {
     "EmoscaleError": "errors",
     "InputError": "errors",
     "Model": "api.models",
+    "Run": "api.runs",
     "activations": "api.activations",
     "load": "api.models",
+    "open_run": "api.runs",
+    "run_study": "api.runs",
     "searchlight": "api.searchlight",
 }
 """Where each name is. Torch, transformers and xarray take seconds to import, which only what is used should cost."""

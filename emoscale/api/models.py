@@ -133,7 +133,7 @@ def load(
     Returns
     -------
     Model
-        `activations`, `ablate` and `effects` take it; they take what this function takes, too.
+        `activations` takes it, and takes what this function takes, too.
 
     Raises
     ------
