@@ -8,6 +8,7 @@ from made_scores import write_scores
 from emoscale.analysis.analyze import analyze
 from emoscale.analysis.codebook import Column
 from emoscale.analysis.inputs import AnalysisInputs
+from emoscale.analysis.neuron_table import NEURONS
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.tables import EFFECTS, FAITHFULNESS, OWN_EFFECTS, RELATIONS, TABLES, table
 from emoscale.concepts.loading import Concepts
@@ -100,18 +101,21 @@ def analyzed(folder, dissimilarity=DISSIMILARITY, alpha=0.01, progress=None, opt
 
 
 def written(folder):
-    return {file.stem: file.read_bytes() for file in folder.tables.iterdir()}
+    return {file.stem: file.read_bytes() for file in folder.tables.glob("*.csv")}
 
 
 def test_every_table_is_written_and_reported(folder):
     progress = Counting()
     done = analyzed(folder, progress=progress)
-    assert set(done["tables"]) == set(written(folder)) > HUMAN
+    assert set(done["tables"]) - {NEURONS} == set(written(folder)) > HUMAN
     of_effects = {
         name for name, entry in TABLES.items() if entry.needs in (EFFECTS, RELATIONS, OWN_EFFECTS, FAITHFULNESS)
     }
-    assert set(done["tables"]) - set(TABLES) == {"codebook"}
-    assert set(TABLES) - set(done["tables"]) == {"noise_ceiling", "choice", "confusion", "held_out", *of_effects}
+    assert set(done["tables"]) - set(TABLES) == {"codebook", NEURONS}
+    assert set(TABLES) - set(done["tables"]) == {
+        *("noise_ceiling", "choice", "confusion", "held_out", "rating_agreement"),
+        *of_effects,
+    }
     assert (done["k"], done["pairs"], done["human_data"]) == ([2, 4], 2 * 4 * 2 * 3 * 2, True)
     assert done["controls"] == CONTROLS
     assert progress.done == progress.total == len(TABLES)
@@ -128,13 +132,14 @@ def test_a_registered_table_is_written_and_removed_where_the_data_do_not_allow_i
             return None
         return inputs.paired.groupby("k").size().rename("pairs").reset_index()
 
-    assert analyzed(folder)["tables"] == ["pairs_by_size", "codebook"]
+    assert analyzed(folder)["tables"] == ["pairs_by_size", "codebook", NEURONS]
     assert folder.table("pairs_by_size")["k"].tolist() == [2, 4]
     book = folder.table("codebook").fillna("")
+    book = book[book["table"] != NEURONS]
     assert book["column"].tolist() == ["", "k", "pairs"]
     assert book["meaning"].tolist() == ["Pairs of each size of masks", "neurons of each mask", ""]
-    assert analyzed(folder, alpha=0.0)["tables"] == ["codebook"]
-    assert folder.table("codebook").empty
+    assert analyzed(folder, alpha=0.0)["tables"] == ["codebook", NEURONS]
+    assert set(folder.table("codebook")["table"]) == {NEURONS}
     assert list(written(folder)) == ["codebook"]
 
 
@@ -224,7 +229,7 @@ def test_with_one_size_there_is_no_dose_response(folder):
     done = analyzed(folder)
     assert done["k"] == [2]
     assert "dose_response" not in written(folder)
-    assert set(done["tables"]) == set(written(folder))
+    assert set(done["tables"]) - {NEURONS} == set(written(folder))
 
 
 def test_chance_is_that_of_the_options(folder):

@@ -105,6 +105,7 @@ def test_a_stage_done_anew_undoes_those_after_it(cli, world, finished):
         "prompts.parquet",
         "activations.zarr",
         "inputs.zarr",
+        "checksums",
     }
     assert cli("run", finished.config, "--out", world.out).code == 0
     assert contents(world.out, *RESULTS) == contents(finished.out, *RESULTS)
