@@ -1,5 +1,7 @@
 """Ratings in the settings of a study."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,8 +78,9 @@ def test_attributes_on_which_raters_do_not_agree_are_named(tmp_path):
 @pytest.mark.parametrize("given", ["a.csv", ["a.csv", "b.csv"]])
 def test_one_file_needs_no_list(given):
     concepts = make_settings({"model": {"name": "x"}, "concepts": {"ratings": given, "scale": [0, 100]}}).concepts
-    assert concepts.ratings == ([given] if isinstance(given, str) else given)
-    assert ConceptOptions(ratings=given).ratings == concepts.ratings
+    names = [given] if isinstance(given, str) else given
+    assert [Path(path).name for path in concepts.ratings] == names
+    assert ConceptOptions(ratings=given).ratings == names
     assert concepts.scale == (0, 100)
 
 
