@@ -164,7 +164,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If there is no run.
+        If `path` is not a run folder.
 
     Examples
     --------

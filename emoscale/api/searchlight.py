@@ -123,16 +123,16 @@ def _as_array(activations: Any) -> tuple[Any, pd.DataFrame]:
 
 def _labels(activations: Any, rows: int, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return concept and replicate of every row."""
-    alike = np.full(rows, "", object)
+    one_replicate = np.full(rows, "", object)
     if labels is not None:
-        return np.array(as_labels(labels, rows, of="rows"), object), alike
+        return np.array(as_labels(labels, rows, of="rows"), object), one_replicate
     if not isinstance(activations, xarray.DataArray) or "concept" not in activations.coords:
-        return np.array([str(row) for row in range(rows)], object), alike
+        return np.array([str(row) for row in range(rows)], object), one_replicate
     concept = activations["concept"].to_numpy().astype(object)
     if not (concept != "").any():
         raise InputError("labels: the activations have no concepts; give the concept of each row")
     has_replicates = "replicate" in activations.coords
-    return concept, activations["replicate"].to_numpy().astype(object) if has_replicates else alike
+    return concept, activations["replicate"].to_numpy().astype(object) if has_replicates else one_replicate
 
 
 def _moments(array: Any, design: Design, start: int) -> Moments:

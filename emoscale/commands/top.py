@@ -139,6 +139,8 @@ def show_top(folder: Path, options: TopOptions, console: Console) -> None:
         If the selectivity or the effects are missing.
     """
     run = RunFolder(folder)
+    if not run.manifest_file.is_file():
+        raise InputError(f"{folder}: not a run folder; give a folder that emoscale run wrote")
     if options.neuron is not None:
         found = one_neuron(run, options.neuron)
     elif options.attribute is not None:

@@ -250,7 +250,7 @@ def _judgements(
     mean = values[0] if len(values) == 1 else _decimal(np.nanmean(values, axis=0))
     if not varies(mean):
         raise InputError(
-            f"{path}: every pair has the same dissimilarity, so it says nothing of which concepts are alike; correct "
+            f"{path}: every pair has the same dissimilarity, so it does not say which concepts are similar; correct "
             "it, or leave concepts.dissimilarity out"
         )
     if list(by_participant) == [""]:

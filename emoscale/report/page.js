@@ -97,9 +97,9 @@
       field.name = key;
       field.addEventListener("change", () => {
         // Not every control has every size: of those with what was just chosen, the one most like what was shown.
-        const alike = (panel) => Object.keys(fields).filter((k) => panel.dataset[k] === chosen.dataset[k]).length;
+        const shared = (panel) => Object.keys(fields).filter((k) => panel.dataset[k] === chosen.dataset[k]).length;
         const some = panels.filter((panel) => panel.dataset[key] === field.value);
-        chosen = some.reduce((best, panel) => (alike(panel) > alike(best) ? panel : best));
+        chosen = some.reduce((best, panel) => (shared(panel) > shared(best) ? panel : best));
         show();
       });
       bar.append(labelled(text, field));
