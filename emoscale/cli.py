@@ -15,20 +15,14 @@ from rich.console import Console
 
 from emoscale import __version__
 from emoscale.ablation.options import AblationOptions
-from emoscale.commands import setting_up
-from emoscale.commands.arguments import Config, ConfigOrExample, Example, Out, Overrides, example_of, load
+from emoscale.commands import looking, running, setting_up
+from emoscale.commands.arguments import ConfigOrExample, Example, Overrides, example_of, load
 from emoscale.commands.arguments import path as to_path
-from emoscale.commands.reproduce.options import ReproductionOptions
+from emoscale.commands.running import Output
 from emoscale.commands.steer_options import SteerOptions, read_texts
-from emoscale.commands.top_options import TopOptions
 from emoscale.concepts.options import ScoreOptions
-from emoscale.config import Settings
 from emoscale.errors import EmoscaleError, InputError, PreemptedError, shortened
 from emoscale.pipeline import runner
-from emoscale.pipeline.runner import Request
-from emoscale.pipeline.stage import Stage
-from emoscale.pipeline.stages import STAGES
-from emoscale.run.folder import RunFolder
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
 from emoscale.system.output import tolerate_closed_output
@@ -61,79 +55,8 @@ def _without_command(
         typer.echo(context.get_help())
 
 
-@app.command(epilog=example_of("run configs/demo.yaml --set masks.k='[0.05, 0.2]'"))
-def run(
-    config: ConfigOrExample = None,
-    example: Example = None,
-    out: Out = None,
-    overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run in the folder and start again.")] = False,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="Reuse stages of another run where nothing they depend on differs.",
-            parser=to_path,
-        ),
-    ] = None,
-) -> None:
-    """Do every stage of a run that is not done yet, or whose settings have changed."""
-    _run((config, example), out, overrides, Request(fresh=fresh, source=source))
-
-
-def _add_stage(stage: Stage) -> None:
-    def command(config: Config, out: Out = None, overrides: Overrides = None, fresh: FreshStage = False) -> None:
-        _run((config, None), out, overrides, Request(stage.name, fresh))
-
-    chosen = _extract if stage.name == "extract" else command
-    app.command(stage.name, help=stage.help, epilog=example_of(f"{stage.name} configs/demo.yaml"))(chosen)
-
-
-def _extract(
-    config: Config,
-    out: Out = None,
-    overrides: Overrides = None,
-    fresh: FreshStage = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Write only missing and damaged chunks again.")] = False,
-) -> None:
-    if fresh and repair:
-        raise InputError("--fresh and --repair: one writes everything, the other keeps what is valid; give one of them")
-    if repair:
-        settings, folder, console = _opened((config, None), out, overrides)
-        runner.repair(settings, folder, console)
-    else:
-        _run((config, None), out, overrides, Request("extract", fresh))
-
-
-for _stage in STAGES.values():
-    _add_stage(_stage)
-setting_up.add_commands(app)
-
-
-@app.command(epilog=example_of("reproduce model-emotion --out runs/published"))
-def reproduce(
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="A clone of thunlp/Model_Emotion, or an archive of it.", parser=to_path),
-    ],
-    out: Annotated[Path, typer.Option(help="Run folder.", parser=to_path)],
-    as_published: Annotated[
-        bool,
-        typer.Option("--as-published/--exact", help="Round neurons' distances to 15 digits, as the study's files did."),
-    ] = ReproductionOptions.as_published,
-    permutations: Annotated[
-        int, typer.Option(min=1, help="Permutations of the concepts, for valid p; the published p are kept beside.")
-    ] = ReproductionOptions.permutations,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations.")] = ReproductionOptions.seed,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads that compute.", show_default="one a core")
-    ] = ReproductionOptions.threads,
-) -> None:
-    """Compute the published study again from its released files, number by number."""
-    from emoscale.commands.reproduce.reproduce import reproduce as reproduce_study
-
-    reproduce_study(path, out, Console(), ReproductionOptions(as_published, permutations, seed, threads))
+for group in (running, setting_up, looking):
+    group.add_commands(app)
 
 
 @app.command(epilog=example_of("scores affective.csv faces.csv --out scores.csv"))
@@ -265,7 +188,8 @@ def steer(  # twelve parameters: each is an option of the command line
 
     ablation = AblationOptions(edit=edit, factor=factor, seed=seed)
     options = SteerOptions(read_texts(text or [], texts), attribute, _number(k), draws, ablation, run, keep)
-    steered = steering.steer(model, options, Console(stderr=as_json))
+    with Output().console(stderr=as_json) as console:
+        steered = steering.steer(model, options, console)
     if as_json:
         typer.echo(steering.as_json(steered, model, options))
     else:
@@ -279,103 +203,12 @@ def _number(k: str) -> int | float:
         raise InputError(f"--k {k!r}: not a number; give a count of neurons or a share below 1") from None
 
 
-@app.command(epilog=example_of("inspect runs/demo --verify"))
-def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.", parser=to_path)],
-    verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
-) -> None:
-    """Print what a run folder or a store holds."""
-    from emoscale.commands.inspect import inspect_path
-
-    inspect_path(path, verify, Console())
-
-
-@app.command(epilog=example_of("top runs/demo --attribute valence"))
-def top(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", parser=to_path)],
-    by: Annotated[
-        str,
-        typer.Option(help="effect: the largest estimated loss first; size: the largest effect; or an attribute, by τ."),
-    ] = TopOptions.by,
-    attribute: Annotated[
-        str | None, typer.Option(help="Instead of --by: the attribute whose best neurons are printed.")
-    ] = None,
-    neuron: Annotated[
-        str | None,
-        typer.Option(metavar="LAYER:UNIT", help="Instead of both: one neuron, with its τ for all attributes."),
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many neurons.")] = TopOptions.count,
-    texts: Annotated[
-        int, typer.Option(min=0, help="Texts with the highest and with the lowest activation, of each neuron.")
-    ] = TopOptions.texts,
-) -> None:
-    """Print the neurons that the model needs most, or that follow an attribute best, and what they respond to."""
-    from emoscale.commands.top import show_top
-
-    show_top(run, TopOptions(by, attribute, neuron, count, texts), Console())
-
-
-@app.command(epilog=example_of("compare runs/small runs/large --out compare.html"))
-def compare(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders with finished analyses.", parser=to_path)
-    ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML page to write.", parser=to_path)] = Path(
-        "compare.html"
-    ),
-) -> None:
-    """Put runs, such as those of several models, side by side in one page."""
-    from emoscale.commands.compare import compare_runs
-
-    compare_runs(runs, out, Console())
-
-
-@app.command(epilog=example_of("power configs/demo.yaml --out runs/pilot --texts 216 --draws 99"))
-def power(
-    config: Config,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run folder, also of a smaller run of the same kind.",
-            show_default="runs/NAME-OF-CONFIG",
-            parser=to_path,
-        ),
-    ] = None,
-    overrides: Overrides = None,
-    texts: Annotated[
-        int | None, typer.Option(min=2, help="Texts to put to the model.", show_default="as the run")
-    ] = None,
-    draws: Annotated[
-        int | None, typer.Option(min=1, help="Permuted masks of each attribute.", show_default="as the run")
-    ] = None,
-) -> None:
-    """Say how small an effect a run would find, from how a finished one varies."""
-    from emoscale.commands.power import show_power
-
-    settings, folder, console = _opened((config, None), out, overrides)
-    show_power(settings, folder, texts, draws, console)
-
-
 @app.command(epilog=example_of("doctor"))
 def doctor() -> None:
     """Show what this machine offers, and what is missing."""
     from emoscale.commands.doctor import examine
 
     examine(Console())
-
-
-Source = tuple[Path | None, str | None]
-"""A config, or the name of an example."""
-
-
-def _run(source: Source, out: Path | None, overrides: list[str] | None, request: Request) -> None:
-    settings, folder, console = _opened(source, out, overrides)
-    runner.run(settings, folder, console, request)
-
-
-def _opened(source: Source, out: Path | None, overrides: list[str] | None) -> tuple[Settings, RunFolder, Console]:
-    settings, name = load(*source, overrides)
-    return settings, RunFolder(out or Path("runs") / name), Console(quiet=not runner.is_rank_0())
 
 
 def main() -> None:

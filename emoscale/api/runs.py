@@ -27,6 +27,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.run.verdicts import read_verdicts, verdict_table
 from emoscale.schema import MASKS, SCORES, SELECTIVITY
+from emoscale.system.logs import logging_unless_routed
 
 
 class Tables(Mapping[str, pd.DataFrame]):
@@ -225,8 +226,9 @@ def run_study(settings_or_yaml: Any, out: str | Path, *, progress: bool = True) 
         kind = type(settings_or_yaml).__name__
         raise InputError(f"settings_or_yaml: {kind} given; give the path of a YAML file, a mapping or settings")
     folder = RunFolder(Path(out).expanduser())
-    with naming({"--out": "out"}):
-        runner.run(settings, folder, Console(stderr=True, quiet=not progress))
+    console = Console(stderr=True, quiet=not progress)
+    with naming({"--out": "out"}), logging_unless_routed(console):
+        runner.run(settings, folder, console)
     return open_run(folder.path)
 
 

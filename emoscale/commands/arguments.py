@@ -12,6 +12,7 @@ from emoscale.config.examples import example
 from emoscale.config.fields import expanded
 from emoscale.config.loading import Reading, read_settings
 from emoscale.errors import InputError
+from emoscale.run.folder import RunFolder
 
 
 def path(text: str) -> Path:
@@ -60,6 +61,28 @@ def load(config: Path | None, name: str | None, overrides: list[str] | None) -> 
     """
     path, title, base = _source(config, name)
     return load_settings(path, overrides or [], base=base), title
+
+
+def run_of(
+    source: tuple[Path | None, str | None], out: Path | None, overrides: list[str] | None
+) -> tuple[Settings, RunFolder]:
+    """Read the settings of a run, and say which folder it is in.
+
+    Parameters
+    ----------
+    source : tuple
+        A config, or the name of an example.
+    out : path or None
+        By default a folder with the config's name.
+    overrides : list of str or None
+
+    Raises
+    ------
+    InputError
+        As `load`.
+    """
+    settings, name = load(*source, overrides)
+    return settings, RunFolder(out or Path("runs") / name)
 
 
 def read(config: Path | None, name: str | None, overrides: list[str] | None) -> Reading:

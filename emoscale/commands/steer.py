@@ -263,5 +263,4 @@ def _check_same_model(folder: RunFolder, context: Context) -> None:
 
 def _find_selective(settings: Settings, folder: RunFolder, console: Console) -> None:
     for stage in ("extract", "select"):
-        is_done = folder.manifest().get("stages", {}).get(stage, {}).get("state") == "done"
-        runner.run(settings, folder, Console(quiet=True) if is_done else console, Request(stage))
+        runner.run(settings, folder, console, Request(stage))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -26,10 +27,12 @@ from emoscale.run.manifest import do_stage, environment, forget, new_manifest, r
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
 from emoscale.system.files import disk_is_full, link, remove, write_text
 from emoscale.system.memory import peak_memory
-from emoscale.system.progress import Silent, duration, say, stage_progress
+from emoscale.system.progress import Silent, duration, stage_progress
 
 if TYPE_CHECKING:
     from emoscale.pipeline.context import Context
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def run(settings: Settings, folder: RunFolder, console: Console, request: Reques
     settings : Settings
     folder : RunFolder
     console : Console
-        For progress and one line a stage.
+        Where a bar is drawn. Lines go to the log.
     request : Request
 
     Returns
@@ -97,7 +100,7 @@ def run(settings: Settings, folder: RunFolder, console: Console, request: Reques
     expected = fingerprints(STAGES, settings, dependency_values(settings))
     agenda = _agenda(settings, folder, expected, request)
     if not agenda.todo and not agenda.linked and not is_complete(folder) and not folder.replacement.path.exists():
-        return _nothing_done(folder, console, request.only)
+        return False
     with locked(folder.path) if is_rank_0() else nullcontext():
         return _run(settings, folder, console, expected, request)
 
@@ -122,7 +125,7 @@ def _run(
     if not agenda.todo and not agenda.linked:
         if ranks.is_main:
             remove(folder.replacement.path)
-        return _nothing_done(folder, console, request.only)
+        return False
     context = Context(settings, ranks)
     context.check([STAGES[name] for name in agenda.todo])
     agenda = _with_same_model(agenda, context, expected)
@@ -131,11 +134,13 @@ def _run(
     ranks.wait()
     if ranks.is_main:
         _check_kept(agenda, folder, expected)
-        _announce(agenda, folder, expected, console)
-        warnings = [] if request.only else cautions_of(context)  # once a run, not at every stage
-        for line in (*context.outline.notes, *(f"warning: {caution}" for caution in warnings)):
-            say(console, line)
+        _announce(agenda, folder, expected)
+        for line in context.outline.notes:
+            _log.info(line)
+        for caution in [] if request.only else cautions_of(context):  # once a run, not at every stage
+            _log.warning(caution)
         _prepare(agenda, settings, folder, context, expected, request)
+        _log.debug(f"{context.outline.name}: {context.identity}; {context.hardware}; to do: {', '.join(agenda.todo)}")
     ranks.wait()
     execute(STAGES, agenda.todo, context, agenda.work, expected, console)
     if ranks.is_main and agenda.work != folder:
@@ -146,9 +151,9 @@ def _run(
     if folder.report.exists() and (not request.only or request.only == "report"):
         if not request.only:
             spent = duration(time.perf_counter() - begin)
-            say(console, f"took {spent}, {peak_memory() / 1e9:.1f} GB of memory at most")
+            _log.info(f"took {spent}, {peak_memory() / 1e9:.1f} GB of memory at most")
         for line in (*answer_lines(settings, folder), f"report: {folder.report}"):
-            say(console, line)
+            _log.info(line)
     return True
 
 
@@ -201,7 +206,7 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
         The run's own.
     folder : RunFolder
     console : Console
-        For progress and a line at the end.
+        Where a bar is drawn. Lines go to the log.
 
     Raises
     ------
@@ -234,12 +239,17 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
         with stage_progress("repair", console) as progress:
             repair_activations(context, folder, progress)
         leave()
-    say(console, f"{folder.activations}: every chunk is present and valid")
+    _log.info(f"{folder.activations}: every chunk is present and valid")
 
 
 def is_rank_0() -> bool:
     """Whether this is the first of the launcher's processes, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == "0"
+
+
+def rank() -> str:
+    """Return the number of this process as its launcher gave it."""
+    return os.environ.get("RANK", "0")
 
 
 def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Fingerprint], request: Request) -> Agenda:
@@ -313,16 +323,16 @@ def _check_kept(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Finger
             check_files(place, [name])
 
 
-def _announce(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint], console: Console) -> None:
+def _announce(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint]) -> None:
     if agenda.outdated:
         why = "; ".join(changes(folder, agenda.outdated, expected))
-        say(console, f"{why}; doing again: {', '.join(agenda.todo)} (the old results stay until the new are finished)")
+        _log.info(f"{why}; doing again: {', '.join(agenda.todo)} (the old results stay until the new are finished)")
     by_source: dict[Path, list[str]] = {}
     for name, source in agenda.linked.items():
         if source != folder:
             by_source.setdefault(source.path, []).append(name)
     for path, names in by_source.items():
-        say(console, f"reused from {path}: {', '.join(names)}")
+        _log.info(f"reused from {path}: {', '.join(names)}")
 
 
 def _prepare(
@@ -384,12 +394,6 @@ def _undo(folder: RunFolder, names: Sequence[str], settings: Settings) -> None:
 
 def _files_of(name: str, folder: RunFolder) -> list[Path]:
     return STAGES[name].files(folder)
-
-
-def _nothing_done(folder: RunFolder, console: Console, only: str | None) -> bool:
-    done = f"{only} is done; --fresh does it again" if only else f"all stages are done; report: {folder.report}"
-    say(console, f"{folder.path}: {done}")
-    return False
 
 
 def _circumstances(settings: Settings, context: Context) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What the manifest records of a run and its stages, and the line that is printed of each."""
+"""What the manifest records of a run and its stages, and the line that is logged of each."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import time
@@ -16,7 +17,9 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.run.checksums import write_checksums
 from emoscale.run.folder import RunFolder
-from emoscale.system.progress import Progress, say, stage_progress
+from emoscale.system.progress import Progress, stage_progress
+
+_log = logging.getLogger(__name__)
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
 
@@ -43,7 +46,7 @@ def do_stage(
     console: Console,
     outputs: Iterable[Path] = (),
 ) -> None:
-    """Do one stage, show its progress, record it in the manifest and print its line.
+    """Do one stage, show its progress, record it in the manifest and log its line.
 
     Parameters
     ----------
@@ -61,6 +64,7 @@ def do_stage(
     """
     start = time.perf_counter()
     record(folder, name, {"state": "running", "started": now(), **facts})
+    _log.debug(f"{name}: begun, settings {facts.get('settings')}")
     with stage_progress(name, console) as progress:
         counts = work(progress)
     wall = time.perf_counter() - start
@@ -71,7 +75,8 @@ def do_stage(
     }
     done = {"state": "done", "wall_s": round(wall, 3), "finished": now(), **facts, "counts": dict(counts), **left}
     record(folder, name, done)
-    say(console, f"{name:<8} {summary.format(**counts)}  [{wall:.1f} s]")
+    _log.debug(f"{name}: {dict(counts)}; left {', '.join(left['outputs'])}")
+    _log.info(f"{name:<8} {summary.format(**counts)}  [{wall:.1f} s]")
 
 
 def record(folder: RunFolder, name: str, facts: Mapping[str, Any]) -> None:

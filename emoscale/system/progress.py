@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+_log = logging.getLogger(__name__)
 
 FIRST_LINE, LINES_APART = 10.0, 60.0
 """Seconds until a stage without a terminal says how far it is, and between its further lines."""
@@ -27,7 +31,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Progress that is not shown: in tests, in notebooks, on ranks other than 0."""
+    """Progress that is not shown: in tests, on ranks other than 0."""
 
     def start(self, total: int | None, unit: str, done: int = 0) -> None:
         """Do nothing."""
@@ -57,8 +61,8 @@ class _Line:
 class _Lines:
     """Progress as lines of text, for log files and batch jobs."""
 
-    def __init__(self, name: str, console: Console) -> None:
-        self._name, self._console = name, console
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.start(None, "")
 
     def start(self, total: int | None, unit: str, done: int = 0) -> None:
@@ -83,7 +87,7 @@ class _Lines:
             line += f", {rate:,.1f} {self._unit}/s"
             if self._total is not None:
                 line += f", {duration(max(self._total - self._done, 0) / rate)} left"
-        say(self._console, line)
+        _log.info(line)
 
 
 def duration(seconds: float) -> str:
@@ -106,7 +110,7 @@ def say(console: Console, line: str) -> None:
 
 @contextmanager
 def stage_progress(name: str, console: Console) -> Iterator[Progress]:
-    """Show how far a stage is while the block runs: a bar in a terminal, a line a minute elsewhere.
+    """Show how far a stage is while the block runs: a bar in a terminal or notebook, a line a minute elsewhere.
 
     Parameters
     ----------
@@ -118,8 +122,8 @@ def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     ------
     Progress
     """
-    if not console.is_terminal:
-        yield _Lines(name, console)
+    if not (console.is_terminal or _draws_in_notebook(console)):
+        yield _Lines(name)
         return
     columns = (
         TextColumn("{task.description:<10}"),
@@ -131,3 +135,7 @@ def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     )
     with RichProgress(*columns, console=console, transient=True) as bars:
         yield _Line(bars, name)
+
+
+def _draws_in_notebook(console: Console) -> bool:
+    return console.is_jupyter and find_spec("ipywidgets") is not None

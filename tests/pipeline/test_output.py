@@ -1,7 +1,9 @@
 """Work goes on, and ends as it would, when nobody reads what it prints; without a terminal it says how far it is."""
 
 import io
+import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from emoscale.errors import InputError
 from emoscale.system import progress
+from emoscale.system.logs import LOGGER, logging_to, logging_unless_routed
 from emoscale.system.progress import stage_progress
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +61,8 @@ def test_without_a_terminal_a_line_a_minute(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     file = io.StringIO()
-    with stage_progress("extract", Console(file=file, width=40)) as shown:
+    console = Console(file=file, width=40)
+    with logging_to(console), stage_progress("extract", console) as shown:
         shown.start(1_000, "rows", done=200)
         for _ in range(20):  # 5 seconds each
             now[0] += 5
@@ -66,6 +71,86 @@ def test_without_a_terminal_a_line_a_minute(monkeypatch):
         "extract: 220 of 1,000 rows, 2.0 rows/s, 6.5 min left",
         "extract: 340 of 1,000 rows, 2.0 rows/s, 5.5 min left",
     ]
+
+
+def said(level=logging.INFO, file=None):
+    """What a console gets of three messages."""
+    stream, log = io.StringIO(), logging.getLogger(f"{LOGGER}.somewhere")
+    with logging_to(Console(file=stream, width=20), level, file):
+        log.debug("a decision")
+        log.info("runs/[mine] is a path that is longer than the console")
+        log.warning("few texts")
+    return stream.getvalue().splitlines()
+
+
+def test_lines_by_importance():
+    line = "runs/[mine] is a path that is longer than the console"
+    assert said() == [line, "warning: few texts"]
+    assert said(logging.WARNING) == ["warning: few texts"]
+    assert said(logging.DEBUG) == ["a decision", line, "warning: few texts"]
+    logger = logging.getLogger(LOGGER)
+    assert (logger.handlers, logger.level) == ([], logging.NOTSET)
+
+
+def test_a_log_file_has_every_line_and_is_added_to(tmp_path):
+    file = tmp_path / "logs" / "run.log"
+    for _ in range(2):
+        said(logging.WARNING, file)
+    lines = file.read_text().splitlines()
+    assert len(lines) == 6
+    assert lines[0].endswith("DEBUG   emoscale.somewhere: a decision")
+    with pytest.raises(InputError, match=r"--log-file .*cannot be written"):
+        said(file=tmp_path)
+
+
+def test_an_exception_is_in_the_log_file(tmp_path):
+    file = tmp_path / "run.log"
+    with pytest.raises(ZeroDivisionError), logging_to(Console(quiet=True), file=file):
+        1 / 0  # noqa: B018
+    assert "ZeroDivisionError" in file.read_text()
+
+
+def test_lines_go_where_a_program_has_routed_them(caplog):
+    stream = io.StringIO()
+    with caplog.at_level(logging.INFO, LOGGER), logging_unless_routed(Console(file=stream)):
+        logging.getLogger(LOGGER).info("extract is done")
+    assert (caplog.messages, stream.getvalue()) == (["extract is done"], "")
+
+
+def test_a_notebook_with_widgets_shows_a_bar(monkeypatch):
+    monkeypatch.setattr(progress, "find_spec", lambda name: name == "ipywidgets")
+    monkeypatch.setattr(progress, "RichProgress", FakeBars)
+    with stage_progress("extract", Console(file=io.StringIO(), force_jupyter=True)) as shown:
+        assert isinstance(shown, progress._Line)
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    with stage_progress("extract", Console(file=io.StringIO(), force_jupyter=True)) as shown:
+        assert isinstance(shown, progress._Lines)
+
+
+class FakeBars:
+    def __init__(self, *columns, console, transient):
+        self.console = console
+
+    def add_task(self, name, total, unit):
+        return name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+
+@pytest.mark.slow
+def test_a_quiet_stage_prints_nothing_and_its_log_file_all(cli, finished, tmp_path):
+    log, out = tmp_path / "run.log", tmp_path / "copy"
+    shutil.copytree(finished.out, out)
+    given = ["report", finished.config, "--out", out]
+    assert cli(*given, "--fresh", "-q", "--log-file", log) == (0, "", "")
+    assert " INFO    emoscale.run.manifest: report " in log.read_text()
+    assert cli(*given, "-v") == (0, f"{out}: report is done; --fresh does it again\n", "")
+    code, _, error = cli(*given, "-v", "-q")
+    assert (code, error) == (2, "emoscale: --verbose and --quiet: one prints more, the other less; give one of them\n")
 
 
 def test_the_command_line_loads_without_fcntl():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from rich.console import Console
@@ -21,7 +22,9 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.lock import LOCK, locked
 from emoscale.run.manifest import environment, new_manifest
 from emoscale.system.files import remove
-from emoscale.system.progress import say, stage_progress
+from emoscale.system.progress import stage_progress
+
+_log = logging.getLogger(__name__)
 
 
 def reproduce(path: Path, out: Path, console: Console, options: ReproductionOptions) -> None:
@@ -34,7 +37,7 @@ def reproduce(path: Path, out: Path, console: Console, options: ReproductionOpti
     out : Path
         Run folder; a reproduction that is there already is replaced.
     console : Console
-        For progress and one line a stage.
+        Where a bar is drawn. Lines go to the log.
     options : ReproductionOptions
 
     Raises
@@ -51,7 +54,7 @@ def reproduce(path: Path, out: Path, console: Console, options: ReproductionOpti
         _prepare(folder, files.source)
         expected = fingerprints(REPRODUCTION_STAGES, options, dependency_values(files.source.name, options))
         execute(REPRODUCTION_STAGES, list(REPRODUCTION_STAGES), context, folder, expected, console)
-    say(console, f"report: {folder.report}")
+    _log.info(f"report: {folder.report}")
 
 
 def _check_out(folder: RunFolder) -> None:
