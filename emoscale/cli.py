@@ -22,9 +22,9 @@ from emoscale.commands.running import Output
 from emoscale.commands.steer_options import SteerOptions, read_texts
 from emoscale.concepts.options import ScoreOptions
 from emoscale.errors import EmoscaleError, InputError, PreemptedError, shortened
-from emoscale.pipeline import runner
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
+from emoscale.system.launcher import rank
 from emoscale.system.output import tolerate_closed_output
 from emoscale.system.preemption import STOPPED, end_on_sigterm
 
@@ -249,7 +249,7 @@ _failed: list[int] = []
 def _fail(problems: list[str], code: int) -> int:
     _failed.append(code)
     # A rank reports what only its own work ran into; everything else happens to all ranks.
-    if runner.is_rank_0() or code == 1:
+    if rank() == 0 or code == 1:
         for problem in shortened(problems):
             print(f"emoscale: {problem}", file=sys.stderr)
     return code
@@ -266,5 +266,5 @@ def _refused(error: OSError) -> str:
 
 def _leave_hastily() -> None:
     release_all()
-    if runner.is_rank_0() and not _failed:
+    if rank() == 0 and not _failed:
         os.write(sys.stderr.fileno(), f"emoscale: {STOPPED}\n".encode())

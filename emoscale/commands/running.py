@@ -17,9 +17,11 @@ from emoscale.commands.arguments import path as to_path
 from emoscale.commands.reproduce.options import ReproductionOptions
 from emoscale.errors import InputError
 from emoscale.pipeline import runner
+from emoscale.pipeline.repair import repair as repair_run
 from emoscale.pipeline.runner import Request
 from emoscale.pipeline.stage import Stage
 from emoscale.pipeline.stages import STAGES
+from emoscale.system.launcher import rank
 from emoscale.system.logs import logging_to
 
 _log = logging.getLogger(__name__)
@@ -59,11 +61,11 @@ class Output:
         """
         if self.verbose and self.quiet:
             raise InputError("--verbose and --quiet: one prints more, the other less; give one of them")
-        is_seen = runner.is_rank_0()
+        is_seen = rank() == 0
         level = logging.DEBUG if self.verbose else logging.WARNING if self.quiet else logging.INFO
         file = self.log_file
         if file is not None and not is_seen:
-            file = file.with_name(f"{file.stem}.rank{runner.rank()}{file.suffix}")
+            file = file.with_name(f"{file.stem}.rank{rank()}{file.suffix}")
         with logging_to(Console(stderr=stderr, quiet=not is_seen), level, file):
             yield Console(stderr=stderr, quiet=self.quiet or not is_seen)
 
@@ -145,7 +147,7 @@ def extract(
         return
     settings, folder = run_of((config, None), out, overrides)
     with output.console() as console:
-        runner.repair(settings, folder, console)
+        repair_run(settings, folder, console)
 
 
 def reproduce(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -26,8 +25,9 @@ from emoscale.run.lock import locked
 from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
 from emoscale.system.files import disk_is_full, link, remove, write_text
+from emoscale.system.launcher import rank
 from emoscale.system.memory import peak_memory
-from emoscale.system.progress import Silent, duration, stage_progress
+from emoscale.system.progress import Silent, duration
 
 if TYPE_CHECKING:
     from emoscale.pipeline.context import Context
@@ -101,7 +101,7 @@ def run(settings: Settings, folder: RunFolder, console: Console, request: Reques
     agenda = _agenda(settings, folder, expected, request)
     if not agenda.todo and not agenda.linked and not is_complete(folder) and not folder.replacement.path.exists():
         return False
-    with locked(folder.path) if is_rank_0() else nullcontext():
+    with locked(folder.path) if rank() == 0 else nullcontext():
         return _run(settings, folder, console, expected, request)
 
 
@@ -197,61 +197,6 @@ def execute(
         ranks.wait()
 
 
-def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
-    """Write the missing and damaged chunks of a run's activations again, and change nothing else.
-
-    Parameters
-    ----------
-    settings : Settings
-        The run's own.
-    folder : RunFolder
-    console : Console
-        Where a bar is drawn. Lines go to the log.
-
-    Raises
-    ------
-    InputError
-        If the activations have not been extracted, or with other settings.
-    StageError
-        If activations computed here differ from those stored beside the damaged ones.
-    """
-    expected = fingerprints(STAGES, settings, dependency_values(settings))
-    if not holds_run(folder) or (state := status(folder, "extract", expected["extract"])) == "undone":
-        raise InputError(f"{folder.path}: extract is not done, so there is nothing to repair; run emoscale extract")
-    if state == "outdated":
-        raise InputError(
-            f"{folder.path}: was extracted with other settings ({'; '.join(_changes(folder, settings, expected))}); "
-            "repair with the run's own config.yaml"
-        )
-    if settings.extraction.keep == "moments":
-        raise InputError(f"{folder.path}: moments cannot be repaired in parts; run emoscale extract --fresh")
-    if settings.machine.split_model == "tensors":
-        raise InputError("machine.split_model 'tensors': repair with the complete model, or with layers")
-    with locked(folder.path) if is_rank_0() else nullcontext():
-        from emoscale.pipeline.context import Context
-        from emoscale.pipeline.stages import repair_activations
-        from emoscale.system.ranks import join, leave
-
-        ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
-        context = Context(settings, ranks)
-        context.check([STAGES["extract"]])
-        check_same_model(folder, context.outline.name, context.identity)
-        with stage_progress("repair", console) as progress:
-            repair_activations(context, folder, progress)
-        leave()
-    _log.info(f"{folder.activations}: every chunk is present and valid")
-
-
-def is_rank_0() -> bool:
-    """Whether this is the first of the launcher's processes, or the only one."""
-    return rank() == "0"
-
-
-def rank() -> str:
-    """Return the number of this process as its launcher gave it."""
-    return os.environ.get("RANK", "0")
-
-
 def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Fingerprint], request: Request) -> Agenda:
     """Look at what is done, without changing anything."""
     wanted = [request.only] if request.only else stages_of_run(STAGES, settings)
@@ -292,7 +237,7 @@ def _check_needs(
     first = missing[0]
     if states[first] == "outdated":
         raise InputError(
-            f"{folder.path}: {first} was done with other settings ({'; '.join(_changes(folder, settings, expected))}); "
+            f"{folder.path}: {first} was done with other settings ({changed_settings(folder, settings, expected)}); "
             f"run emoscale {first} first, or emoscale run"
         )
     raise InputError(
@@ -308,9 +253,10 @@ def _with_same_model(agenda: Agenda, context: Context, expected: Mapping[str, Fi
     return Agenda(todo, agenda.outdated, linked, agenda.work)
 
 
-def _changes(folder: RunFolder, settings: Settings, expected: Mapping[str, Fingerprint]) -> list[str]:
+def changed_settings(folder: RunFolder, settings: Settings, expected: Mapping[str, Fingerprint]) -> str:
+    """Say which settings differ from those that a run's finished stages were done with."""
     done = [name for name in stages_of_run(STAGES, settings) if folder.stage(name).get("state") == "done"]
-    return changes(folder, done, expected)
+    return "; ".join(changes(folder, done, expected))
 
 
 def _check_kept(agenda: Agenda, folder: RunFolder, expected: Mapping[str, Fingerprint]) -> None:

@@ -18,6 +18,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 
 from emoscale.errors import InputError
+from emoscale.system.launcher import launched
 
 T = TypeVar("T")
 
@@ -123,7 +124,7 @@ def join(
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("machine.device 'cuda': no such device here; set machine.device to 'auto'")
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = launched()
     _check_launched(asked)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     _check_split(split_model, asked, local, device)

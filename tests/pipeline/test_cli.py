@@ -157,14 +157,21 @@ def test_the_folder_is_named_after_the_config_if_none_is_given(cli, finished, wo
 @pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])
 def test_what_all_ranks_find_is_told_once(cli, world, monkeypatch, rank, said):
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     answer = cli("run", world.folder / "none.yaml")
     assert answer.code == 2
     assert bool(answer.problems) == said
 
 
+def test_a_process_alone_tells_what_it_finds_whatever_rank_an_outer_job_left(cli, world, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    assert cli("run", world.folder / "none.yaml").problems
+
+
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_what_a_rank_runs_into_is_told_by_that_rank(cli, finished, monkeypatch, rank, world):
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     out = world.folder / "damaged"
     (out / "masks.zarr").mkdir(parents=True)
     for file in (finished.out / "masks.zarr").rglob("zarr.json"):
