@@ -6,8 +6,7 @@ import errno
 import mmap
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +48,11 @@ def write_files(layout: Layout, array: zarr.Array[Any], box: tuple[slice, ...], 
         else:
             fill = np.asarray(array.fill_value, dtype=layout.dtype)
             for key in files:
-                _write_file(layout, key, box, values, fill)
+                write_file(layout.path_of(key), _pieces(layout, key, box, values, fill))
         paths = [layout.path_of(key) for key in files]
-        for path in paths:
-            sync(path)
+        if layout.dtype is None:
+            for path in paths:
+                sync(path)
         # A file survives a power failure only if its name is on the disk, too.
         for folder in {folder for path in paths for folder in path.parents if folder.is_relative_to(layout.path)}:
             sync(folder)
@@ -64,15 +64,15 @@ def _write_encoded(layout: Layout, box: tuple[slice, ...], values: NDArray[Any])
         zarr.open_array(str(layout.path), mode="r+")[box] = values
 
 
-def _write_file(layout: Layout, key: Key, box: tuple[slice, ...], values: NDArray[Any], fill: NDArray[Any]) -> None:
-    path = layout.path_of(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _appending(path) as file:
-        for chunk in layout.chunks_of(key):
-            content = _chunk(layout, chunk, box, values, fill).data.cast("B")
-            file.append(content)
-            file.append(checksum_of(content))
-        file.append(layout.index(key))
+def _pieces(
+    layout: Layout, key: Key, box: tuple[slice, ...], values: NDArray[Any], fill: NDArray[Any]
+) -> Iterator[bytes | memoryview]:
+    """Yield what a file has, one after the other."""
+    for chunk in layout.chunks_of(key):
+        content = _chunk(layout, chunk, box, values, fill).data.cast("B")
+        yield content
+        yield checksum_of(content)
+    yield layout.index(key)
 
 
 def _chunk(layout: Layout, key: Key, box: tuple[slice, ...], values: NDArray[Any], fill: NDArray[Any]) -> NDArray[Any]:
@@ -121,13 +121,14 @@ class _Appending:
                 self._flush()
 
     def finish(self) -> None:
-        """Write what is held."""
+        """Write what is held, and wait until all is on the disk."""
         length = self._written + self._held
         padded = -(-self._held // mmap.PAGESIZE) * mmap.PAGESIZE
         self._buffer[self._held : padded] = 0
         self._held = padded
         self._flush()
         os.ftruncate(self._descriptor, length)
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file, as far as it was written."""
@@ -151,11 +152,25 @@ class _Appending:
         self._held = 0
 
 
-@contextmanager
-def _appending(path: Path) -> Iterator[_Appending]:
+def write_file(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a new file, in place of what is there, and return when its content is on the disk.
+
+    Parameters
+    ----------
+    path : Path
+    pieces : iterable of bytes-like
+        The content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = _Appending(path)
     try:
-        yield file
+        for piece in pieces:
+            file.append(piece)
         file.finish()
     finally:
         file.close()
