@@ -1,7 +1,7 @@
 """Memory that a thread uses again.
 
-Arrays of some 100 kB and more go back to the system when they are freed, and every page of the next ones is a fault: with
-blocks of 2,048 neurons that was a fifth of a map's time, with blocks of 256 almost two thirds.
+Arrays of some 100 kB and more go back to the system when they are freed, and every page of the next ones is a fault:
+with blocks of 2,048 neurons that was a fifth of a map's time, with blocks of 256 almost two thirds.
 """
 
 from __future__ import annotations
