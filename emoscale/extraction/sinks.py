@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.errors import InputError, StageError
+from emoscale.errors import InputError, StageError, StoreError
 from emoscale.extraction.work import StoreOptions, Target, Work
 from emoscale.extraction.writing import buffers
 from emoscale.store import WRITE_BYTES, Store, create_store, open_store
@@ -188,22 +189,24 @@ def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iter
     Raises
     ------
     StageError
-        If the block's intact files are not bit-identical to `values`: this machine would mix two computations.
+        If the block's intact chunks are not bit-identical to `values`: this machine would mix two computations.
     """
     array, dim = target.array, target.dim
-    width, damaged = store.files(array)[1], set(columns)
-    rows = slice(start, start + len(values))
-    for column, first in enumerate(range(0, values.shape[1], width)):
-        chunk = values[:, first : first + width]
-        if column in damaged:
+    (height, width), rows = store.chunks(array), slice(start, start + len(values))
+    for top, left in product(range(0, len(values), height), range(0, values.shape[1], width)):
+        chunk = values[top : top + height, left : left + width]
+        there = {dim: slice(start + top, start + top + len(chunk)), "neuron": slice(left, left + chunk.shape[1])}
+        try:
+            stored = store.read(array, **there)
+        except StoreError:  # one of those that are damaged
             continue
-        stored = store.read(array, **{dim: rows, "neuron": slice(first, first + width)})
         if stored.tobytes() != np.ascontiguousarray(chunk).tobytes():
             raise StageError(
                 f"{store.path}: rows {rows.start} to {rows.stop - 1} differ from those stored (another machine, device "
                 "or library?); repair where they were extracted, or extract with --fresh"
             )
-    for column in sorted(damaged):
+    width = store.files(array)[1]
+    for column in sorted(columns):
         first = column * width
         store.write(array, values[:, first : first + width], **{dim: start, "neuron": first})
 

@@ -1,7 +1,7 @@
 """What a finished stage left on the disk, file by file, so that what changes afterwards is noticed.
 
-A list of a stage's files is one line each: checksum, size, name. A chunk of an array ends with the checksum of its
-values (CRC-32C), which is copied; of other files it is the SHA-256.
+A list of a stage's files is one line each: checksum, size, name. Chunks of an array end with the checksums of their
+values (CRC-32C), which are copied; of other files it is the SHA-256.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emoscale.errors import StoreError
 from emoscale.run.folder import RunFolder
-from emoscale.store import chunk_checksum, is_chunk, is_damaged
+from emoscale.store import chunk_checksum, has_checksum, is_chunk
 from emoscale.system.files import sha256, write_text
 
 _MOST_NAMED = 20
@@ -168,10 +168,7 @@ def _problems(folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool]) 
 def _is_unchanged(file: Path, recorded: Recorded) -> bool:
     if file.stat().st_size != recorded.size:
         return False
-    try:
-        return _checksum(file) == recorded.checksum and not (is_chunk(file) and is_damaged(file))
-    except (OSError, LookupError, ValueError, TypeError):
-        return True  # the array's metadata have changed, which is said of their own file
+    return has_checksum(file, recorded.checksum) if is_chunk(file) else _checksum(file) == recorded.checksum
 
 
 def _extra(folder: RunFolder, stage: str) -> list[Path]:
@@ -193,4 +190,4 @@ def _files(outputs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _checksum(file: Path) -> str:
-    return f"crc32c:{chunk_checksum(file)}" if is_chunk(file) else f"sha256:{sha256(file)}"
+    return chunk_checksum(file) if is_chunk(file) else f"sha256:{sha256(file)}"

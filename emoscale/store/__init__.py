@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emoscale.store.chunks import chunk_checksum, is_chunk, is_damaged
+    from emoscale.store.chunks import chunk_checksum, has_checksum, is_chunk
     from emoscale.store.commits import CommitLog
     from emoscale.store.creating import COORDINATE_CHUNK, create_store, length_of_file
     from emoscale.store.means import mean_activations
@@ -26,8 +26,8 @@ __all__ = [
     "Store",
     "chunk_checksum",
     "create_store",
+    "has_checksum",
     "is_chunk",
-    "is_damaged",
     "length_of_file",
     "mean_activations",
     "open_store",
@@ -42,7 +42,7 @@ _MODULES = {
     "chunk_checksum": "chunks",
     "create_store": "creating",
     "is_chunk": "chunks",
-    "is_damaged": "chunks",
+    "has_checksum": "chunks",
     "length_of_file": "creating",
     "mean_activations": "means",
     "open_store": "store",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from emoscale.errors import StoreError
 from emoscale.store.layout import CHECKSUM_BYTES, Key, Layout, checksum_of, read_layout
 
+_ALGORITHM = "crc32c"
 _MISSING, _DAMAGED = "chunk is missing", "chunk is damaged (checksum)"
 
 
@@ -31,7 +33,7 @@ def _place(file: Path) -> tuple[Layout, Key]:
 
 
 def chunk_checksum(file: Path) -> str:
-    """Return the checksum of what a file of chunks says its values have, without reading the values.
+    """Return what a file of chunks says of its values, without reading them.
 
     Parameters
     ----------
@@ -40,7 +42,8 @@ def chunk_checksum(file: Path) -> str:
     Returns
     -------
     str
-        8 hexadecimal digits: the checksum of its only chunk, or that of the checksums of several.
+        ``crc32c:`` and 8 hexadecimal digits: the checksum of the file's only chunk; or ``crc32c/N/BYTES:`` and the
+        checksum of the checksums of its N chunks, of so many bytes each, and of its index.
 
     Raises
     ------
@@ -51,31 +54,41 @@ def chunk_checksum(file: Path) -> str:
     with file.open("rb") as stream:
         if not layout.is_sharded:
             stream.seek(max(file.stat().st_size - CHECKSUM_BYTES, 0))
-            return stream.read().hex()
+            return f"{_ALGORITHM}:{stream.read().hex()}"
+        count, step = len(layout.chunks_of(key)), layout.chunk_bytes + CHECKSUM_BYTES
         found = []
-        for chunk in layout.chunks_of(key):
-            stream.seek(layout.locate(chunk)[1] + layout.chunk_bytes)
+        for end in range(step, (count + 1) * step, step):
+            stream.seek(end - CHECKSUM_BYTES)
             found.append(stream.read(CHECKSUM_BYTES))
-        stream.seek(sum(map(len, found)) // CHECKSUM_BYTES * (layout.chunk_bytes + CHECKSUM_BYTES))
-        return checksum_of(b"".join([*found, stream.read()])).hex()
+        return f"{_ALGORITHM}/{count}/{step}:{checksum_of(b''.join([*found, stream.read()])).hex()}"
 
 
-def is_damaged(file: Path) -> bool:
-    """Whether a file's values do not have the checksums that it says."""
-    return _is_damaged(*_place(file))
+def has_checksum(file: Path, checksum: str) -> bool:
+    """Whether a file of chunks is what `chunk_checksum` said of it, to the last bit; needs no metadata."""
+    label, _, expected = checksum.partition(":")
+    content = memoryview(file.read_bytes())
+    cut = [int(number) for number in label.split("/")[1:]]
+    count, step = cut or (1, len(content))
+    if not _are_intact(content, count, step):
+        return False
+    said = b"".join(bytes(content[end - CHECKSUM_BYTES : end]) for end in range(step, (count + 1) * step, step))
+    return (checksum_of(said + bytes(content[count * step :])) if cut else said).hex() == expected
 
 
 def _is_damaged(layout: Layout, key: Key) -> bool:
     content = memoryview(layout.path_of(key).read_bytes())
-    index = layout.index(key)
     if not layout.is_sharded:
-        return checksum_of(content[:-CHECKSUM_BYTES]) != bytes(content[-CHECKSUM_BYTES:])
-    step = layout.chunk_bytes + CHECKSUM_BYTES
-    end = len(layout.chunks_of(key)) * step
-    if bytes(content[end:]) != index:
-        return True
-    pieces = (content[start : start + step] for start in range(0, end, step))
-    return any(checksum_of(piece[:-CHECKSUM_BYTES]) != bytes(piece[-CHECKSUM_BYTES:]) for piece in pieces)
+        return not _are_intact(content, 1, len(content))
+    count, step = len(layout.chunks_of(key)), layout.chunk_bytes + CHECKSUM_BYTES
+    return not _are_intact(content, count, step) or bytes(content[count * step :]) != layout.index(key)
+
+
+def _are_intact(content: memoryview, count: int, step: int) -> bool:
+    """Whether the first bytes are so many chunks, each of so many bytes, that end with their checksums."""
+    if step < CHECKSUM_BYTES or len(content) < count * step:
+        return False
+    pieces = (content[start : start + step] for start in range(0, count * step, step))
+    return all(checksum_of(piece[:-CHECKSUM_BYTES]) == bytes(piece[-CHECKSUM_BYTES:]) for piece in pieces)
 
 
 def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
@@ -100,12 +113,12 @@ def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
     StoreError
         If the chunk is missing or damaged. It names the file.
     """
-    file, start = layout.locate(key)
+    file, start, length = layout.locate(key)
     content = np.empty(layout.chunk_bytes + CHECKSUM_BYTES, dtype=np.uint8)
     try:
         with file.open("rb", buffering=0) as stream:
             stream.seek(start)
-            complete = stream.readinto(content.data) == len(content) and (layout.is_sharded or not stream.read(1))
+            complete = stream.readinto(content.data) == len(content) and os.fstat(stream.fileno()).st_size == length
     except FileNotFoundError:
         raise StoreError(f"{file}: {_MISSING}; {fix}") from None
     body, checksum = content[: layout.chunk_bytes], content[layout.chunk_bytes :]

@@ -84,15 +84,23 @@ class Layout:
         """Return the places of the chunks in a file, in the order in which they lie there."""
         return self.chunks_in(self.extent(file))
 
-    def locate(self, chunk: Key) -> tuple[Path, int]:
-        """Return the path of the file that a chunk is in, and its first byte there."""
+    def locate(self, chunk: Key) -> tuple[Path, int, int]:
+        """Return the path of the file that a chunk is in, the chunk's first byte there, and the file's length."""
         starts = [i * size for i, size in zip(chunk, self.chunk, strict=True)]
         file = tuple(start // size for start, size in zip(starts, self.file, strict=True))
         inside = [range(b.start // c, -(-b.stop // c)) for b, c in zip(self.extent(file), self.chunk, strict=True)]
-        number = 0
+        number, count = 0, 1
         for i, places in zip(chunk, inside, strict=True):
             number = number * len(places) + i - places.start
-        return self.path_of(file), number * (self.chunk_bytes + CHECKSUM_BYTES)
+            count *= len(places)
+        step = self.chunk_bytes + CHECKSUM_BYTES
+        return self.path_of(file), number * step, count * step + self._index_bytes
+
+    @cached_property
+    def _index_bytes(self) -> int:
+        if not self.is_sharded:
+            return 0
+        return math.prod(f // c for f, c in zip(self.file, self.chunk, strict=True)) * INDEX_BYTES + CHECKSUM_BYTES
 
     def index(self, file: Key) -> bytes:
         """Return the index at the end of a file, with its checksum; nothing where a file is one chunk."""
