@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from emoscale.store.chunks import chunk_checksum, is_chunk, is_damaged
     from emoscale.store.commits import CommitLog
     from emoscale.store.creating import COORDINATE_CHUNK, create_store
-    from emoscale.store.means import mean_activations
+    from emoscale.store.means import Activations, mean_activations
     from emoscale.store.store import Store, open_store
 
 __all__ = [
     "COORDINATE_CHUNK",
+    "Activations",
     "CommitLog",
     "Store",
     "chunk_checksum",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Activations": "means",
     "COORDINATE_CHUNK": "creating",
     "CommitLog": "commits",
     "Store": "store",
