@@ -16,7 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emoscale.api.ablate import ablate as ablate
     from emoscale.api.activations import activations as activations
+    from emoscale.api.effects import effects as effects
     from emoscale.api.models import Model as Model
     from emoscale.api.models import load as load
     from emoscale.api.runs import Run as Run
@@ -33,7 +35,9 @@ __all__ = [
     "InputError",
     "Model",
     "Run",
+    "ablate",
     "activations",
+    "effects",
     "load",
     "open_run",
     "run_study",
@@ -45,7 +49,9 @@ _MODULES = {
     "InputError": "errors",
     "Model": "api.models",
     "Run": "api.runs",
+    "ablate": "api.ablate",
     "activations": "api.activations",
+    "effects": "api.effects",
     "load": "api.models",
     "open_run": "api.runs",
     "run_study": "api.runs",
@@ -57,7 +63,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'emoscale' has no attribute {name!r}")
-    value = getattr(import_module(f"emoscale.{_MODULES[name]}"), name)
+    module = import_module(f"emoscale.{_MODULES[name]}")
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -46,7 +46,14 @@ def model(in_memory):
 
 
 @pytest.mark.parametrize(
-    "name", ["emoscale", *(f"emoscale.api.{n}" for n in ("arguments", "models", "activations", "rdms", "searchlight"))]
+    "name",
+    [
+        "emoscale",
+        *(
+            f"emoscale.api.{name}"
+            for name in ("ablate", "activations", "arguments", "effects", "models", "neurons", "rdms", "searchlight")
+        ),
+    ],
 )
 def test_examples_run(name, model):
     module = importlib.import_module(name)
