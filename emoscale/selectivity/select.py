@@ -21,6 +21,7 @@ from emoscale.selectivity.inference import INFERENCES, Inference
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results, family_p
+from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
 from emoscale.statistics import average_ranks
@@ -86,7 +87,8 @@ def select(
     names = ", ".join(entry.name for entry in ranked)
     store = open_extraction(folder, f"selectivity.row_measures {names}" if ranked else None)
     executor = executor or Executor.of(MachineOptions(), options)
-    job = searchlight_job(store, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
+    design = design_of(store, concepts.names)
+    job = searchlight_job(design, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
     blocks = compute_neurons(store, job, executor, progress)
     rows = _joined([block.rows for block in blocks])
     if ranked:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emoscale.store.chunks import chunk_checksum, has_checksum, is_chunk
     from emoscale.store.commits import CommitLog
     from emoscale.store.creating import COORDINATE_CHUNK, create_store, length_of_file
-    from emoscale.store.means import mean_activations
+    from emoscale.store.means import Activations, mean_activations
     from emoscale.store.sizes import store_size
     from emoscale.store.store import Store, open_store
     from emoscale.store.writing import WRITE_BYTES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COORDINATE_CHUNK",
     "WRITE_BYTES",
+    "Activations",
     "CommitLog",
     "Store",
     "chunk_checksum",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Activations": "means",
     "COORDINATE_CHUNK": "creating",
     "WRITE_BYTES": "writing",
     "CommitLog": "commits",
