@@ -16,7 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from emoscale.api import plot as plot
+    from emoscale.api.ablate import ablate as ablate
     from emoscale.api.activations import activations as activations
+    from emoscale.api.effects import effects as effects
     from emoscale.api.models import Model as Model
     from emoscale.api.models import load as load
     from emoscale.api.runs import Run as Run
@@ -33,9 +36,12 @@ __all__ = [
     "InputError",
     "Model",
     "Run",
+    "ablate",
     "activations",
+    "effects",
     "load",
     "open_run",
+    "plot",
     "run_study",
     "searchlight",
 ]
@@ -45,19 +51,26 @@ _MODULES = {
     "InputError": "errors",
     "Model": "api.models",
     "Run": "api.runs",
+    "ablate": "api.ablate",
     "activations": "api.activations",
+    "effects": "api.effects",
     "load": "api.models",
     "open_run": "api.runs",
+    "plot": "api.plot",
     "run_study": "api.runs",
     "searchlight": "api.searchlight",
 }
 """Where each name is. Torch, transformers and xarray take seconds to import, which only what is used should cost."""
 
+_SUBMODULES = {"plot"}
+"""Names of modules; any other name is of something in its module."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'emoscale' has no attribute {name!r}")
-    value = getattr(import_module(f"emoscale.{_MODULES[name]}"), name)
+    module = import_module(f"emoscale.{_MODULES[name]}")
+    value = module if name in _SUBMODULES else getattr(module, name)
     globals()[name] = value
     return value
 

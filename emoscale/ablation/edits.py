@@ -14,7 +14,7 @@ from emoscale.models.masking import ZERO, Edit
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction
 from emoscale.schema import MOMENTS
-from emoscale.store import Store, mean_activations
+from emoscale.store import Activations, mean_activations
 from emoscale.system.option_types import lookup
 
 RESAMPLE = "resample"
@@ -89,6 +89,8 @@ class EditKind:
         Options that only some edits read, such as ``factor``; the others are refused.
     needs_rows : bool
         Whether it needs every row's activations, not only their moments.
+    of_activations : callable, optional
+        Makes the edit from `Activations` and the options, if it depends on nothing else of the run.
     """
 
     name: str
@@ -98,6 +100,7 @@ class EditKind:
     limit: str
     uses: tuple[str, ...] = ()
     needs_rows: bool = False
+    of_activations: Callable[[Activations, AblationOptions], RowEdit] | None = None
 
 
 def make_edit(folder: RunFolder, options: AblationOptions) -> RowEdit:
@@ -126,8 +129,15 @@ def _mean(folder: RunFolder, options: AblationOptions) -> RowEdit:
 
 
 def _resample(folder: RunFolder, options: AblationOptions) -> RowEdit:
-    store = open_extraction(folder, needed_by=f"ablation.edit {RESAMPLE!r}")
-    return replace_by(_some_rows(store, options.seed), options.seed)
+    return _resample_of(open_extraction(folder, needed_by=f"ablation.edit {RESAMPLE!r}"), options)
+
+
+def _mean_of(activations: Activations, options: AblationOptions) -> RowEdit:
+    return replace_by(mean_activations(activations)[None], options.seed)
+
+
+def _resample_of(activations: Activations, options: AblationOptions) -> RowEdit:
+    return replace_by(_some_rows(activations, options.seed), options.seed)
 
 
 def replace_by(values: NDArray[np.floating], seed: int = 0) -> RowEdit:
@@ -156,7 +166,7 @@ def _mean_of_rows(folder: RunFolder) -> NDArray[np.float64]:
     return mean
 
 
-def _some_rows(store: Store, seed: int) -> NDArray[np.float32]:
+def _some_rows(store: Activations, seed: int) -> NDArray[np.float32]:
     (height, width), rows, neurons = store.chunks("activations"), store.sizes["observation"], store.sizes["neuron"]
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(DONORS, rows), replace=False))
     found = np.empty((len(chosen), neurons), np.float32)
@@ -199,6 +209,7 @@ EDITS: dict[str, EditKind] = {
             "were held at their mean activation",
             "Switching a neuron off holds it at its mean. That takes away how it varies, but so many neurons at their "
             "means at once may be a state that the model never reaches by itself; some of the harm can come from that.",
+            of_activations=_mean_of,
         ),
         EditKind(
             RESAMPLE,
@@ -210,6 +221,7 @@ EDITS: dict[str, EditKind] = {
             "the model, which is more than to miss something.",
             uses=("seed",),
             needs_rows=True,
+            of_activations=_resample_of,
         ),
     )
 }

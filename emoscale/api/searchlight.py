@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,23 +10,20 @@ import pandas as pd
 import xarray
 from numpy.typing import NDArray
 
+from emoscale.api.arrays import BLOCK, ArrayActivations, as_activations
 from emoscale.api.labelled import NEURON, OBSERVATION
-from emoscale.api.rdms import as_rdms
+from emoscale.api.rdms import Floats, as_rdms
 from emoscale.api.texts import as_labels
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import InputError
 from emoscale.selectivity.inference import INFERENCES
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.reading import Design, design_of_labels
-from emoscale.selectivity.searchlight import BlockResults, make_searchlight
+from emoscale.selectivity.searchlight import BlockResults, searchlight_job
 from emoscale.selectivity.select import combine_blocks
 from emoscale.system.ranks import cores
 from emoscale_kernels import Moments, empty_moments, update_moments
 
-_BLOCK = 1024
-"""Neurons of a block."""
-_BOX_BYTES = 2**26
-"""About so much of the activations is read at once."""
 _FEWEST_CONCEPTS = 3
 
 
@@ -81,44 +77,39 @@ def searchlight(
     """
     if not isinstance(permutations, int) or permutations < 0:
         raise InputError(f"permutations: {permutations!r} given; give a number of 1 or more, or 0 for none")
-    array, neurons = _as_array(activations)
-    concept, replicate = _labels(activations, array.shape[0], labels)
+    read = as_activations(activations)
+    concept, replicate = _labels(activations, read.sizes[OBSERVATION], labels)
     names = [str(name) for name in pd.unique(concept[concept != ""])]
     if len(names) < _FEWEST_CONCEPTS:
         raise InputError(f"labels: {len(names)} concepts, RDMs need {_FEWEST_CONCEPTS}; give more")
     models = as_rdms(rdms, names)
+    design = design_of_labels(concept, replicate, names, "activations")
     kind = "permutation" if permutations else "asymptotic"
     options = SelectivityOptions(inference=kind, permutations=permutations or 1, seed=seed)
-    design = design_of_labels(concept, replicate, names, "activations")
-    concepts = Concepts(names, list(models), np.zeros((len(names), len(models))), None)
-    job = make_searchlight(design, concepts, options, backend="auto", rdms=np.stack(list(models.values())))
-    starts = range(0, array.shape[1], _BLOCK)
-    with ThreadPoolExecutor(threads or cores()) as pool:
-        blocks: list[BlockResults] = list(
-            pool.map(lambda start: job.of_moments(_moments(array, design, start)), starts)
-        )
-    found = combine_blocks(blocks, INFERENCES[kind])
+    found = _compare(read, design, names, models, options, threads or cores())
     values = {name: found[name].T.ravel() for name in ("tau", "p", "q", "p_all")}
-    table = pd.concat([neurons] * len(models), ignore_index=True).assign(**values)
-    table.insert(0, "rdm", np.repeat(np.array(list(models), object), len(neurons)))
+    table = pd.concat([read.neurons] * len(models), ignore_index=True).assign(**values)
+    table.insert(0, "rdm", np.repeat(np.array(list(models), object), len(read.neurons)))
     return table
 
 
-def _as_array(activations: Any) -> tuple[Any, pd.DataFrame]:
-    """Return an array (rows, neurons), and what is known of each neuron."""
-    if isinstance(activations, xarray.DataArray):
-        if set(activations.dims) != {OBSERVATION, NEURON}:
-            raise InputError(f"activations: has dimensions {activations.dims}; give {OBSERVATION} and {NEURON}")
-        turned = activations.transpose(OBSERVATION, NEURON)
-        known = [name for name in (NEURON, "layer", "expert", "unit") if name in turned.coords]
-        table = pd.DataFrame({name: turned[name].to_numpy() for name in known})
-        return turned.data, table if known else pd.DataFrame({NEURON: np.arange(turned.shape[1])})
-    array = np.asarray(activations)
-    if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.size:
-        raise InputError(
-            f"activations: {array.dtype} of shape {array.shape} given; give numbers of shape (rows, neurons)"
+def _compare(
+    activations: ArrayActivations,
+    design: Design,
+    names: list[str],
+    rdms: dict[str, Floats],
+    options: SelectivityOptions,
+    threads: int,
+) -> dict[str, NDArray[Any]]:
+    """Return tau, p and so on of every neuron and RDM, each of shape (neurons, RDMs)."""
+    concepts = Concepts(names, list(rdms), np.zeros((len(names), len(rdms))), None)
+    job = searchlight_job(design, concepts, options, backend="auto", rdms=np.stack(list(rdms.values())))
+    with ThreadPoolExecutor(threads) as pool:
+        starts = range(0, activations.sizes[NEURON], BLOCK)
+        blocks: list[BlockResults] = list(
+            pool.map(lambda start: job.of_moments(_moments(activations, design, start)), starts)
         )
-    return array, pd.DataFrame({NEURON: np.arange(array.shape[1])})
+    return combine_blocks(blocks, INFERENCES[options.inference])
 
 
 def _labels(activations: Any, rows: int, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -135,16 +126,9 @@ def _labels(activations: Any, rows: int, labels: Any) -> tuple[NDArray[Any], NDA
     return concept, activations["replicate"].to_numpy().astype(object) if has_replicates else one_replicate
 
 
-def _moments(array: Any, design: Design, start: int) -> Moments:
-    width = min(_BLOCK, array.shape[1] - start)
-    moments = empty_moments(design.replicates * design.concepts, width)
-    for rows in _boxes(array, width):
-        values = np.asarray(array[rows, start : start + width])
-        kept = values if values.dtype.kind == "f" and values.itemsize <= 8 else values.astype(np.float64)
-        update_moments(moments, np.ascontiguousarray(kept), design.of_row[rows])
+def _moments(activations: ArrayActivations, design: Design, start: int) -> Moments:
+    neurons = slice(start, min(start + BLOCK, activations.sizes[NEURON]))
+    moments = empty_moments(design.replicates * design.concepts, neurons.stop - start)
+    for rows, values in activations.boxes(neurons):
+        update_moments(moments, values, design.of_row[rows])
     return moments
-
-
-def _boxes(array: Any, width: int) -> Iterator[slice]:
-    height = max(1, _BOX_BYTES // (8 * width))
-    yield from (slice(first, min(first + height, array.shape[0])) for first in range(0, array.shape[0], height))

@@ -27,6 +27,7 @@ from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.selectivity.executor import compute_neurons
+from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.searchlight import searchlight_job
 from emoscale.stimuli.prompt_texts import PromptTexts, Sample
 from emoscale.store import Store, create_store
@@ -117,7 +118,8 @@ def selection_seconds(context: Context, amount: Amount, seconds: float) -> float
 
         def run(neurons: int) -> tuple[int, float]:
             store = random_activations(context, amount, neurons, folder)
-            job = searchlight_job(store, concepts, settings.selectivity, backend=context.executor.backend)
+            design = design_of(store, concepts.names)
+            job = searchlight_job(design, concepts, settings.selectivity, backend=context.executor.backend)
             start = time.perf_counter()
             compute_neurons(store, job, context.executor, Silent())
             return neurons, time.perf_counter() - start

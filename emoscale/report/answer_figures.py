@@ -7,32 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emoscale.report.findings import Findings
 from emoscale.report.marks import Points, matrix, names_of
+from emoscale.report.on_axes import (
+    darker,
+    draw_ticks,
+    follower_rows,
+    interval_rows,
+    legend_above,
+    name_rows,
+    square_matrix,
+)
 from emoscale.report.phrasing import count, named, number
 from emoscale.report.sides import draw_deviations
 from emoscale.report.style import (
     BLUE,
     COLOURS,
     FAINT,
-    MOST_NUMBERS,
     ORANGE,
     SOFT,
     Drawing,
-    colour_bar,
     figure,
-    frame_diagonal,
-    name_both_sides,
     new_figure,
     result_dot,
     row_height,
-    sequential,
     square_figure,
-    write_cells,
 )
 from emoscale.run.verdicts import LEVEL, Answer, Question, can_decide, deciding_p
 from emoscale.schema import ALL_ATTRIBUTES, PERMUTED
@@ -76,14 +78,13 @@ def needed_forest(findings: Findings) -> Drawing | None:
     has_estimates = bool(np.isfinite(table["estimated_low"]).any())
     if has_estimates:
         _estimates(axes, table, places)
-    for place, name in zip(places, table["attribute"], strict=True):
-        if name in draws:
-            axes.plot(draws[name], np.full(len(draws[name]), place), "|", color=SOFT, markersize=5, alpha=0.7)
+    draw_ticks(axes, places, table["attribute"].tolist(), draws)
     _dots(axes, table, places, _deciding_p(table))
-    _name_rows(axes, places, ["mean over attributes", *rows["attribute"]], table["answer"].astype(str).tolist())
+    name_rows(axes, places, ["mean over attributes", *rows["attribute"]])
+    _write_answers(axes, places, table["answer"].astype(str).tolist())
     compared = "masks of permuted concepts − selective masks"
     axes.set_xlabel(f"Drop in {findings.study.outcome.label}{_unit(findings)}: {compared}")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
+    legend_above(axes)
     return Drawing(
         canvas,
         f"Dots with intervals for {count(len(rows), 'attribute')} and their mean, which is "
@@ -150,13 +151,9 @@ def _dots(axes: Axes, table: pd.DataFrame, places: NDArray[np.float64], p: NDArr
             axes.plot(table["drop"][some], places[some], "o", label=label, **result_dot(passed))
 
 
-def _name_rows(axes: Axes, places: NDArray[np.float64], names: list[str], answers: Sequence[str] = ()) -> None:
-    axes.set_yticks(places, names)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_ylim(places[0] - 0.8, places[-1] + 0.8)
+def _write_answers(axes: Axes, places: NDArray[np.float64], answers: Sequence[str]) -> None:
     frame = axes.get_yaxis_transform()
-    for place, answer in zip(places, answers, strict=False):
+    for place, answer in zip(places, answers, strict=True):
         text = _ANSWERS.get(answer, "")
         axes.text(1.02, place, text, transform=frame, va="center", fontsize=7, color=SOFT)
 
@@ -176,32 +173,7 @@ def followers_forest(findings: Findings) -> Drawing | None:
     places = np.arange(len(rows), dtype=np.float64)
     canvas = new_figure(row_height(len(rows), 0.2, 1.1), width=6.6)
     axes = canvas.subplots()
-    axes.hlines(
-        places,
-        rows["null_low"],
-        rows["null_high"],
-        color=FAINT,
-        linewidth=7,
-        label="middle 95% under permuted concepts",
-    )
-    axes.plot(rows["null_largest"], places, "|", color=SOFT, markersize=7, label="most under any permutation")
-    passed = rows["p_corrected"].to_numpy() <= LEVEL
-    for some, label in ((passed, "corrected p ≤ .05"), (~passed, "not significant")):
-        if some.any():
-            axes.plot(rows["followers"][some], places[some], "o", label=label, **result_dot(some is passed))
-    _name_rows(axes, places, rows["attribute"].tolist())
-    axes.set_xscale("symlog", linthresh=10)
-    most = float(rows[["followers", "null_largest"]].max().max())
-    ticks = [
-        tick
-        for tick in (0, 5, 10, *((20, 50) if most < 200 else ()), 100, 1_000, 10_000, 100_000, 1_000_000)
-        if tick <= max(most, 10)
-    ]
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_xlim(-0.8, max(most, 10) * 1.4)
-    axes.minorticks_off()
-    axes.set_xlabel("Neurons whose τ no permutation reaches (logarithmic from 10)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.5, columnspacing=1.4)
+    follower_rows(axes, rows)
     top = rows.iloc[-1]
     return Drawing(
         canvas,
@@ -258,15 +230,7 @@ def drop_rows(
     places = np.arange(len(rows))
     canvas = new_figure(row_height(len(rows)), width=6.2)
     axes = canvas.subplots()
-    if band:
-        axes.axvspan(*band, color=ORANGE, alpha=0.13, linewidth=0)
-    axes.axvline(0, color=SOFT, linewidth=0.7, zorder=0)
-    axes.hlines(places, rows["ci_low"], rows["ci_high"], color=BLUE, linewidth=1.4)
-    axes.plot(rows["drop"], places, "o", color=BLUE, markersize=5, markeredgecolor="white", markeredgewidth=0.6)
-    axes.set_yticks(places, rows[name])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_ylim(-0.8, len(rows) - 0.2)
+    interval_rows(axes, rows[name].tolist(), rows, band)
     axes.set_xlabel(f"Drop in {findings.study.outcome.label}: {findings.words.adjective} − selective masks")
     best, worst = rows.iloc[-1], rows.iloc[0]
     alt = (
@@ -345,15 +309,10 @@ def confusion_matrix(findings: Findings) -> Drawing | None:
     canvas = square_figure(len(names))
     axes = canvas.subplots()
     most = max(float(np.nanmax(cells)), 0.01)
-    image = axes.imshow(cells, cmap=sequential(), norm=Normalize(1e-9, most), interpolation="nearest")
-    if len(names) <= MOST_NUMBERS:
-        texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
-        write_cells(axes, texts, cells > 0.36 * most)
-    frame_diagonal(axes, len(names))
-    name_both_sides(axes, names)
+    texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
+    square_matrix(axes, cells, texts, names, darker(cells, most), "Share of the concept’s texts", framed=True)
     axes.set_ylabel("What the text shows")
     axes.set_xlabel("What the model answered")
-    colour_bar(canvas, image, axes, "Share of the concept’s texts")
 
     answered = np.nanmean(cells, axis=0)
     often = int(answered.argmax())

@@ -10,24 +10,20 @@ from matplotlib.colors import TwoSlopeNorm
 from emoscale.report.answer_figures import drop_rows
 from emoscale.report.findings import Findings
 from emoscale.report.marks import Points, matrix, names_of
+from emoscale.report.on_axes import Colours, square_matrix
 from emoscale.report.phrasing import count, listing, number
 from emoscale.report.style import (
     BLUE,
     DOTS,
     FAINT,
     INK,
-    MOST_NUMBERS,
     SOFT,
     Drawing,
-    colour_bar,
     diverging,
     figure,
-    frame_diagonal,
-    name_both_sides,
     new_figure,
     spread_out,
     square_figure,
-    write_cells,
 )
 from emoscale.run.verdicts import Question
 from emoscale.schema import ALL_ATTRIBUTES
@@ -150,15 +146,11 @@ def specificity_matrix(findings: Findings) -> Drawing | None:
     canvas = square_figure(len(names))
     axes = canvas.subplots()
     reach = max(float(np.nanmax(np.abs(cells))), 0.1)
-    image = axes.imshow(cells, cmap=diverging(), norm=TwoSlopeNorm(0, -reach, reach), interpolation="nearest")
-    if len(names) <= MOST_NUMBERS:
-        texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
-        write_cells(axes, texts, np.abs(cells) > 0.6 * reach)
-    frame_diagonal(axes, len(names))
-    name_both_sides(axes, names)
+    texts = [["" if np.isnan(value) else number(value) for value in row] for row in cells]
+    coloured = Colours(diverging(), TwoSlopeNorm(0, -reach, reach), np.abs(cells) > 0.6 * reach)
+    square_matrix(axes, cells, texts, names, coloured, "Correlation over concepts", framed=True)
     axes.set_ylabel("Neurons switched off")
     axes.set_xlabel("Scores of the concepts")
-    colour_bar(canvas, image, axes, "Correlation over concepts")
 
     own = np.diag(cells)
     return Drawing(

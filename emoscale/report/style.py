@@ -231,15 +231,20 @@ def diverging() -> Colormap:
     return LinearSegmentedColormap.from_list("middle", stops).with_extremes(bad="white")
 
 
-def square_figure(rows: int) -> Figure:
-    """Make an empty figure for a matrix with as many rows as columns; many are smaller, to fit the page's width."""
+def square_size(rows: int) -> tuple[float, float]:
+    """Return height and width in inches for a square matrix; many rows are smaller, to fit the page's width."""
     each = min(0.3, (WIDTH - 2.5) / max(rows, 4))
-    return new_figure(row_height(rows, each, 1.5), width=2.5 + each * max(rows, 4))
+    return row_height(rows, each, 1.5), 2.5 + each * max(rows, 4)
 
 
-def colour_bar(figure: Figure, image: AxesImage, axes: Axes, label: str) -> Colorbar:
+def square_figure(rows: int) -> Figure:
+    """Make an empty figure for a matrix with as many rows as columns."""
+    return new_figure(*square_size(rows))
+
+
+def colour_bar(image: AxesImage, axes: Axes, label: str) -> Colorbar:
     """Add the scale of an image's colours at its right."""
-    bar = figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
+    bar = axes.figure.colorbar(image, ax=axes, label=label, shrink=0.85, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
     return bar
 

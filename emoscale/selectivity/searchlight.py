@@ -15,7 +15,7 @@ from emoscale.selectivity.inference import INFERENCES
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results
-from emoscale.selectivity.reading import Design, box_rows, design_of, moments_bytes, read_moments, read_rows
+from emoscale.selectivity.reading import Design, box_rows, moments_bytes, read_moments, read_rows
 from emoscale.selectivity.row_measures import ROW_MEASURES, RowMeasure, mean_or_nan
 from emoscale.store import Store
 from emoscale.system.option_types import lookup
@@ -157,7 +157,7 @@ class Ranking:
 
 
 def searchlight_job(
-    store: Store,
+    design: Design,
     concepts: Concepts,
     options: SelectivityOptions,
     *,
@@ -169,8 +169,8 @@ def searchlight_job(
 
     Parameters
     ----------
-    store : Store
-        Of activations or moments.
+    design : Design
+        Of the rows, or of the cells of moments.
     concepts : Concepts
     options : SelectivityOptions
     backend : str
@@ -178,21 +178,6 @@ def searchlight_job(
     rdms, as_published
         As in `emoscale.selectivity.select.select`.
     """
-    return make_searchlight(
-        design_of(store, concepts.names), concepts, options, backend=backend, rdms=rdms, as_published=as_published
-    )
-
-
-def make_searchlight(
-    design: Design,
-    concepts: Concepts,
-    options: SelectivityOptions,
-    *,
-    backend: str,
-    rdms: Floats | None = None,
-    as_published: bool = False,
-) -> Searchlight:
-    """Put together what is done with every block of neurons of rows that are grouped already; see `searchlight_job`."""
     measure = lookup("selectivity.measure", MEASURES, options.measure)
     inference = lookup("selectivity.inference", INFERENCES, options.inference)
     prepared: dict[str, Any] = {

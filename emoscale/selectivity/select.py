@@ -21,10 +21,11 @@ from emoscale.selectivity.inference import INFERENCES, Inference
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results, family_p
+from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
 from emoscale.statistics import average_ranks
-from emoscale.store import Store, create_store
+from emoscale.store import Store, create_store, length_of_file
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
@@ -86,7 +87,8 @@ def select(
     names = ", ".join(entry.name for entry in ranked)
     store = open_extraction(folder, f"selectivity.row_measures {names}" if ranked else None)
     executor = executor or Executor.of(MachineOptions(), options)
-    job = searchlight_job(store, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
+    design = design_of(store, concepts.names)
+    job = searchlight_job(design, concepts, options, backend=executor.backend, rdms=rdms, as_published=as_published)
     blocks = compute_neurons(store, job, executor, progress)
     rows = _joined([block.rows for block in blocks])
     if ranked:
@@ -158,9 +160,10 @@ def _write(
     coordinates |= {"order": np.arange(len(arrays["followers"]))}
     coordinates |= {array.name: store.read(array.name) for array in NEURON_COORDINATES}
     # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
-    chunks = {"neuron": chunk_neurons(store)}
+    width = chunk_neurons(store)
+    chunks, files = {"neuron": width}, {"neuron": length_of_file(width, 8 * len(concepts.attributes))}
     schema = selectivity_schema(measure.symbol, measure.meaning)
-    written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin)
+    written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin, files=files)
     for name, values in arrays.items():
         written.write(name, values)
     shutil.rmtree(folder.row_measures, ignore_errors=True)
@@ -170,7 +173,7 @@ def _write(
         number = int(store.read("rows")[used].sum() if store.schema.kind == MOMENTS.kind else used.sum())
         origin = {"measures": [entry.name for entry in entries], "rows": number}
         row_schema = row_measures_schema([entry.array for entry in entries])
-        of_rows = create_store(folder.row_measures, row_schema, coordinates, chunks, attributes=origin)
+        of_rows = create_store(folder.row_measures, row_schema, coordinates, chunks, attributes=origin, files=files)
         for name, values in rows.items():
             of_rows.write(name, values)
         of_rows.mark_complete()

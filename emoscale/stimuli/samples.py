@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,25 +46,26 @@ NEGATIVES = {
 }
 
 
-def check_labels(texts: pd.DataFrame, concepts: Iterable[str]) -> None:
-    """Raise unless every concept is a label of some train text and of some dev text.
+def check_labels(texts: pd.DataFrame, concepts: Iterable[str], splits: Sequence[str] = SPLITS) -> None:
+    """Raise unless every concept is a label of some text of each split.
 
     Parameters
     ----------
     texts : DataFrame
         From `load_texts`.
     concepts : iterable of str
+    splits : sequence of {"train", "dev"}
 
     Raises
     ------
     InputError
         For each concept that no text of a split carries, with the nearest label that there is.
     """
-    found = {split: set(texts.loc[texts["split"] == split, "labels"].explode().dropna()) for split in SPLITS}
+    found = {split: set(texts.loc[texts["split"] == split, "labels"].explode().dropna()) for split in splits}
     labels = sorted(set.union(*found.values()))
     problems = []
     for concept in concepts:
-        if lacking := [split for split in SPLITS if concept not in found[split]]:
+        if lacking := [split for split in splits if concept not in found[split]]:
             hint = "" if concept in labels else suggest(concept, labels)
             problems.append(
                 f"concept {concept!r}: no {' and no '.join(lacking)} text carries it as a label{hint}; label some, or "

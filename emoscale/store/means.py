@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscale.store.store import Store
 from emoscale_kernels import empty_moments, update_moments
 
 
+class Activations(Protocol):
+    """What activations are read from, box by box: a store, or an array in memory in its place."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """``observation`` and ``neuron``: numbers of rows and of neurons."""
+
+    def chunks(self, name: str) -> tuple[int, ...]:
+        """Return the rows and neurons of a box that is best read at once."""
+
+    def read(self, name: str, **ranges: slice) -> NDArray[Any]:
+        """Read a box: a range of ``observation`` and one of ``neuron``."""
+
+
 def mean_activations(
-    store: Store,
+    store: Activations,
     of: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> NDArray[np.float64]:
@@ -20,8 +34,7 @@ def mean_activations(
 
     Parameters
     ----------
-    store : Store
-        Of activations (observation, neuron).
+    store : Activations
     of : callable, optional
         Applied to the values first, e.g. `numpy.abs`.
     advance : callable, optional

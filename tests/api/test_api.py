@@ -45,9 +45,10 @@ def model(in_memory):
     return es.load(in_memory[0], tokenizer=in_memory[1])
 
 
-@pytest.mark.parametrize(
-    "name", ["emoscale", *(f"emoscale.api.{n}" for n in ("arguments", "models", "activations", "rdms", "searchlight"))]
-)
+WITH_EXAMPLES = ("ablate", "activations", "arguments", "effects", "models", "neurons", "plot", "rdms", "searchlight")
+
+
+@pytest.mark.parametrize("name", ["emoscale", *(f"emoscale.api.{name}" for name in WITH_EXAMPLES)])
 def test_examples_run(name, model):
     module = importlib.import_module(name)
     names = {

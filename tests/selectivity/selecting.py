@@ -3,6 +3,7 @@
 from emoscale.concepts.loading import Concepts
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions
+from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.searchlight import searchlight_job
 from emoscale.selectivity.select import select as select_concepts
 from emoscale.system.options import MachineOptions
@@ -22,4 +23,4 @@ def select(folder, scores, concepts, attributes, executor=None, progress=None, *
 def job(store, scores, concepts, **options):
     attributes = [f"attribute {a}" for a in range(scores.shape[1])]
     study = Concepts(concepts, attributes, scores, None)
-    return searchlight_job(store, study, SelectivityOptions(**options), backend="cpu")
+    return searchlight_job(design_of(store, concepts), study, SelectivityOptions(**options), backend="cpu")
