@@ -11,7 +11,11 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "emoscale"
 author = "the emoscale developers"
 release = version = __version__
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "reference"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design", "reference"]
+autodoc_typehints = "none"  # the sections of the docstrings have types in words
+default_role = "py:obj"  # `load` in a docstring is a link
+napoleon_google_docstring = False
+napoleon_use_ivar = False
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "emoscale"
