@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictFloat
+from pydantic import Field, StrictBool
 
-from emoscale.system.option_types import OPTIONS, Count, OneOf, Precision, Seed
+from emoscale.system.option_types import OPTIONS, Count, Number, OneOf, Precision, Seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class AblationOptions:
     """What becomes of masked neurons: ``zero``, as published; ``scale``, ``factor`` times their own value; ``mean``,
     their mean over the extraction's rows; or ``resample``, their value in one of these rows, drawn for each item and
     mask."""
-    factor: Annotated[StrictFloat, Field(allow_inf_nan=False)] = 0.5
+    factor: Number = 0.5
     """Of ``edit: scale``."""
     seed: Seed = 0
     """Of ``edit: resample``."""

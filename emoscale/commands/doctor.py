@@ -65,7 +65,7 @@ def _machine() -> list[tuple[str, str]]:
 
 def _libraries() -> list[tuple[str, str]]:
     rows = []
-    for name in ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba"):
+    for name in ("torch", "transformers", "accelerate", "zarr", "dask", "numba"):
         try:
             rows.append((name, version(name)))
         except PackageNotFoundError:

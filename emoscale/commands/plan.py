@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -17,20 +17,19 @@ from emoscale.commands.stage_times import selection_seconds, task_seconds, tunin
 from emoscale.commands.throughput import measure_throughput, why_not_measured
 from emoscale.commands.without_weights import without_weights
 from emoscale.config import Settings
+from emoscale.extraction.cutting import Cut, cut_store
 from emoscale.extraction.inputs import Amount
 from emoscale.extraction.pooling import POOLINGS
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.extraction.sequences import CHUNK_TOKENS
 from emoscale.extraction.sinks import host_bytes
-from emoscale.extraction.work import chunk_width, count_shards
 from emoscale.masks.options import AUTO
 from emoscale.models.outline import ModelOutline
 from emoscale.pipeline.cautions import cautions_of
 from emoscale.pipeline.context import Context
 from emoscale.pipeline.stages import STAGES
-from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS, StoreSchema
-from emoscale.store import COORDINATE_CHUNK
-from emoscale.store.types import stored_type
+from emoscale.schema import ACTIVATIONS, INPUTS, MOMENT_SHARDS, MOMENTS
+from emoscale.store import store_size
 from emoscale.system.progress import duration
 from emoscale.system.ranks import join
 
@@ -154,46 +153,43 @@ def _row_numbers(amount: Amount, each: bool) -> dict[str, Any]:
     }
 
 
+def _cut(settings: Settings, outline: ModelOutline, amount: Amount, ranks: int) -> Cut:
+    widths = [site.width for site in outline.sites]
+    return cut_store(settings.extraction, amount.rows, widths, _tp_size(settings, ranks))
+
+
 def _disk(settings: Settings, outline: ModelOutline, amount: Amount, ranks: int) -> dict[str, int]:
-    e = settings.extraction
+    e, cut = settings.extraction, _cut(settings, outline, amount, ranks)
     sizes = {
         "observation": amount.rows,
         "neuron": outline.neurons,
         "token": amount.tokens,
         "input": amount.inputs,
         "cell": amount.cells,
-        "shard": count_shards(e, amount.rows),
+        "shard": cut.shards(e, amount.rows),
     }
-    width = chunk_width(e, [site.width for site in outline.sites], _tp_size(settings, ranks))
-    chunks = {"observation": e.block_rows, "neuron": width, "token": CHUNK_TOKENS, "shard": 1}
-    inputs, token_ids = _store_size(INPUTS, sizes, chunks, {}), 4 * amount.tokens
-    disk = {"inputs.zarr": inputs[0]}
+    chunks = {"observation": cut.chunk_rows, "neuron": cut.chunk_neurons, "token": CHUNK_TOKENS, "shard": 1}
+    sized = partial(store_size, sizes=sizes, chunks=chunks)
+    inputs, token_ids = sized(INPUTS), 4 * amount.tokens
+    disk = {"inputs.zarr": inputs.bytes}
     if e.keep == "moments":
-        stored, temporary = _store_size(MOMENTS, sizes, chunks, {}), _store_size(MOMENT_SHARDS, sizes, chunks, {})[0]
-        disk["moments.zarr"] = stored[0]
+        files = {"neuron": cut.file_of_moments(amount.cells)}
+        stored, temporary = sized(MOMENTS, files=files), sized(MOMENT_SHARDS, files=files).bytes
+        disk["moments.zarr"] = stored.bytes
     else:
-        stored, temporary = _store_size(ACTIVATIONS, sizes, chunks, {"activations": e.dtype}), 0
-        disk["activations.zarr"] = stored[0]
-    return {**disk, "temporary": temporary + token_ids, "files": inputs[1] + stored[1]}
+        files = {"observation": cut.block_rows, "neuron": cut.file_neurons}
+        stored, temporary = sized(ACTIVATIONS, files=files, dtypes={"activations": e.dtype}), 0
+        disk["activations.zarr"] = stored.bytes
+    return {
+        **disk,
+        "temporary": temporary + token_ids,
+        "files": inputs.files + stored.files,
+        "largest_folder": max(inputs.largest_folder, stored.largest_folder),
+    }
 
 
 def _tp_size(settings: Settings, ranks: int) -> int:
     return ranks if settings.machine.split_model == "tensors" else 1
-
-
-def _store_size(
-    schema: StoreSchema, sizes: Mapping[str, int], chunks: Mapping[str, int], dtypes: Mapping[str, str]
-) -> tuple[int, int]:
-    """Return the bytes of a store's chunks, which are stored complete, and its number of files."""
-    total, files = 0, 1
-    for array in schema.arrays:
-        cut = chunks if array in schema.data else dict.fromkeys(array.dims, COORDINATE_CHUNK)
-        shape = [(sizes[dim], max(1, min(cut.get(dim, sizes[dim]), sizes[dim]))) for dim in array.dims]
-        count = math.prod(math.ceil(size / chunk) for size, chunk in shape)
-        itemsize = stored_type(dtypes.get(array.name, array.dtype)).itemsize
-        total += count * (math.prod(chunk for _, chunk in shape) * itemsize + _CHECKSUM_BYTES)
-        files += count + 1
-    return total, files
 
 
 def _memory(settings: Settings, outline: ModelOutline, amount: Amount, ranks: int) -> dict[str, int]:
@@ -204,7 +200,9 @@ def _memory(settings: Settings, outline: ModelOutline, amount: Amount, ranks: in
         "weights": outline.parameters * itemsize // tp_size,
         # The rows of each layer, and then all of them side by side.
         "batch": 2 * e.batch_rows * int(amount.rows_each.max()) * neurons * itemsize,
-        "blocks": host_bytes(e, machine.writers, amount.cells, neurons),
+        "blocks": host_bytes(
+            e, _cut(settings, outline, amount, ranks).block_rows, machine.writers, amount.cells, neurons
+        ),
         "select": machine.memory_limit or psutil.virtual_memory().available // 4,
     }
 
@@ -248,10 +246,10 @@ def _cost_lines(plan: Plan) -> list[tuple[str, str, str]]:
     costs = [
         (name, _size(size), "on disk" if name != "temporary" else "on disk as well, until the end")
         for name, size in disk.items()
-        if name != "files"
+        if name not in ("files", "largest_folder")
     ]
     costs += [
-        ("files", f"{disk['files']:,}", "on disk"),
+        ("files", f"{disk['files']:,}", f"on disk, at most {disk['largest_folder']:,} in a folder"),
         ("weights", _size(memory["weights"]), "memory of each rank's device or devices"),
         ("batch", _size(memory["batch"]), "on the device as well, besides what the forward pass itself needs"),
         ("row blocks", _size(memory["blocks"]), "memory of each rank's host"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from emoscale.system.option_types import OPTIONS, PathName
+from emoscale.system.option_types import OPTIONS, Number, PathName
 
 BUILT_IN = "emotions"
 
@@ -33,7 +33,7 @@ class ConceptOptions:
     """Concepts to use, in this order; all of the table when left out."""
     ratings: Annotated[list[str] | None, BeforeValidator(_one_or_more), PathName()] = None
     """In place of `attributes`, one or several tables of people's ratings, as `emoscale scores` reads them."""
-    scale: tuple[float, float] | None = None
+    scale: tuple[Number, Number] | None = None
     """Lowest and highest value that a rating may have, e.g. ``[0, 100]``; when left out, the first usual scale that
     holds all of a file's."""
 
@@ -59,7 +59,7 @@ class ConceptOptions:
 class ScoreOptions:
     """How ratings become attribute scores (`emoscale scores`)."""
 
-    scale: tuple[float, float] | None = None
+    scale: tuple[Number, Number] | None = None
     """Lowest and highest value that a rating may have; when left out, the first usual scale that holds a file's."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Names for components of event reports, each with the item that identifies it: the component that loads highest,

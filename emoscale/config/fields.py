@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from emoscale.config.settings import Settings
+from emoscale.errors import InputError
 from emoscale.system.option_types import PathName
 
 
@@ -90,6 +93,11 @@ def _located(value: Any, base: Path, mark: PathName) -> Any:
 def expanded(name: str) -> Path:
     """Return a path with ``~`` replaced by the home folder; as it is if there is no such user.
 
+    Raises
+    ------
+    InputError
+        If no file can have that name: it is too long, not UTF-8, or a link that leads back to itself.
+
     Examples
     --------
     >>> expanded("~/runs").is_absolute()
@@ -97,6 +105,16 @@ def expanded(name: str) -> Path:
     """
     path = Path(name)
     try:
-        return path.expanduser()
-    except RuntimeError:
+        name.encode()
+        path = path.expanduser()
+        path.stat()
+    except UnicodeEncodeError:
+        raise InputError(f"{name!r}: the name is not UTF-8; rename it") from None
+    except ValueError:
+        raise InputError(f"{name!r}: no file can have this name; give another") from None
+    except RuntimeError:  # there is no such user
         return path
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"{reprlib.repr(name)}: {error.strerror}; give another path") from None
+    return path

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from emoscale.config.fields import locate_paths, single_values_as_lists
 from emoscale.config.problems import explain, place_of
 from emoscale.config.settings import Settings
-from emoscale.config.yaml_files import parse_value, read_mapping
+from emoscale.config.yaml_files import Dumper, parse_value, read_mapping
 from emoscale.errors import InputError
 
 ADAPTER = TypeAdapter(Settings)
@@ -139,7 +139,7 @@ def settings_mapping(settings: Settings) -> dict[str, Any]:
 
 def settings_yaml(settings: Settings) -> str:
     """Return all settings, defaults filled in, as YAML that `load_settings` reads back."""
-    return yaml.safe_dump(settings_mapping(settings), sort_keys=False, allow_unicode=True)
+    return yaml.dump(settings_mapping(settings), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Hashable
 from pathlib import Path
@@ -14,15 +15,22 @@ from emoscale.errors import InputError, first_lines
 _TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".sav", ".parquet", ".jsonl", ".ods")
 _MERGE = "tag:yaml.org,2002:merge"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_FLOAT = "tag:yaml.org,2002:float"
+_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")
+_FIRST_OF_NUMBERS = tuple("-+.0123456789")
 _DEEPEST = "too deeply nested"
 
 
 class _Loader(yaml.SafeLoader):
     """YAML without silent choices: a key may occur once, and a date stays the text that it is."""
 
-    # Of PyYAML's resolvers all but the one of dates, which no setting takes.
+    # Of PyYAML's resolvers all but the one of dates, which no setting takes; added are numbers such as 1e-3, which are
+    # text in YAML 1.1.
     yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own name)
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+        first: [
+            *((tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP),
+            *([(_FLOAT, _EXPONENT)] if first in _FIRST_OF_NUMBERS else []),
+        ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -41,13 +49,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Make a value; one that Python refuses (an integer of thousands of digits) is an error with its line."""
+        """Make a value; one that is none (thousands of digits, half a character) is an error with its line."""
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()
+            return value
         except (ValueError, OverflowError) as error:
             raise yaml.constructor.ConstructorError(
                 None, None, f"{reprlib.repr(node.value)} cannot be read; write another value", node.start_mark
             ) from error
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes what the loader reads: text such as "1e5", which is a number there, in quotes."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [*resolvers, *([(_FLOAT, _EXPONENT)] if first in _FIRST_OF_NUMBERS else [])]
+        for first, resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

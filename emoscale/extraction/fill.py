@@ -38,7 +38,7 @@ def fill(work: Work, sink: Sink, compute: Compute, progress: Progress) -> None:
     todo = [block for i in own if i not in done for block in shares[i]]
     if not todo:
         return
-    with writing(sink.write, sink.threads, work.options.block_rows, work.width, sink.buffer_type) as writer:
+    with writing(sink.write, sink.threads, work.cut.block_rows, work.width, sink.buffer_type) as writer:
         for block in todo:
             buffer, span = writer.buffer(), work.rows(block)
             for written in writer.written():

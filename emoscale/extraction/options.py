@@ -35,9 +35,10 @@ class ExtractionOptions:
     """Type of the activations in the store; moments are float64."""
     non_finite: Literal["stop", "keep"] = "stop"
     """What to do when an activation overflows or is not a number."""
-    block_rows: Count = 1024
-    """Rows computed, written and committed at a time."""
+    block_rows: Count | None = None
+    """Rows computed, written and committed at a time. By default 1,024, and more where files would else be small (under
+    16 MB) or many (over 10,000) once they have over 1 GB."""
     batch_rows: Count = 32
     """The most rows of one forward pass."""
     chunk_neurons: Count = 1024
-    """Neurons in a chunk of the store."""
+    """Neurons in a chunk of the store, the least that is read; a file has many chunks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,20 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoscale.errors import InputError, StageError
-from emoscale.extraction.work import StoreOptions, Target, Work, count_shards
+from emoscale.errors import InputError, StageError, StoreError
+from emoscale.extraction.work import StoreOptions, Target, Work
 from emoscale.extraction.writing import buffers
-from emoscale.store import Store, create_store, open_store
+from emoscale.store import WRITE_BYTES, Store, create_store, open_store
 from emoscale.store.types import STORED_TYPES
 from emoscale_kernels import MOMENTS_BYTES, Moments, empty_moments, merge_moments, update_moments
 
 
-def host_bytes(options: StoreOptions, writers: int, cells: int, neurons: int) -> int:
+def host_bytes(options: StoreOptions, block_rows: int, writers: int, cells: int, neurons: int) -> int:
     """Return the memory that the values of a process take until they are written.
 
     Parameters
     ----------
     options : StoreOptions
+    block_rows : int
+        Rows of a block.
     writers : int
         Threads that write rows.
     cells : int
@@ -42,7 +45,7 @@ def host_bytes(options: StoreOptions, writers: int, cells: int, neurons: int) ->
         threads, buffer_type = MomentSink.threads, MomentSink.buffer_type
     else:
         threads, buffer_type = writers, _buffer_type(options)
-    blocks = buffers(threads) * options.block_rows * neurons * buffer_type.itemsize
+    blocks = buffers(threads) * block_rows * neurons * buffer_type.itemsize + threads * WRITE_BYTES
     return blocks + (MOMENTS_BYTES * cells * neurons if options.keep == "moments" else 0)
 
 
@@ -149,15 +152,18 @@ def _create_rows(work: Work) -> None:
         _write_damaged_coordinates(store, coordinates)
         return
     shutil.rmtree(work.folder.commits(target.rows), ignore_errors=True)
-    chunks = {target.dim: work.options.block_rows, "neuron": work.chunk_neurons}
-    dtypes = {target.array: work.options.dtype}
-    create_store(target.rows, target.rows_schema, coordinates, chunks, dtypes=dtypes, attributes=job.origin)
+    cut, dtypes = work.cut, {target.array: work.options.dtype}
+    chunks = {target.dim: cut.chunk_rows, "neuron": cut.chunk_neurons}
+    files = {target.dim: cut.block_rows, "neuron": cut.file_neurons}
+    create_store(
+        target.rows, target.rows_schema, coordinates, chunks, dtypes=dtypes, attributes=job.origin, files=files
+    )
 
 
 def _damaged_blocks(store: Store, array: str, blocks: Iterable[int]) -> dict[int, list[int]]:
-    """Return the row blocks with missing or damaged chunks, and the places of those among the block's chunks."""
+    """Return the row blocks with missing or damaged files, and the places of those among the block's files."""
     dim = store.schema[array].dims[0]
-    size, total = store.chunks(array)[0], store.sizes[dim]
+    size, total = store.files(array)[0], store.sizes[dim]
     found = {}
     for block in blocks:
         rows = slice(block * size, min((block + 1) * size, total))
@@ -167,7 +173,7 @@ def _damaged_blocks(store: Store, array: str, blocks: Iterable[int]) -> dict[int
 
 
 def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iterable[int], target: Target) -> None:
-    """Write the damaged chunks of a row block.
+    """Write the damaged files of a row block.
 
     Parameters
     ----------
@@ -177,7 +183,7 @@ def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iter
     start : int
         Its first row.
     columns : iterable of int
-        Places of the damaged chunks, from `_damaged_blocks`.
+        Places of the damaged files, from `_damaged_blocks`.
     target : Target
 
     Raises
@@ -186,19 +192,21 @@ def _write_damaged(store: Store, values: NDArray[Any], start: int, columns: Iter
         If the block's intact chunks are not bit-identical to `values`: this machine would mix two computations.
     """
     array, dim = target.array, target.dim
-    width, damaged = store.chunks(array)[1], set(columns)
-    rows = slice(start, start + len(values))
-    for column, first in enumerate(range(0, values.shape[1], width)):
-        chunk = values[:, first : first + width]
-        if column in damaged:
+    (height, width), rows = store.chunks(array), slice(start, start + len(values))
+    for top, left in product(range(0, len(values), height), range(0, values.shape[1], width)):
+        chunk = values[top : top + height, left : left + width]
+        there = {dim: slice(start + top, start + top + len(chunk)), "neuron": slice(left, left + chunk.shape[1])}
+        try:
+            stored = store.read(array, **there)
+        except StoreError:  # one of those that are damaged
             continue
-        stored = store.read(array, **{dim: rows, "neuron": slice(first, first + width)})
         if stored.tobytes() != np.ascontiguousarray(chunk).tobytes():
             raise StageError(
                 f"{store.path}: rows {rows.start} to {rows.stop - 1} differ from those stored (another machine, device "
                 "or library?); repair where they were extracted, or extract with --fresh"
             )
-    for column in sorted(damaged):
+    width = store.files(array)[1]
+    for column in sorted(columns):
         first = column * width
         store.write(array, values[:, first : first + width], **{dim: start, "neuron": first})
 
@@ -228,7 +236,7 @@ class MomentSink:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._cell_of, self._cells = _cells(work)
-        shards = np.array_split(np.arange(work.blocks), count_shards(work.options, work.table.rows))
+        shards = np.array_split(np.arange(work.blocks), work.cut.shards(work.options, work.table.rows))
         self._shares = [blocks.tolist() for blocks in shards]
         self._shard_of = {block: shard for shard, blocks in enumerate(self._shares) for block in blocks}
         self._moments = self._empty()
@@ -260,11 +268,13 @@ class MomentSink:
         except InputError:
             pass
         shutil.rmtree(work.folder.commits(target.moments), ignore_errors=True)
-        chunks = {"shard": 1, "neuron": work.chunk_neurons}
+        chunks = {"shard": 1, "neuron": work.cut.chunk_neurons}
+        files = {"neuron": work.cut.file_of_moments(len(self._cells))}
         sizes = {"shard": len(self._shares), "cell": len(self._cells), "neuron": len(work.neurons["layer"])}
-        create_store(target.shards, target.shards_schema, {}, chunks, sizes, attributes=origin)
+        create_store(target.shards, target.shards_schema, {}, chunks, sizes, attributes=origin, files=files)
         coordinates = {name: self._cells[name].to_numpy() for name in self._cells.columns.astype(str)}
-        create_store(target.moments, target.moments_schema, {**coordinates, **work.neurons}, chunks, attributes=origin)
+        coordinates |= work.neurons
+        create_store(target.moments, target.moments_schema, coordinates, chunks, attributes=origin, files=files)
 
     def shares(self) -> list[list[int]]:
         """Return the blocks of every shard."""
@@ -293,7 +303,7 @@ class MomentSink:
         ranks.wait()
         absent = sum(sum(done.values()) for done in self._committed())
         if not self._store.complete:
-            width = self._store.chunks("mean")[1]
+            width = self._store.files("mean")[1]
             for start in ranks.own(range(0, self._store.sizes["neuron"], width)):
                 if ranks.tp_rank == 0:
                     _merge(self._shards, self._store, slice(start, min(start + width, self._store.sizes["neuron"])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import StageError
+from emoscale.extraction.cutting import Cut, cut_store
 from emoscale.models.sites.site import Site, neuron_coordinates
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.folder import RunFolder
@@ -32,8 +32,8 @@ class StoreOptions(Protocol):
         """Type of the rows' values in the store."""
 
     @property
-    def block_rows(self) -> int:
-        """Rows computed, written and committed at a time."""
+    def block_rows(self) -> int | None:
+        """Rows computed, written and committed at a time; None to have them chosen."""
 
     @property
     def chunk_neurons(self) -> int:
@@ -194,8 +194,7 @@ class Work:
     columns : sequence of slice
         This process's neurons, beside one another in the values it computes; all of them, unless several processes
         share the model.
-    chunk_neurons : int
-        Neurons of a chunk, see `chunk_width`.
+    cut : Cut
     check : FiniteCheck
     options : StoreOptions
     job : Job
@@ -207,7 +206,7 @@ class Work:
     table: RowTable
     neurons: dict[str, NDArray[np.int32]]
     columns: Sequence[slice]
-    chunk_neurons: int
+    cut: Cut
     check: FiniteCheck
     options: StoreOptions
     job: Job
@@ -221,11 +220,11 @@ class Work:
     @property
     def blocks(self) -> int:
         """Number of row blocks."""
-        return count_blocks(self.options, self.table.rows)
+        return self.cut.blocks(self.table.rows)
 
     def rows(self, block: int) -> slice:
         """Return the rows of a block."""
-        size = self.options.block_rows
+        size = self.cut.block_rows
         return slice(block * size, min((block + 1) * size, self.table.rows))
 
     def write_columns(self, store: Store, name: str, values: NDArray[Any], **starts: int) -> None:
@@ -257,32 +256,5 @@ def make_work(
     check = FiniteCheck(table, neurons["layer"][own], neurons["expert"][own], target)
     if ranks.tp_size == 1:
         columns = [slice(0, len(own))]
-    width = chunk_width(options, [site.width for site in sites], ranks.tp_size)
-    return Work(folder, target, table, neurons, columns, width, check, options, job, ranks)
-
-
-def chunk_width(options: StoreOptions, widths: Sequence[int], tp_size: int) -> int:
-    """Return how many neurons a chunk has.
-
-    Parameters
-    ----------
-    options : StoreOptions
-    widths : sequence of int
-        Neurons of every layer.
-    tp_size : int
-        How many processes share every layer; each writes complete chunks of its part of the layer.
-    """
-    if tp_size == 1:
-        return options.chunk_neurons
-    shared = math.gcd(*(width // tp_size for width in widths))
-    return max(size for size in range(1, min(options.chunk_neurons, shared) + 1) if shared % size == 0)
-
-
-def count_blocks(options: StoreOptions, rows: int) -> int:
-    """Return the number of blocks that rows are cut into."""
-    return -(-rows // options.block_rows)
-
-
-def count_shards(options: StoreOptions, rows: int) -> int:
-    """Return the number of shards in which the moments of rows are summed."""
-    return min(options.reduction_shards, count_blocks(options, rows))
+    cut = cut_store(options, table.rows, [site.width for site in sites], ranks.tp_size)
+    return Work(folder, target, table, neurons, columns, cut, check, options, job, ranks)

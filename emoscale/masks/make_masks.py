@@ -25,7 +25,7 @@ from emoscale.run.effects import effects_by_half
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction, open_finished
 from emoscale.schema import MASKS, NO_MASK, SELECTIVE, SELECTIVITY
-from emoscale.store import create_store
+from emoscale.store import create_store, length_of_file
 from emoscale.system.option_types import lookup
 from emoscale.system.progress import Progress
 
@@ -219,6 +219,7 @@ def _write(folder: RunFolder, rows: Sequence[_Row], origin: Mapping[str, Any]) -
         "draw": np.array([row.draw for row in rows]),
     }
     chunks, sizes = {"mask": _MASKS_A_CHUNK}, {"neuron_byte": rows[0].bits.size}
-    store = create_store(folder.masks, MASKS, coordinates, chunks=chunks, sizes=sizes, attributes=origin)
+    files = {"mask": length_of_file(_MASKS_A_CHUNK, rows[0].bits.size)}
+    store = create_store(folder.masks, MASKS, coordinates, chunks, sizes, attributes=origin, files=files)
     store.write("bits", np.stack([row.bits for row in rows]))
     store.mark_complete()

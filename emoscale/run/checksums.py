@@ -1,7 +1,7 @@
 """What a finished stage left on the disk, file by file, so that what changes afterwards is noticed.
 
-A list of a stage's files is one line each: checksum, size, name. A chunk of an array ends with the checksum of its
-values (CRC-32C), which is copied; of other files it is the SHA-256.
+A list of a stage's files is one line each: checksum, size, name. Chunks of an array end with the checksums of their
+values (CRC-32C), which are copied; of other files it is the SHA-256.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emoscale.errors import StoreError
 from emoscale.run.folder import RunFolder
-from emoscale.store import chunk_checksum, is_chunk, is_damaged
+from emoscale.store import chunk_checksum, has_checksum, is_chunk
 from emoscale.system.files import sha256, write_text
 
 _MOST_NAMED = 20
@@ -160,16 +160,15 @@ def _problems(folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool]) 
             continue
         if not file.is_file():
             found[file] = f"{file}: missing; {fix}"
-        elif (
-            file.stat().st_size != one.size or _checksum(file) != one.checksum or (is_chunk(file) and is_damaged(file))
-        ):
+        elif not _is_unchanged(file, one):
             found[file] = f"{file}: has changed since {stage} was done; {fix}"
     return found
 
 
 def _is_unchanged(file: Path, recorded: Recorded) -> bool:
-    same = file.stat().st_size == recorded.size and _checksum(file) == recorded.checksum
-    return same and not (is_chunk(file) and is_damaged(file))
+    if file.stat().st_size != recorded.size:
+        return False
+    return has_checksum(file, recorded.checksum) if is_chunk(file) else _checksum(file) == recorded.checksum
 
 
 def _extra(folder: RunFolder, stage: str) -> list[Path]:
@@ -191,4 +190,4 @@ def _files(outputs: Iterable[Path]) -> Iterator[Path]:
 
 
 def _checksum(file: Path) -> str:
-    return f"crc32c:{chunk_checksum(file)}" if is_chunk(file) else f"sha256:{sha256(file)}"
+    return chunk_checksum(file) if is_chunk(file) else f"sha256:{sha256(file)}"

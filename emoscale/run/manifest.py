@@ -21,7 +21,7 @@ from emoscale.system.progress import Progress, stage_progress
 
 _log = logging.getLogger(__name__)
 
-_LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "zarrs", "dask", "numba", "numpy", "scipy", "pandas")
+_LIBRARIES = ("torch", "transformers", "accelerate", "zarr", "dask", "numba", "numpy", "scipy", "pandas")
 
 
 def new_manifest() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.selectivity.searchlight import BlockResults, Ranking, Searchlight, chosen_row_measures, searchlight_job
 from emoscale.statistics import average_ranks
-from emoscale.store import Store, create_store
+from emoscale.store import Store, create_store, length_of_file
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
@@ -160,9 +160,10 @@ def _write(
     coordinates |= {"order": np.arange(len(arrays["followers"]))}
     coordinates |= {array.name: store.read(array.name) for array in NEURON_COORDINATES}
     # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
-    chunks = {"neuron": chunk_neurons(store)}
+    width = chunk_neurons(store)
+    chunks, files = {"neuron": width}, {"neuron": length_of_file(width, 8 * len(concepts.attributes))}
     schema = selectivity_schema(measure.symbol, measure.meaning)
-    written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin)
+    written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin, files=files)
     for name, values in arrays.items():
         written.write(name, values)
     shutil.rmtree(folder.row_measures, ignore_errors=True)
@@ -172,7 +173,7 @@ def _write(
         number = int(store.read("rows")[used].sum() if store.schema.kind == MOMENTS.kind else used.sum())
         origin = {"measures": [entry.name for entry in entries], "rows": number}
         row_schema = row_measures_schema([entry.array for entry in entries])
-        of_rows = create_store(folder.row_measures, row_schema, coordinates, chunks, attributes=origin)
+        of_rows = create_store(folder.row_measures, row_schema, coordinates, chunks, attributes=origin, files=files)
         for name, values in rows.items():
             of_rows.write(name, values)
         of_rows.mark_complete()

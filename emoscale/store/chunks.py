@@ -1,131 +1,151 @@
-"""Chunk files: reading them, and finding those that are missing or damaged."""
+"""Reading chunks, and finding those that are missing or damaged."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import StoreError
+from emoscale.store.layout import CHECKSUM_BYTES, Key, Layout, checksum_of, read_layout
 
-_CHECKSUM_BYTES = 4
+_ALGORITHM = "crc32c"
 _MISSING, _DAMAGED = "chunk is missing", "chunk is damaged (checksum)"
 
 
-def chunks_in(box: Sequence[slice], chunk_shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the grid index of every chunk that a box overlaps.
-
-    Parameters
-    ----------
-    box : sequence of slice
-        One half-open range a dimension, in elements.
-    chunk_shape : sequence of int
-
-    Returns
-    -------
-    list of tuple of int
-        In row-major order.
-    """
-    return list(
-        itertools.product(
-            *(range(b.start // size, -(-b.stop // size)) for b, size in zip(box, chunk_shape, strict=True))
-        )
-    )
-
-
-def chunk_file(array_path: Path, key: tuple[int, ...]) -> Path:
-    """Return the file of one chunk."""
-    return array_path.joinpath("c", *map(str, key))
-
-
 def is_chunk(file: Path) -> bool:
-    """Whether a file is a chunk of an array by its place: ``c``, and beneath it one level a grid index."""
-    indices = len(list(itertools.takewhile(str.isdigit, reversed(file.parts))))
-    return file.parts[-1 - indices] == "c"
+    """Whether a file has chunks of an array by its place: ``c``, and beneath it one level a grid index."""
+    return file.parts[-1 - _levels(file)] == "c"
+
+
+def _levels(file: Path) -> int:
+    return len(list(itertools.takewhile(str.isdigit, reversed(file.parts))))
+
+
+def _place(file: Path) -> tuple[Layout, Key]:
+    levels = _levels(file)
+    return read_layout(file.parents[levels]), tuple(map(int, file.parts[len(file.parts) - levels :]))
 
 
 def chunk_checksum(file: Path) -> str:
-    """Return the checksum that a chunk says its values have, as 8 hexadecimal digits, without reading the values."""
+    """Return what a file of chunks says of its values, without reading them.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    str
+        ``crc32c:`` and 8 hexadecimal digits: the checksum of the file's only chunk; or ``crc32c/N/BYTES:`` and the
+        checksum of the checksums of its N chunks, of so many bytes each, and of its index.
+
+    Raises
+    ------
+    OSError, LookupError, ValueError, TypeError
+        If the array's metadata, which say how many there are, cannot be read.
+    """
+    layout, key = _place(file)
     with file.open("rb") as stream:
-        stream.seek(max(file.stat().st_size - _CHECKSUM_BYTES, 0))
-        return stream.read().hex()
+        if not layout.is_sharded:
+            stream.seek(max(file.stat().st_size - CHECKSUM_BYTES, 0))
+            return f"{_ALGORITHM}:{stream.read().hex()}"
+        count, step = len(layout.chunks_of(key)), layout.chunk_bytes + CHECKSUM_BYTES
+        found = []
+        for end in range(step, (count + 1) * step, step):
+            stream.seek(end - CHECKSUM_BYTES)
+            found.append(stream.read(CHECKSUM_BYTES))
+        return f"{_ALGORITHM}/{count}/{step}:{checksum_of(b''.join([*found, stream.read()])).hex()}"
 
 
-def is_damaged(file: Path) -> bool:
-    """Whether a chunk's values do not have the checksum that its file says."""
-    content = file.read_bytes()
-    body, stored = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    return bool(google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != stored)
+def has_checksum(file: Path, checksum: str) -> bool:
+    """Whether a file of chunks is what `chunk_checksum` said of it, to the last bit; needs no metadata."""
+    label, _, expected = checksum.partition(":")
+    content = memoryview(file.read_bytes())
+    cut = [int(number) for number in label.split("/")[1:]]
+    count, step = cut or (1, len(content))
+    if not _are_intact(content, count, step):
+        return False
+    said = b"".join(bytes(content[end - CHECKSUM_BYTES : end]) for end in range(step, (count + 1) * step, step))
+    return (checksum_of(said + bytes(content[count * step :])) if cut else said).hex() == expected
 
 
-def read_chunk(
-    array_path: Path, key: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any], fix: str
-) -> NDArray[Any]:
+def _is_damaged(layout: Layout, key: Key) -> bool:
+    content = memoryview(layout.path_of(key).read_bytes())
+    if not layout.is_sharded:
+        return not _are_intact(content, 1, len(content))
+    count, step = len(layout.chunks_of(key)), layout.chunk_bytes + CHECKSUM_BYTES
+    return not _are_intact(content, count, step) or bytes(content[count * step :]) != layout.index(key)
+
+
+def _are_intact(content: memoryview, count: int, step: int) -> bool:
+    """Whether the first bytes are so many chunks, each of so many bytes, that end with their checksums."""
+    if step < CHECKSUM_BYTES or len(content) < count * step:
+        return False
+    pieces = (content[start : start + step] for start in range(0, count * step, step))
+    return all(checksum_of(piece[:-CHECKSUM_BYTES]) == bytes(piece[-CHECKSUM_BYTES:]) for piece in pieces)
+
+
+def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
     """Read a chunk that is stored as its values and their checksum.
 
     Parameters
     ----------
-    array_path : Path
-        Folder of the Zarr array.
+    layout : Layout
+        Of an array whose values are not encoded.
     key : tuple of int
-        Grid index of the chunk.
-    shape : tuple of int
-        Of a chunk; those over the array's edge are stored complete.
-    dtype : dtype
-        In this machine's byte order.
+        Place of the chunk.
     fix : str
         How to fix a chunk that is missing or damaged, for the message.
 
     Returns
     -------
     ndarray
+        Complete, also over the array's edge.
 
     Raises
     ------
     StoreError
         If the chunk is missing or damaged. It names the file.
     """
-    file = chunk_file(array_path, key)
-    size = math.prod(shape) * dtype.itemsize
-    content = np.empty(size + _CHECKSUM_BYTES, dtype=np.uint8)
+    file, start, length = layout.locate(key)
+    content = np.empty(layout.chunk_bytes + CHECKSUM_BYTES, dtype=np.uint8)
     try:
         with file.open("rb", buffering=0) as stream:
-            complete = stream.readinto(content.data) == len(content) and not stream.read(1)
+            stream.seek(start)
+            complete = stream.readinto(content.data) == len(content) and os.fstat(stream.fileno()).st_size == length
     except FileNotFoundError:
         raise StoreError(f"{file}: {_MISSING}; {fix}") from None
-    body, checksum = content[:size], content[size:]
-    body.flags.writeable = False  # required by the checksum's function
-    if not complete or google_crc32c.value(body).to_bytes(_CHECKSUM_BYTES, "little") != checksum.tobytes():
+    body, checksum = content[: layout.chunk_bytes], content[layout.chunk_bytes :]
+    if not complete or checksum_of(body.data) != checksum.tobytes():
         raise StoreError(f"{file}: {_DAMAGED}; {fix}")
-    return content[:size].view(dtype).reshape(shape)
+    return np.frombuffer(body, dtype=layout.dtype).reshape(layout.chunk)
 
 
-def find_damage(array_path: Path, keys: Iterable[tuple[int, ...]]) -> dict[tuple[int, ...], str]:
-    """Find chunks whose file is missing or damaged.
+def find_damage(layout: Layout, keys: Iterable[Key]) -> dict[Key, str]:
+    """Find files of chunks that are missing or damaged.
 
     Parameters
     ----------
-    array_path : Path
-        Folder of the Zarr array.
+    layout : Layout
     keys : iterable of tuple of int
-        Grid indices of the chunks.
+        Places of files.
 
     Returns
     -------
     dict
-        By grid index, the file and what is wrong with it.
+        By place, the file and what is wrong with it.
     """
     damage = {}
     for key in keys:
-        file = chunk_file(array_path, key)
+        file = layout.path_of(key)
         if not file.is_file():
             damage[key] = f"{file}: {_MISSING}"
-        elif is_damaged(file):
+        elif _is_damaged(layout, key):
             damage[key] = f"{file}: {_DAMAGED}"
     return damage

@@ -16,13 +16,36 @@ from zarr.codecs import Crc32cCodec
 
 from emoscale.schema import FORMAT, Array, StoreSchema
 from emoscale.store.description import described
+from emoscale.store.layout import read_layout
 from emoscale.store.store import PROVENANCE, Store, open_store
 from emoscale.store.types import ENCODED_AS, TEXT, stored_type
-from emoscale.store.writing import sync_tree, write_chunks
+from emoscale.store.writing import sync_tree, write_files
 from emoscale.system.files import naming, sync
 
 COORDINATE_CHUNK = 2**16
 """The most values in a chunk of a coordinate: text takes several times its size while it is encoded."""
+
+
+FILE_BYTES = 2**25
+"""Bytes of a file of results, which are written all at once."""
+
+
+def length_of_file(chunk: int, row_bytes: int) -> int:
+    """Return how long a file of results is: complete chunks of up to `FILE_BYTES`, or one.
+
+    Parameters
+    ----------
+    chunk : int
+        Length of a chunk.
+    row_bytes : int
+        Bytes for each unit of that length.
+
+    Examples
+    --------
+    >>> length_of_file(1024, 14 * 8)
+    299008
+    """
+    return chunk * max(1, FILE_BYTES // (chunk * row_bytes))
 
 
 def create_store(
@@ -33,6 +56,7 @@ def create_store(
     sizes: Mapping[str, int] | None = None,
     dtypes: Mapping[str, str] | None = None,
     attributes: Mapping[str, Any] | None = None,
+    files: Mapping[str, int] | None = None,
 ) -> Store:
     """Create an empty store, replacing what is at `path`.
 
@@ -52,6 +76,8 @@ def create_store(
         attribute ``bits_of`` names the type.
     attributes : mapping, optional
         Where the data come from, as plain JSON values.
+    files : mapping of str to int, optional
+        Length in a file of data by dimension, rounded up to complete chunks; by default that of a chunk.
 
     Returns
     -------
@@ -66,7 +92,15 @@ def create_store(
     shutil.rmtree(path, ignore_errors=True)
     try:
         with naming(path):
-            _fill(unfinished, schema, coordinates, chunks, lengths, dtypes or {}, attributes or {})
+            group = zarr.open_group(str(unfinished), mode="w-", zarr_format=3)
+            _create_data(group, schema, lengths, dtypes or {}, (chunks, files or {}))
+            _write_coordinates(group, unfinished, schema, coordinates, lengths)
+            group.attrs[PROVENANCE] = {
+                "format": FORMAT,
+                **described(schema),
+                "complete": False,
+                "origin": dict(attributes or {}),
+            }
             sync_tree(unfinished)
             os.replace(unfinished, path)
             sync(path.parent)
@@ -75,46 +109,64 @@ def create_store(
     return open_store(path, schema, mode="r+")
 
 
-def _fill(
-    path: Path,
+def cut_array(
+    spec: Array, lengths: Mapping[str, int], chunks: Mapping[str, int], files: Mapping[str, int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shape of an array's chunks, and of its files, which are complete chunks."""
+    chunk = tuple(max(1, min(chunks.get(dim, lengths[dim]), lengths[dim])) for dim in spec.dims)
+    file = tuple(
+        -(-min(files.get(dim, size), max(1, lengths[dim])) // size) * size
+        for dim, size in zip(spec.dims, chunk, strict=True)
+    )
+    return chunk, file
+
+
+def _create_data(
+    group: zarr.Group,
     schema: StoreSchema,
-    coordinates: Mapping[str, NDArray[Any]],
-    chunks: Mapping[str, int],
     lengths: Mapping[str, int],
     dtypes: Mapping[str, str],
-    attributes: Mapping[str, Any],
+    cuts: tuple[Mapping[str, int], Mapping[str, int]],
 ) -> None:
-    group = zarr.open_group(str(path), mode="w-", zarr_format=3)
+    chunks, files = cuts
     for spec in schema.data:
-        dtype = dtypes.get(spec.name, spec.dtype)
-        array = _create_array(group, spec, dtype, lengths, {d: chunks.get(d, lengths[d]) for d in spec.dims})
+        cut = cut_array(spec, lengths, chunks, files)
+        array = _create_array(group, spec, dtypes.get(spec.name, spec.dtype), lengths, cut)
         array.attrs["coordinates"] = " ".join(
             c.name for c in schema.coordinates if c.dims[0] in spec.dims and c.name not in spec.dims
         )
+
+
+def _write_coordinates(
+    group: zarr.Group,
+    path: Path,
+    schema: StoreSchema,
+    coordinates: Mapping[str, NDArray[Any]],
+    lengths: Mapping[str, int],
+) -> None:
     for spec in schema.coordinates:
-        chunk = {spec.dims[0]: COORDINATE_CHUNK}
-        array = _create_array(group, spec, spec.dtype, lengths, chunk)
-        values = np.asarray(coordinates[spec.name])
+        cut = cut_array(spec, lengths, {spec.dims[0]: COORDINATE_CHUNK}, {})
+        array = _create_array(group, spec, spec.dtype, lengths, cut)
+        values, layout = np.asarray(coordinates[spec.name]), read_layout(path / spec.name)
         for start in range(0, len(values), COORDINATE_CHUNK):
             piece = values[start : start + COORDINATE_CHUNK]
-            encoded = stored_type(spec.dtype).encode(piece)
-            write_chunks(array, (slice(start, start + len(piece)),), encoded, path / spec.name)
-    group.attrs[PROVENANCE] = {
-        "format": FORMAT,
-        **described(schema),
-        "complete": False,
-        "origin": dict(attributes),
-    }
+            box = (slice(start, start + len(piece)),)
+            write_files(layout, array, box, stored_type(spec.dtype).encode(piece))
 
 
 def _create_array(
-    group: zarr.Group, spec: Array, dtype: str, lengths: Mapping[str, int], chunks: Mapping[str, int]
+    group: zarr.Group,
+    spec: Array,
+    dtype: str,
+    lengths: Mapping[str, int],
+    cut: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> zarr.Array[Any]:
-    stored = stored_type(dtype)
+    stored, (chunk, file) = stored_type(dtype), cut
     return group.create_array(
         spec.name,
         shape=tuple(lengths[d] for d in spec.dims),
-        chunks=tuple(max(1, min(chunks[d], lengths[d])) for d in spec.dims),
+        chunks=chunk,
+        shards=None if chunk == file else file,
         dtype=str if stored is TEXT else stored.on_disk,
         dimension_names=spec.dims,
         fill_value=stored.fill,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 
 from emoscale.errors import EmoscaleError, InputError, StoreError, first_lines
 from emoscale.schema import FORMAT, StoreSchema
-from emoscale.store.chunks import chunks_in, find_damage, read_chunk
+from emoscale.store.chunks import find_damage, read_chunk
 from emoscale.store.description import stored_schema
+from emoscale.store.layout import Key, Layout, read_layout
 from emoscale.store.types import StoredType, type_of
-from emoscale.store.writing import takes_direct_writes, write_chunks
+from emoscale.store.writing import write_files
 from emoscale.system.files import naming, sync
-
-# The Rust pipeline reads and writes several times faster than zarr-python's own.
-zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 PROVENANCE = "emoscale"
 """Name of the group's attribute that says what the store is."""
@@ -44,9 +41,9 @@ class Store:
         self.path = path
         self.schema = schema
         self._group = group
-        self._direct = not group.read_only and takes_direct_writes(path)
         self._arrays: dict[str, zarr.Array[Any]] = {}
         self._types: dict[str, StoredType] = {}
+        self._layouts: dict[str, Layout] = {}
         self.sizes: dict[str, int] = {}
         for array in schema.arrays:
             self.sizes.update(zip(array.dims, self._array(array.name).shape, strict=True))
@@ -56,12 +53,19 @@ class Store:
     def _array(self, name: str) -> zarr.Array[Any]:
         if name not in self._arrays:  # opening one reads its metadata, which takes longer than a chunk
             self.schema[name]  # an array that the schema does not have is the caller's mistake, not damage
-            with zarr.config.set({"codec_pipeline.direct_io": self._direct}), _reading_metadata(self.path / name):
+            with _reading_metadata(self.path / name):
                 array = self._group[name]
             if not isinstance(array, zarr.Array):
                 raise InputError(f"{self.path}: {name} is not an array")
             self._arrays[name] = array
         return self._arrays[name]
+
+    def _layout(self, name: str) -> Layout:
+        if name not in self._layouts:
+            self.schema[name]
+            with _reading_metadata(self.path / name):
+                self._layouts[name] = read_layout(self.path / name)
+        return self._layouts[name]
 
     def _type(self, name: str) -> StoredType:
         if name not in self._types:
@@ -89,7 +93,11 @@ class Store:
 
     def chunks(self, name: str) -> tuple[int, ...]:
         """Return the chunk shape of an array."""
-        return tuple(self._array(name).chunks)
+        return self._layout(name).chunk
+
+    def files(self, name: str) -> tuple[int, ...]:
+        """Return how much of an array is in a file: a chunk, or several."""
+        return self._layout(name).file
 
     def dtype(self, name: str) -> str:
         """Return the name of an array's type, see `stored_type`."""
@@ -118,20 +126,18 @@ class Store:
         StoreError
             If a chunk is missing or its checksum is wrong. It names the chunk's file.
         """
-        array = self._array(name)
-        box = self._box(name, ranges)
+        layout, box = self._layout(name), self._box(name, ranges)
         grid = [
             slice(start // size * size, min(-(-stop // size) * size, length))
-            for (start, stop), size, length in zip(box, array.chunks, array.shape, strict=True)
+            for (start, stop), size, length in zip(box, layout.chunk, layout.shape, strict=True)
         ]
-        keys = chunks_in(grid, array.chunks)
-        if _is_raw(array):
-            values = self._read_raw(name, grid, keys)
+        if layout.dtype is not None:
+            values = self._read_plain(layout, grid)
         else:
-            # The pipeline verifies a checksum only when it decodes a complete chunk, never those over the array's edge.
-            if damage := find_damage(self.path / name, keys):
+            # Zarr does not notice a chunk that is missing, and not every one that is damaged.
+            if damage := find_damage(layout, layout.files_in(grid)):
                 raise StoreError(f"{problem}; {self._fix}" for problem in damage.values())
-            values = np.asarray(array[tuple(grid)])
+            values = np.asarray(self._array(name)[tuple(grid)])
         part = values[tuple(slice(b - g.start, e - g.start) for (b, e), g in zip(box, grid, strict=True))]
         return self._type(name).decode(part)
 
@@ -140,18 +146,17 @@ class Store:
         stored = self._type(name)
         return stored.decode(stored.encode(values))
 
-    def _read_raw(self, name: str, grid: list[slice], keys: list[tuple[int, ...]]) -> NDArray[Any]:
+    def _read_plain(self, layout: Layout, grid: list[slice]) -> NDArray[Any]:
         """Read complete chunks from their files, in half the time of a codec pipeline."""
-        array = self._array(name)
+        keys = layout.chunks_in(grid)
         if len(keys) == 1:
-            chunk = read_chunk(self.path / name, keys[0], array.chunks, array.dtype, self._fix)
-            return chunk[tuple(slice(0, g.stop - g.start) for g in grid)]
-        values = np.empty([g.stop - g.start for g in grid], dtype=array.dtype)
+            return read_chunk(layout, keys[0], self._fix)[tuple(slice(0, g.stop - g.start) for g in grid)]
+        values = np.empty([g.stop - g.start for g in grid], dtype=layout.dtype)
         for key in keys:
-            chunk = read_chunk(self.path / name, key, array.chunks, array.dtype, self._fix)
+            chunk = read_chunk(layout, key, self._fix)
             place = tuple(
                 slice(i * size - g.start, min((i + 1) * size, g.stop) - g.start)
-                for i, size, g in zip(key, array.chunks, grid, strict=True)
+                for i, size, g in zip(key, layout.chunk, grid, strict=True)
             )
             values[place] = chunk[tuple(slice(0, p.stop - p.start) for p in place)]
         return values
@@ -162,14 +167,14 @@ class Store:
         Returns
         -------
         list of str
-            One line for each chunk that is missing or damaged; empty if there is none.
+            One line for each file that is missing or damaged; empty if there is none.
         """
         return [
             f"{problem}; {self._fix}" for array in self.schema.arrays for problem in self.damage(array.name).values()
         ]
 
-    def damage(self, name: str, **ranges: slice) -> dict[tuple[int, ...], str]:
-        """Check every chunk of an array, or those that a box overlaps.
+    def damage(self, name: str, **ranges: slice) -> dict[Key, str]:
+        """Check every chunk of an array, or of the files that a box overlaps.
 
         Parameters
         ----------
@@ -180,13 +185,14 @@ class Store:
         Returns
         -------
         dict
-            For each chunk that is missing or damaged, by its place in the grid of chunks, the file and what is wrong.
+            For each file that is missing or damaged, by its place in the grid of files, the file and what is wrong.
         """
         box = [slice(start, stop) for start, stop in self._box(name, ranges)]
-        return find_damage(self.path / name, chunks_in(box, self._array(name).chunks))
+        layout = self._layout(name)
+        return find_damage(layout, layout.files_in(box))
 
     def write(self, name: str, values: NDArray[Any], **starts: int) -> None:
-        """Write a box of complete chunks, on disk before this returns.
+        """Write a box of complete files, on disk before this returns.
 
         Parameters
         ----------
@@ -200,30 +206,29 @@ class Store:
         ------
         ValueError
             If there is no such dimension, the store was opened for reading, or the box does not begin and end on
-            chunk borders (or the array's end): two writers in one chunk would overwrite each other's values.
+            the borders of files (or the array's end): two writers in one would overwrite each other's values.
         OSError
             If they cannot be written. It names the array.
         """
-        if self._group.read_only:  # which the Rust pipeline does not check
+        if self._group.read_only:
             raise ValueError(f"{self.path} was opened read-only")
-        array = self._array(name)
-        box = []
+        layout, box = self._layout(name), []
         dims = self._dims(name, starts)
-        for dim, length, size, extent in zip(dims, array.shape, array.chunks, values.shape, strict=True):
+        for dim, length, size, extent in zip(dims, layout.shape, layout.file, values.shape, strict=True):
             start = starts.get(dim, 0)
             stop = start + extent
             if start < 0 or start % size or (stop % size and stop != length) or stop > length:
                 raise ValueError(
-                    f"{name}: {dim} {start}:{stop} does not fill complete chunks of {size} (length {length})"
+                    f"{name}: {dim} {start}:{stop} does not fill complete files of {size} (length {length})"
                 )
             box.append(slice(start, stop))
-        write_chunks(array, tuple(box), self._type(name).encode(values), self.path / name)
+        write_files(layout, self._array(name), tuple(box), self._type(name).encode(values))
 
     def _box(self, name: str, ranges: Mapping[str, slice]) -> list[tuple[int, int]]:
         if any(chosen.step not in (None, 1) for chosen in ranges.values()):
             raise ValueError(f"{name} can be read only in ranges of step 1, not {dict(ranges)}")
         chosen = [ranges.get(dim, slice(None)) for dim in self._dims(name, ranges)]
-        bounds = [c.indices(length)[:2] for c, length in zip(chosen, self._array(name).shape, strict=True)]
+        bounds = [c.indices(length)[:2] for c, length in zip(chosen, self._layout(name).shape, strict=True)]
         return [(start, max(start, stop)) for start, stop in bounds]
 
     def _dims(self, name: str, named: Iterable[str]) -> tuple[str, ...]:
@@ -231,13 +236,6 @@ class Store:
         if unknown := set(named) - set(dims):
             raise ValueError(f"{name} has dimensions {dims}, not {sorted(unknown)}")
         return dims
-
-
-def _is_raw(array: zarr.Array[Any]) -> bool:
-    """Return whether a chunk's file is its values in this machine's byte order and their checksum."""
-    own_order = array.dtype.kind in "fiu" and array.dtype.isnative and sys.byteorder == "little"
-    codecs = [type(codec).__name__ for codec in (array.serializer, *array.filters, *array.compressors)]
-    return own_order and codecs == ["BytesCodec", "Crc32cCodec"]
 
 
 def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -> Store:

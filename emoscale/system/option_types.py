@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    StrictFloat,
     StrictInt,
     TypeAdapter,
     ValidationError,
@@ -39,8 +40,11 @@ LARGEST = 2**63 - 1
 
 Count = Annotated[StrictInt, Field(ge=1, le=LARGEST)]
 Seed = Annotated[StrictInt, Field(ge=0, le=LARGEST)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, lt=1)]
+LARGEST_NUMBER = 1e30
+"""The largest of other numbers, whose products must not overflow."""
+Number = Annotated[StrictFloat, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
+Rate = Annotated[StrictFloat, Field(gt=0, le=LARGEST_NUMBER)]
+Share = Annotated[StrictFloat, Field(gt=0, lt=1)]
 Precision = Literal["auto", "exact", "bfloat16"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emoscale.system.option_types import OPTIONS, Count, Distinct, Precision, Rate, Seed
+from emoscale.system.option_types import OPTIONS, Count, Distinct, Number, Precision, Rate, Seed
 
 PUBLISHED_SEEDS = (1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 42, 100)
 TOKENS_PER_PASS = {"cpu": 1024, "gpu": 8192}
@@ -38,7 +38,7 @@ class TuningOptions:
     """Texts a prompt sees in one step."""
     learning_rate: Rate = 2e-3
     """Of AdamW, constant."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
     """Of AdamW."""
     prompts_per_group: Count = 27
     """Prompts trained and saved together; the ranks share the groups."""

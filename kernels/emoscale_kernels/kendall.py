@@ -165,7 +165,7 @@ def _pack_patterns(ties: Integers, ranks: Ranks) -> Patterns:
     return Patterns(ties, ranks, less, masks)
 
 
-def pack_rdms(distances: Floats, bits: bool) -> Rdms:
+def pack_rdms(distances: Floats, bits: bool, reuse: bool = False) -> Rdms:
     """Prepare the neurons' side once.
 
     Parameters
@@ -173,6 +173,8 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     distances : ndarray of float64, shape (n, P)
     bits : bool
         Pack the comparisons, as `with_comparisons` does.
+    reuse : bool
+        Whether this thread's next call may overwrite the result.
 
     Returns
     -------
@@ -180,17 +182,17 @@ def pack_rdms(distances: Floats, bits: bool) -> Rdms:
     """
     distances = _constant_where_not_finite(distances)
     pairs = distances.shape[1]
-    keys, doubtful = order_keys(distances)
+    keys, doubtful = order_keys(distances, reuse)
     ties = np.zeros((len(distances), 3), dtype=np.int64)
     # Ties are rare in averaged activations; finding them for certain needs a sort.
     sorted_rows = np.flatnonzero(doubtful)
     if sorted_rows.size:
         keys[sorted_rows, :pairs], ties[sorted_rows] = ranks_and_ties(distances[sorted_rows])
     rdms = Rdms(ties, keys, np.flatnonzero(ties[:, 0]), None, None)
-    return with_comparisons(rdms, pairs) if bits else rdms
+    return with_comparisons(rdms, pairs, reuse) if bits else rdms
 
 
-def with_comparisons(rdms: Rdms, pairs: int) -> Rdms:
+def with_comparisons(rdms: Rdms, pairs: int, reuse: bool = False) -> Rdms:
     """Pack the comparisons of every neuron, which `numerators` needs for patterns that have theirs packed.
 
     Parameters
@@ -198,8 +200,11 @@ def with_comparisons(rdms: Rdms, pairs: int) -> Rdms:
     rdms : Rdms
     pairs : int
         Number P of distances.
+    reuse : bool
+        Whether this thread's next call may overwrite the result.
     """
-    signs, tied_signs = pack_keys(rdms.keys, pairs), pack_keys(rdms.keys[rdms.tied], pairs, lift=1)
+    signs = pack_keys(rdms.keys, pairs, reuse=reuse)
+    tied_signs = pack_keys(rdms.keys[rdms.tied], pairs, lift=1, reuse=reuse)
     return rdms._replace(signs=signs, tied_signs=tied_signs)
 
 
@@ -262,7 +267,7 @@ def kendall_block(
     tile = min(max(_LEAST_TILE, _TILE_BYTES // max(1, row_bytes)), max(1, n))
     for start in range(0, n, tile):
         stop = min(start + tile, n)
-        rdms = pack_rdms(distances_of(values[:, :, start:stop]), patterns.signs is not None)
+        rdms = pack_rdms(distances_of(values[:, :, start:stop]), patterns.signs is not None, reuse=True)
         counted[start:stop], ties[start:stop] = numerators(rdms, patterns), rdms.ties
     return counted, ties
 

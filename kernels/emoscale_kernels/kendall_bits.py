@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale_kernels.jit import kernel
+from emoscale_kernels.reuse import reused
 from emoscale_kernels.vectors import BLOCK, count_discordant_one, count_discordant_tile, pack_comparisons
 
 Floats = NDArray[np.float64]
@@ -47,13 +48,15 @@ def valid_comparisons(pairs: int) -> Words:
     return np.concatenate([*words, np.empty(0, np.uint32)]).view(np.uint64)
 
 
-def order_keys(distances: Floats) -> tuple[Keys, NDArray[np.bool_]]:
+def order_keys(distances: Floats, reuse: bool = False) -> tuple[Keys, NDArray[np.bool_]]:
     """Replace distances by integers in the same order, where that is quick.
 
     Parameters
     ----------
     distances : ndarray of float64, shape (n, P)
         Finite.
+    reuse : bool
+        Whether this thread's next such call may overwrite the keys.
 
     Returns
     -------
@@ -63,7 +66,9 @@ def order_keys(distances: Floats) -> tuple[Keys, NDArray[np.bool_]]:
         Rows in which two keys are equal, a distance is negative, or all are too small: their keys are not to be used.
     """
     n, P = distances.shape
-    keys = np.zeros((n, -(-P // BLOCK) * BLOCK), dtype=np.int32)
+    shape = n, -(-P // BLOCK) * BLOCK
+    keys = reused("keys", shape, np.int32) if reuse else np.empty(shape, dtype=np.int32)
+    keys[:, P:] = 0
     doubtful = np.zeros(n, dtype=np.bool_)
     distances = np.ascontiguousarray(distances)
     slots = 1 << max(13, int(32 * P).bit_length())
@@ -87,6 +92,7 @@ def _order_keys(distances: Floats, bits: Integers, keys: Keys, doubtful: NDArray
         scale = _LARGEST_KEY / largest if largest > 0.0 and smallest_bits == 0 else np.inf
         if not scale < np.inf:
             doubtful[k] = P > 1
+            keys[k, :] = 0
             continue
         # Multiplying and rounding down keep the order, but may make two distances one.
         for p in range(P):
@@ -106,7 +112,7 @@ def _order_keys(distances: Floats, bits: Integers, keys: Keys, doubtful: NDArray
             seen[slot] = mark
 
 
-def pack_keys(keys: Keys, pairs: int, lift: int = 0) -> Words:
+def pack_keys(keys: Keys, pairs: int, lift: int = 0, reuse: bool = False) -> Words:
     """Pack the comparisons between the keys of each row.
 
     Parameters
@@ -117,6 +123,8 @@ def pack_keys(keys: Keys, pairs: int, lift: int = 0) -> Words:
         Number P of distances.
     lift : int
         0 for "less"; 1 for "less or equal".
+    reuse : bool
+        Whether this thread's next such call may overwrite the result.
 
     Returns
     -------
@@ -124,7 +132,8 @@ def pack_keys(keys: Keys, pairs: int, lift: int = 0) -> Words:
         Bits of ``key[i] < key[j] + lift`` for i < j, in squares of 32 by 32; bits that are not set in
         `valid_comparisons` mean nothing.
     """
-    words = np.empty((len(keys), 2 * words_of(pairs)), dtype=np.uint32)
+    shape = len(keys), 2 * words_of(pairs)
+    words = reused(f"words {lift}", shape, np.uint32) if reuse else np.empty(shape, dtype=np.uint32)
     _pack_keys(np.ascontiguousarray(keys), lift, words)
     return words.view(np.uint64)
 

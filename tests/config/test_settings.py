@@ -15,7 +15,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 MASK_KEYS = "k, controls, disjoint, draws, permutations, seed, draw_width, most_draws"
 
 # YAML's own line breaks and control characters aside, but for those that separate labels.
-words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], include_characters="\t\n"), max_size=12)
+words = st.sampled_from(["1e5", "-2.5E-3", ".5e1"]) | st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], include_characters="\t\n"), max_size=12
+)
 seeds = st.integers(0, 2**40)
 fractions = st.floats(0, 1, exclude_min=True, exclude_max=True)
 unusual = st.fixed_dictionaries(
@@ -28,7 +30,7 @@ unusual = st.fixed_dictionaries(
             {
                 "seeds": st.lists(seeds, min_size=1, unique=True),
                 "verbaliser": st.lists(words, min_size=2, max_size=2),
-                "learning_rate": st.floats(1e-300, 1e300),
+                "learning_rate": st.floats(1e-300, 1e30),
             }
         ),
         "extraction": st.fixed_dictionaries({"templates": st.none() | st.lists(words)}),

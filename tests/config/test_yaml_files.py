@@ -3,6 +3,7 @@
 import pytest
 
 from emoscale.config import load_settings
+from emoscale.config.fields import expanded
 from emoscale.errors import InputError
 
 MODEL = "model: {name: m}\n"
@@ -130,3 +131,43 @@ def test_a_single_value_is_a_list_of_one(load):
     assert settings.extraction.templates == ["I felt {concept}"]
     assert settings.faithfulness.shares == [0.5]
     assert load(MODEL + "extraction: {templates: null}\n").extraction.templates is None
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("2E5", 2e5), ("+.5e1", 5.0), ("1.e2", 100.0)])
+def test_numbers_with_an_exponent_need_no_dot(load, text, number):
+    assert load(MODEL + f"tuning: {{learning_rate: {text}}}\n").tuning.learning_rate == number
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("tuning: {learning_rate: true}", "tuning.learning_rate: True"),
+        ("tuning: {learning_rate: 1e300}", "tuning.learning_rate: 1e+300"),
+        ("tuning: {weight_decay: .inf}", "tuning.weight_decay: inf"),
+        ("ablation: {factor: -1e308}", "ablation.factor: -1e+308"),
+        ("ablation: {factor: .nan}", "ablation.factor: nan"),
+        ("concepts: {scale: [1, 1e31]}", "concepts.scale.1: 1e+31"),
+        ("tuning: {seeds: [18446744073709551616]}", "tuning.seeds.0: 18446744073709551616"),
+    ],
+)
+def test_numbers_that_libraries_beneath_cannot_take(told, text, key):
+    assert told(MODEL + text + "\n").startswith(f"study.yaml: {key} cannot be used; input should be ")
+
+
+def test_half_a_character(told):
+    assert told(r'title: "\ud800"' + "\n") == r"study.yaml, line 1: '\ud800' cannot be read; write another value"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("n" * 300, "File name too long"), ("bad\udcff", "not UTF-8"), ("a\0b", "no file can have")]
+)
+def test_names_that_no_file_can_have(name, said):
+    with pytest.raises(InputError, match=said):
+        expanded(name)
+
+
+def test_a_link_that_leads_back_to_itself(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="symbolic links"):
+        expanded(str(tmp_path / "a"))

@@ -1,7 +1,9 @@
+import itertools
 import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 
 import numpy as np
@@ -49,9 +51,9 @@ def test_both_algorithms_equal_the_twin(distances):
     expected = np.array([[slow_twins.kendall_numerator(x, y) for y in attributes] for x in neurons], dtype=np.int64)
     expected = expected.reshape(len(neurons), len(attributes))
     expected_ties = np.array([slow_twins.tie_sums(row) for row in neurons], dtype=np.int64).reshape(-1, 3)
-    for bits in (True, False):
+    for bits, reuse in itertools.product((True, False), (True, False)):
         patterns = attribute_patterns(attributes, bits=bits)
-        rdms = pack_rdms(neurons, bits)
+        rdms = pack_rdms(neurons, bits, reuse)
         np.testing.assert_array_equal(numerators(rdms, patterns), expected)
         np.testing.assert_array_equal(rdms.ties, expected_ties)
 
@@ -198,6 +200,20 @@ def test_tau_of_identical_and_opposite_orders():
     tau = tau_b(numerators(rdms, patterns), rdms.ties, patterns.ties, 6)
     np.testing.assert_allclose(tau, [[1.0], [-1.0]], rtol=1e-15)
     assert np.abs(tau).max() <= 1
+
+
+def test_memory_is_a_threads_own_and_overwritten_by_its_next_call_only():
+    generator = np.random.default_rng(0)
+    first, second = (attribute_patterns(generator.random((1, 66)), bits=True) for _ in range(2))
+    neurons = generator.random((50, 66))
+    kept, expected = pack_rdms(neurons, bits=True), numerators(pack_rdms(neurons, bits=True), first)
+    used = pack_rdms(neurons, bits=True, reuse=True)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(pack_rdms, -neurons[:, ::-1], True, True).result()
+    np.testing.assert_array_equal(numerators(used, first), expected)
+    pack_rdms(neurons[::-1], bits=True, reuse=True)
+    assert (numerators(used, second) != numerators(kept, second)).any()
+    np.testing.assert_array_equal(numerators(kept, first), expected)
 
 
 def test_the_callers_distances_are_left_alone():

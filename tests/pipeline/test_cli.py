@@ -206,7 +206,6 @@ def test_doctor(cli):
         "CPU bf16",
         "GPU",
         "torch",
-        "zarrs",
         "datasets",
         "hub",
     ):

@@ -107,10 +107,10 @@ def test_computers_that_are_not_there_are_told_before_anything_is_changed(cli, f
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda file: file.write_bytes(file.read_bytes()[:-1] + b"?"), lambda file: file.unlink()]
+    "damage", [lambda file: file.write_bytes(b"\0\0\0" + file.read_bytes()[3:]), lambda file: file.unlink()]
 )
 def test_a_spoilt_chunk_ends_the_run_with_its_name(cli, finished, extracted, damage):
-    file = extracted.out / "activations.zarr" / "activations" / "c" / "1" / "2"
+    file = extracted.out / "activations.zarr" / "activations" / "c" / "1" / "0"
     damage(file)
     answer = select(cli, finished, extracted)
     (told,) = answer.problems

@@ -67,7 +67,7 @@ def test_a_whole_run_is_verified(cli, finished):
 
 
 def test_every_damaged_or_missing_chunk_is_named(cli, copied):
-    damaged = copied / "activations.zarr" / "activations" / "c" / "1" / "2"
+    damaged = copied / "activations.zarr" / "activations" / "c" / "1" / "0"
     content = bytearray(damaged.read_bytes())
     content[5] ^= 4
     damaged.write_bytes(content)

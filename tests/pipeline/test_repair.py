@@ -2,10 +2,11 @@
 
 import shutil
 
-import google_crc32c
 import numpy as np
 import pytest
 from tiny_run import contents, states, times
+
+from emoscale.store.layout import checksum_of, read_layout
 
 CHUNKS = "activations.zarr/activations/c"
 
@@ -23,12 +24,12 @@ def flip(file, byte=5):
 
 
 def test_only_what_is_damaged_is_written_anew(cli, copied, finished):
-    flip(copied / CHUNKS / "1" / "2")
-    (copied / CHUNKS / "2" / "0").write_bytes(b"cut")
-    (copied / CHUNKS / "2" / "1").unlink()
+    flip(copied / CHUNKS / "0" / "0")
+    (copied / CHUNKS / "1" / "0").write_bytes(b"cut")
+    (copied / CHUNKS / "2" / "0").unlink()
     flip(copied / "activations.zarr" / "unit" / "c" / "0")
     (copied / "activations.zarr" / "concept" / "c" / "0").unlink()
-    damaged = {f"{CHUNKS}/{name}" for name in ("1/2", "2/0", "2/1")}
+    damaged = {f"{CHUNKS}/{name}" for name in ("0/0", "1/0", "2/0")}
     damaged |= {f"activations.zarr/{name}/c/0" for name in ("unit", "concept")}
     assert len(cli("inspect", copied, "--verify").problems) == 5
     before = times(copied)
@@ -49,10 +50,11 @@ def test_a_sound_store_is_left_as_it_is(cli, copied, finished):
 
 def test_values_of_another_computation_are_not_mixed_in(cli, copied, finished):
     """An intact chunk beside the damaged one holds other values, with the right checksum, than are computed here."""
-    chunk = copied / CHUNKS / "1" / "0"
-    values = np.frombuffer(chunk.read_bytes()[:-4], dtype="<f4") + np.float32(1e-6)
-    chunk.write_bytes(values.tobytes() + google_crc32c.value(values.tobytes()).to_bytes(4, "little"))
-    flip(copied / CHUNKS / "1" / "2")
+    file, layout = copied / CHUNKS / "1" / "0", read_layout(copied / "activations.zarr" / "activations")
+    content, size = file.read_bytes(), layout.chunk_bytes
+    values = np.frombuffer(content[:size], dtype="<f4") + np.float32(1e-6)
+    file.write_bytes(values.tobytes() + checksum_of(values.tobytes()) + content[size + 4 :])
+    flip(file, 2 * (size + 4))
     before = contents(copied)
     answer = cli("extract", finished.config, "--out", copied, "--repair")
     assert answer.code == 1

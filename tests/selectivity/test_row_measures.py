@@ -171,9 +171,9 @@ def test_a_damaged_chunk_stops_the_ranks_too(tmp_path, concepts, scores):
     folder = make(tmp_path / "run", concepts, values_of("float32"))
     measure(folder, scores)
     before = (folder.row_measures / "zarr.json").stat().st_mtime_ns
-    file = folder.activations / "activations" / "c" / "1" / "2"
+    file = folder.activations / "activations" / "c" / "1" / "0"
     file.write_bytes(bytes([file.read_bytes()[0] ^ 4]) + file.read_bytes()[1:])
-    with pytest.raises(StoreError, match="c/1/2: chunk is damaged"):
+    with pytest.raises(StoreError, match="c/1/0: chunk is damaged"):
         measure(folder, scores)
     assert (folder.row_measures / "zarr.json").stat().st_mtime_ns == before
 

@@ -208,11 +208,11 @@ def test_no_or_unfinished_activations(tmp_path, values, scores):
 
 
 def test_a_damaged_chunk_is_named(folder, scores):
-    file = folder.activations / "activations" / "c" / "1" / "2"
+    file = folder.activations / "activations" / "c" / "1" / "0"
     content = bytearray(file.read_bytes())
     content[5] ^= 1
     file.write_bytes(content)
-    with pytest.raises(StoreError, match="c/1/2"):
+    with pytest.raises(StoreError, match="c/1/0"):
         run(folder, scores)
     assert not folder.selectivity.exists()
 

@@ -81,8 +81,9 @@ def released_files(path: Path) -> Iterator[Released]:
     InputError
         If there is nothing at `path`, it cannot be unpacked, or needed files are not in it: all that are missing.
     """
-    if not path.exists():
-        raise InputError(f"{path}: nothing is there; give a clone of thunlp/Model_Emotion or an archive of it")
+    if not (path.is_dir() or path.is_file()):
+        what = "neither a file nor a folder" if path.exists() else "nothing is there"
+        raise InputError(f"{path}: {what}; give a clone of thunlp/Model_Emotion or an archive of it")
     root = _root(path) if path.is_dir() else None
     if root is not None:
         yield _checked(root, path)

@@ -1,0 +1,37 @@
+"""Memory that a thread uses again.
+
+Arrays of some 100 kB and more go back to the system when they are freed, and every page of the next ones is a fault:
+with blocks of 2,048 neurons that was a fifth of a map's time, with blocks of 256 almost two thirds.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_own = threading.local()
+
+
+def reused(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return an array of this thread, whose values the next call of the same name overwrites.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : dtype
+
+    Returns
+    -------
+    ndarray
+        Of any values.
+    """
+    held: dict[str, NDArray[np.uint8]] = _own.__dict__
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if name not in held or held[name].nbytes < size:
+        held[name] = np.empty(size, dtype=np.uint8)
+    return held[name][:size].view(dtype).reshape(shape)
