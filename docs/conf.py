@@ -24,6 +24,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_output_stderr = "remove"  # bars of progress, and that there are none
 
 # The pattern for notebooks may match none; this warning has no type that suppress_warnings could name.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(
