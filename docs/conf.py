@@ -1,6 +1,5 @@
 """How Sphinx builds the documentation: without a network, and with every warning an error (make docs)."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -25,8 +24,3 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_output_stderr = "remove"  # bars of progress, and that there are none
-
-# The pattern for notebooks may match none; this warning has no type that suppress_warnings could name.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)

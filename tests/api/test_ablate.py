@@ -166,6 +166,7 @@ def test_a_model_in_memory_stays_as_it_is(model):
         ([1], ITEMS, {"controls": "permuted"}, "controls 'permuted': chance does not draw"),
         ([1], ITEMS, {"controls": ["random-by-activation"]}, "controls 'random-by-activation': needs the neurons'"),
         ([1], ITEMS, {"draws": 0}, "draws: 0"),
+        ([1], ITEMS, {"seed": -1}, "seed: -1"),
         ([1], ITEMS, {"edit": "mean"}, "edit 'mean': needs the activations"),
         ([1], ITEMS, {"activations": np.ones((2, 5))}, "activations: of 5 neurons"),
         ([1], ITEMS, {"edt": "mean"}, "edt: no such key; did you mean 'edit'?"),
