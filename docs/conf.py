@@ -1,6 +1,5 @@
 """How Sphinx builds the documentation: without a network, and with every warning an error (make docs)."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -11,7 +10,11 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "emoscale"
 author = "the emoscale developers"
 release = version = __version__
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "reference"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design", "reference"]
+autodoc_typehints = "none"  # the sections of the docstrings have types in words
+default_role = "py:obj"  # `load` in a docstring is a link
+napoleon_google_docstring = False
+napoleon_use_ivar = False
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "emoscale"
@@ -20,8 +23,4 @@ myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
-
-# The pattern for notebooks may match none; this warning has no type that suppress_warnings could name.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)
+nb_output_stderr = "remove"  # bars of progress, and that there are none

@@ -33,6 +33,8 @@ from emoscale.system.progress import stage_progress
 from emoscale.system.ranks import one_process
 from emoscale.tasks.outcomes import ATTRIBUTED, NORMALIZATIONS, OUTCOMES, answers
 
+_DRAWS = int(MaskOptions.draws)
+
 GIVEN = "mask"
 """Kind of the masks that were given, beside the names of controls."""
 
@@ -52,7 +54,7 @@ def ablate(
     items: Any,
     *,
     controls: str | Sequence[str] = (),
-    draws: int = 5,
+    draws: int = _DRAWS,
     seed: int = MaskOptions.seed,
     normalization: str = AnalysisOptions.normalization,
     activations: Any = None,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from emoscale.ablation.options import AblationOptions
 from emoscale.api.arguments import naming
 from emoscale.api.items import Asking, ask, named
 from emoscale.api.labelled import NEURON
@@ -34,7 +35,7 @@ def effects(
     *,
     exact: int = AttributionOptions.exact_neurons,
     steps: int = AttributionOptions.steps,
-    seed: int = 0,
+    seed: int = AblationOptions.seed,
     normalization: str = AttributionOptions.normalization,
     activations: Any = None,
     max_tokens: int = StimuliOptions.max_tokens,

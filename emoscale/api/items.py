@@ -200,6 +200,8 @@ def ask(
     InputError
         Names the argument that cannot be used.
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed: {seed!r} given; give a number of 0 or more")
     table = as_items(items)
     read = None if activations is None else as_activations(activations)
     if read is not None and len(read.neurons) != model.outline.neurons:
