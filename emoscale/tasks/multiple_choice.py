@@ -258,7 +258,7 @@ class MultipleChoiceTask:
 
 def _items(context: TaskContext) -> MultipleChoiceItems:
     settings, names = context.settings, context.concepts.names
-    check_labels(context.texts, names)
+    check_labels(context.texts, names, ["dev"])
     asked = settings.ablation
     return multiple_choice_items(
         context.outline, context.texts, names, wording_of(asked), settings.stimuli, asked.scoring

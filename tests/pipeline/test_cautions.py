@@ -99,22 +99,40 @@ def test_unbalanced_texts(world, told):
 def test_the_same_text_in_train_and_test(world, told):
     write_corpus(world)
     with world.texts.open("a") as file:
-        file.write("C1 TRAIN 3 ,c1,dev\n")
-    assert told(*GOOD)["overlap"].startswith("1 text is both learned from and asked about (e.g. 'c1 train 3')")
+        file.write(" c1  train 3 ,c1,dev\n")
+    assert told(*GOOD)["overlap"] == (
+        "1 text is in both the train and the held-out texts (e.g. 'c1 train 3'); no prompt is trained on them; keep "
+        "each text in one split"
+    )
+    kept = told(*GOOD, "tuning.keep_repeated=true")["overlap"]
+    assert kept.startswith("1 text is both learned from and asked about (e.g. 'c1 train 3')")
     in_words = ["extraction.rows=templates", "ablation.task=yes-no"]
     assert "overlap" not in told(*GOOD, *in_words)
     everything = ["extraction.rows=texts", "extraction.split=all", "ablation.task=yes-no"]
     assert told(*GOOD, *everything)["overlap"].startswith("241 texts are both")
 
 
+def test_contrary_labels_of_one_text(world, told):
+    write_corpus(world)
+    with world.texts.open("a") as file:
+        file.write("c1  train 3,c2,train\nc4 train 1,C4,train\n")
+    assert told(*GOOD)["labels"] == (
+        "1 text has other labels in other rows (e.g. 'c1 train 3': c1 / c2), so that the same text shows a concept and "
+        "does not; give each text once, with all its labels"
+    )
+
+
 def test_epochs_chosen_on_the_test_texts(world, told):
     write_corpus(world)
-    assert "epochs" in told("tuning.seeds=[1,2,3,4]", "tuning.epochs=2")
-    assert "epochs" not in told("tuning.epochs=2", "extraction.rows=templates", "ablation.task=yes-no")
+    published = ["tuning.seeds=[1,2,3,4]", "tuning.epochs=2", "tuning.validation=0"]
+    assert told(*published)["epochs"].endswith("set tuning.validation to a share of the train texts, e.g. 0.2")
+    assert "epochs" not in told(*published[:2])
+    assert "epochs" not in told(*published, "tuning.epochs=1")
+    assert "epochs" not in told(*published, "extraction.rows=templates", "ablation.task=yes-no")
 
 
 def test_texts_that_are_streamed_are_not_loaded(world, told):
     write_texts(world.texts)
     world.attributes.write_text(ATTRIBUTES)
     assert set(told(texts=False)) == {"concepts", "replicates"}
-    assert {"texts", "epochs"} <= set(told())
+    assert "texts" in told()
