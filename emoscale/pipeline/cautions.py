@@ -11,6 +11,7 @@ import pandas as pd
 
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.context import Context
+from emoscale.statistics import smallest_permutation_p
 from emoscale.stimuli.same_text import identify
 from emoscale.tasks.registry import TASKS
 
@@ -61,18 +62,28 @@ def cautions_of(context: Context) -> list[Caution]:
 
 
 def _of_permutations(context: Context) -> Iterator[Caution]:
-    selectivity, count = context.settings.selectivity, len(context.concepts.names)
+    selectivity, concepts = context.settings.selectivity, context.concepts
     if selectivity.inference != "permutation":
         return
-    alpha, orders = selectivity.alpha, math.factorial(count)
-    if 1 / orders > alpha:
-        enough = next(number for number in range(count, 30) if 1 / math.factorial(number) <= alpha)
+    alpha, count = selectivity.alpha, len(concepts.names)
+    smallest = smallest_permutation_p(concepts.scores)
+    few = [name for name, p in zip(concepts.attributes, smallest, strict=True) if p > alpha]
+    if len(few) == len(smallest):
+        # n!/C! times as many orders.
+        enough = next(n for n in range(count, 99) if smallest.min() / math.perm(n, n - count) <= alpha)
         yield Caution(
             "concepts",
-            f"{count} concepts have only {orders} orders, so no p is below {1 / orders:.2g} and no neuron can be "
+            f"{count} concepts have too few orders: no p is below {smallest.min():.2g}, and no neuron can be "
             f"significant at selectivity.alpha {alpha:g}; compare {enough} concepts or more",
         )
-    elif 1 / (selectivity.permutations + 1) >= alpha:
+    elif few:
+        yield Caution(
+            "concepts",
+            f"Too many of the {count} concepts share a score of {', '.join(map(repr, few))}: no p is below "
+            f"{smallest[smallest > alpha].min():.2g}, and no neuron can be significant at selectivity.alpha {alpha:g}; "
+            "use finer scores, or compare more concepts",
+        )
+    if len(few) < len(smallest) and 1 / (selectivity.permutations + 1) >= alpha:
         yield Caution(
             "permutations",
             f"With selectivity.permutations {selectivity.permutations} no neuron can be significant at "

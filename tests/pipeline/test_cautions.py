@@ -10,6 +10,7 @@ from emoscale.pipeline.context import Context
 from emoscale.system.ranks import one_process
 
 CONCEPTS = [f"c{number}" for number in range(6)]
+SCORES = [0, 0.1, 0.3, 0.6, 0.9, 1.0]
 GOOD = ["tuning.seeds=[1,2,3,4]", "tuning.epochs=1"]
 
 
@@ -22,7 +23,7 @@ def write_corpus(world, train=40, dev=40, **counts):
         for number in range(count)
     ]
     pd.DataFrame(rows, columns=["text", "label", "split"]).to_csv(world.texts, index=False)
-    scores = [f"{concept},{number / 5},{(number * 2) % 5 / 5}" for number, concept in enumerate(CONCEPTS)]
+    scores = [f"{concept},{valence},{1 - valence**2}" for concept, valence in zip(CONCEPTS, SCORES, strict=True)]
     world.attributes.write_text("\n".join(["concept,arousal,valence", *scores]) + "\n")
 
 
@@ -47,8 +48,8 @@ def test_a_good_design(world, told):
 @pytest.mark.parametrize(
     ("count", "alpha", "words"),
     [
-        (3, 0.05, "3 concepts have only 6 orders, so no p is below 0.17"),
-        (4, 0.01, "4 concepts have only 24 orders, so no p is below 0.042"),
+        (3, 0.05, "3 concepts have too few orders: no p is below 0.17"),
+        (4, 0.01, "4 concepts have too few orders: no p is below 0.042"),
         (4, 0.05, ""),
         (5, 0.01, ""),
     ],
@@ -62,6 +63,22 @@ def test_too_few_concepts_to_test(world, told, count, alpha, words):
         enough = {0.05: 4, 0.01: 5}[alpha]
         assert f"compare {enough} concepts or more" in found["concepts"]
         assert not told(*GOOD, f"concepts.names={CONCEPTS[:count]}", "selectivity.inference=asymptotic")
+
+
+def test_scores_that_leave_too_few_orders(world, told):
+    """Concepts of one score can be exchanged, and scores that are symmetric reversed: the RDM stays as it is."""
+    write_corpus(world)
+
+    def said(arousal, valence):
+        rows = [f"{concept},{a},{b}" for concept, a, b in zip(CONCEPTS, arousal, valence, strict=True)]
+        world.attributes.write_text("\n".join(["concept,arousal,valence", *rows]) + "\n")
+        return told(*GOOD).get("concepts", "")
+
+    binary = [0, 0, 0, 0, 1, 1]  # 4! 2! of 720 orders
+    assert said(SCORES, binary).startswith("Too many of the 6 concepts share a score of 'valence': no p is below 0.067")
+    assert said(binary, binary).startswith("6 concepts have too few orders: no p is below 0.067")
+    assert said(binary, binary).endswith("compare 7 concepts or more")
+    assert said(SCORES, [0, 1, 2, 3, 4, 5]) == ""
 
 
 @pytest.mark.parametrize(("permutations", "said"), [(19, True), (99, True), (100, False)])
