@@ -209,6 +209,11 @@ def test_what_is_kept_of_other_texts_or_weights_is_replaced(in_memory, tmp_path)
         (lambda m: es.load("./no/such/folder"), "name_or_model './no/such/folder'"),
         (lambda m: es.searchlight(np.eye(4), {"a": np.ones((4, 4))}), "rdms 'a': all dissimilarities"),
         (lambda m: es.searchlight(np.eye(4), {"a": np.arange(16.0).reshape(4, 4)}), "rdms 'a': is not symmetric"),
+        (lambda m: es.searchlight(np.eye(4), {"a": np.array([0.3, 0.1 + 0.2] * 3)}), "rdms 'a': all dissimilarities"),
+        (
+            lambda m: es.searchlight(np.eye(4), {"a": 1e-9 * np.arange(16.0).reshape(4, 4)}),
+            "rdms 'a': is not symmetric",
+        ),
         (lambda m: es.searchlight(np.eye(4), {"a": np.arange(5.0)}), "rdms 'a': shape (5,)"),
         (lambda m: es.searchlight(np.eye(4), np.eye(4), labels=["x"]), "labels: 1 given for 4 rows"),
         (lambda m: es.searchlight(np.eye(4), np.eye(4), permutations=-1), "permutations: -1"),
