@@ -19,7 +19,15 @@ myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # of a cell: the machine may be busy
+nb_execution_in_temp = True
+html_theme_options = {
+    "navigation_with_keys": True,
+    "header_links_before_dropdown": 4,
+    "show_toc_level": 2,
+    "collapse_navigation": False,
+    "navigation_depth": 2,
+}
 
 # The pattern for notebooks may match none; this warning has no type that suppress_warnings could name.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(
