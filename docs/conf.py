@@ -18,9 +18,22 @@ napoleon_use_ivar = False
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
 html_title = "emoscale"
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 600  # of a cell: the machine may be busy
+nb_execution_in_temp = True
+nb_merge_streams = True
 nb_output_stderr = "remove"  # bars of progress, and that there are none
+html_theme_options = {
+    "navigation_with_keys": True,
+    "header_links_before_dropdown": 5,
+    "show_toc_level": 2,
+    "show_nav_level": 1,
+}
+# The theme's own list of pages begins below the header's sections, and so is empty where these have no pages below them.
+html_sidebars = {"**": ["pages"]}
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
