@@ -32,7 +32,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "show_nav_level": 1,
 }
-# The theme's own list of pages begins below the header's sections, and so is empty where these have no pages below them.
+# The theme's own list begins below the header's sections, and so is empty where these have no pages below them.
 html_sidebars = {"**": ["pages"]}
 templates_path = ["_templates"]
 html_static_path = ["_static"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 import xarray
-from rich.console import Console
 
 from emoscale.api.arguments import naming
 from emoscale.api.labelled import OBSERVATION
 from emoscale.api.models import Model, as_model
+from emoscale.api.progress import shown
 from emoscale.api.stores import open_activations
 from emoscale.api.texts import as_concepts, as_labels, as_texts, check_no_templates
 from emoscale.errors import InputError
@@ -32,7 +32,6 @@ from emoscale.run.folder import RunFolder
 from emoscale.stimuli.templates import render_templates
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
-from emoscale.system.progress import stage_progress
 from emoscale.system.ranks import one_process
 
 _NAMES = {
@@ -214,5 +213,5 @@ def _extract(folder: RunFolder, model: Model, rows: Rows, options: ExtractionOpt
     }
     job = Job(origin=origin, concepts=(), writers=MachineOptions().writers)
     ranks = one_process(str(model.language_model.device))
-    with stage_progress("activations", Console(stderr=True)) as progress:
+    with shown("activations") as progress:
         extract(folder, rows, options, job=job, ranks=ranks, progress=progress)
