@@ -135,7 +135,8 @@ from emoscale.stimuli.sources import SOURCES, TextSource, pieces_of
 
 def read(options):
     for concept in {CONCEPTS}:
-        yield pd.DataFrame({{"text": [concept + " again"] * 5, "labels": concept, "split": ["train"] * 4 + ["dev"]}})
+        texts = [concept + " again" * number for number in range(5)]
+        yield pd.DataFrame({{"text": texts, "labels": concept, "split": ["train"] * 4 + ["dev"]}})
 
 
 SOURCES["mine"] = TextSource("mine", "texts that I made up", pieces_of(read))

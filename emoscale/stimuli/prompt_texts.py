@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from emoscale.errors import InputError
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.same_text import identify, is_repeated
 from emoscale.stimuli.samples import draw_samples, hold_out
@@ -121,10 +122,13 @@ def draw_prompt_texts(
     Raises
     ------
     InputError
-        See `draw_samples` and `hold_out`.
+        For each concept whose train texts are all held out too; see also `draw_samples` and `hold_out`.
     """
     identities = identify(texts["text"])
-    learned = texts if keep_repeated else texts.assign(split=texts["split"].mask(is_repeated(texts, identities)))
+    learned = texts
+    if not keep_repeated:
+        learned = texts.assign(split=texts["split"].mask(is_repeated(texts, identities)))
+        _check_some_are_left(texts, learned, concepts)
 
     def draw(concept: str, seed: int) -> PromptTexts:
         train = _sample(learned, concept, seed, "train", options)
@@ -135,6 +139,17 @@ def draw_prompt_texts(
         return PromptTexts(concept, seed, train.take(~chosen), dev, train.take(chosen))
 
     return [draw(concept, seed) for seed in seeds for concept in concepts]
+
+
+def _check_some_are_left(texts: pd.DataFrame, learned: pd.DataFrame, concepts: Sequence[str]) -> None:
+    before, after = (set(table["labels"][table["split"] == "train"].explode()) for table in (texts, learned))
+    problems = [
+        f"concept {concept!r}: all its train texts are held out too; give others, or set tuning.keep_repeated to true"
+        for concept in concepts
+        if concept in before - after
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _sample(texts: pd.DataFrame, concept: str, seed: int, split: str, options: StimuliOptions) -> Sample:

@@ -106,3 +106,12 @@ def test_asked_texts_are_those_held_out_for_prompts_and_need_no_train_texts(text
     for prompt, own in zip(prompts, asked, strict=True):
         assert (prompt.concept, prompt.seed) == (own.concept, own.seed)
         assert prompt.dev.rows.tolist() == own.dev.rows.tolist()
+
+
+def test_a_concept_whose_train_texts_are_all_held_out(texts):
+    carries = np.array(["joy" in labels for labels in texts["labels"]])
+    copies = texts[(texts["split"] == "train") & carries]
+    both = pd.concat([texts, copies.assign(split="dev")], ignore_index=True)
+    with pytest.raises(InputError, match=r"^concept 'joy': all its train texts are held out too; .*keep_repeated"):
+        draw_prompt_texts(both, CONCEPTS, [1], StimuliOptions())
+    assert draw_prompt_texts(both, CONCEPTS, [1], StimuliOptions(), keep_repeated=True)
