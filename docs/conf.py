@@ -24,11 +24,11 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 html_theme_options = {
     "navigation_with_keys": True,
-    "header_links_before_dropdown": 5,
+    "navbar_center": [],  # the sidebar lists all pages
     "show_toc_level": 2,
     "show_nav_level": 1,
 }
-# The theme's own list of pages begins below the header's sections, and so is empty where these have no pages below them.
+# The theme's own list shows only what is below a page of the header, where there is nothing.
 html_sidebars = {"**": ["pages"]}
 templates_path = ["_templates"]
 html_static_path = ["_static"]
