@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
+from scipy.optimize import linprog
 from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 
 
@@ -274,3 +275,37 @@ def edited_scores(prompted, text, prompt, head, off, edit, donor):
             handle.remove()
     words = prompted.readout.words
     return read[0, words] if words is not None else head[:, :-1] @ read[0] + head[:, -1]
+
+
+def dip(sample):
+    """(n,) -> distance of the sample's distribution function from the nearest that has one mode, by linear programmes.
+
+    There is one for each point that may be the mode. Its unknowns are the distance and that function at each point; at
+    the mode, where it may jump, before and after.
+    """
+    points, counts = np.unique(sample, return_counts=True)
+    after = np.cumsum(counts) / len(sample)
+    before = after - counts / len(sample)
+    return min(_dip_with_mode(points, before, after, mode) for mode in range(len(points)))
+
+
+def _dip_with_mode(points, before, after, mode):
+    m = len(points)
+    one = np.eye(m + 2)  # the function at each point, after the mode's jump shifted by one; the distance
+    distance, left, right = one[-1], one[: mode + 1], one[mode + 1 : -1]
+    low = np.concatenate([after[:mode], before[mode : mode + 1], after[mode:]])
+    high = np.concatenate([before[: mode + 1], after[mode : mode + 1], before[mode + 1 :]])
+    rows = [*(one[:-1] - distance), *(-one[:-1] - distance)]
+    limits = [*high, *-low]
+    rising = [a - b for a, b in pairwise(one[:-1])]
+    convex = _bends(points[: mode + 1], left)
+    concave = [-bend for bend in _bends(points[mode:], right)]
+    bounds = [*((0, 1) for _ in range(m + 1)), (0, None)]
+    rows, limits = [*rows, *rising, *convex, *concave], [*limits, *np.zeros(m + len(convex) + len(concave))]
+    return linprog(distance, A_ub=np.array(rows), b_ub=limits, bounds=bounds).fun
+
+
+def _bends(points, values):
+    """Return the falls of slope from each step to the next."""
+    slopes = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(points), pairwise(values), strict=True)]
+    return [a - b for a, b in pairwise(slopes)]

@@ -1,6 +1,7 @@
 import http.server
 import json
 import re
+import socket
 import threading
 import zipfile
 from functools import partial
@@ -78,9 +79,30 @@ def test_missing_files_are_named(datasets, served, tmp_path):
 
 def test_a_failed_download_is_reported(datasets, served, tmp_path):
     (served[0] / "data.zip").unlink()
-    with pytest.raises(EmoscaleError, match="cannot be downloaded"):
+    with pytest.raises(EmoscaleError, match=r"cannot be downloaded \(HTTP Error 404"):
         fetch("toy", tmp_path / "toy", datasets)
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_download_that_breaks_off(datasets, monkeypatch, tmp_path):
+    usual = http.server.SimpleHTTPRequestHandler.send_header
+    monkeypatch.setattr(
+        http.server.SimpleHTTPRequestHandler,
+        "send_header",
+        lambda self, name, value: usual(self, name, int(value) + 7 if name == "Content-Length" else value),
+    )
+    with pytest.raises(EmoscaleError, match=r"cannot be downloaded \(7 bytes are missing\)"):
+        fetch("toy", tmp_path / "toy", datasets)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/data.zip"
+    datasets = {"toy": Dataset("about", (url,), tmp_path / "checks.json")}
+    with pytest.raises(EmoscaleError, match=r"cannot be downloaded \(<urlopen error .*refused"):
+        fetch("toy", tmp_path / "toy", datasets)
 
 
 @pytest.fixture

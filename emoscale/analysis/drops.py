@@ -11,19 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import diptest
 import numpy as np
 import pandas as pd
 
+from emoscale.analysis.unimodality import dip_test
 from emoscale.schema import NO_CONTROLS, NO_MASK, SELECTIVE
 from emoscale.statistics import Floats, benjamini_hochberg, mean_tests, published_q
 
 PROMPT = ["concept", "replicate"]
 SIZE = ["control", "k"]
 """What one comparison is made of: a kind of control and a size of masks."""
-
-_FEWEST_FOR_DIP = 4
-"""Hartigan's dip is not defined below."""
 
 
 def paired_answers(answers: pd.DataFrame) -> pd.DataFrame:
@@ -237,16 +234,11 @@ def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``control``, ``k``, ``attribute``, ``dip`` (0 to .25, the distance from the nearest distribution with
-        one mode), ``p`` (small: more than one mode). NaN with fewer than 4 concepts.
+        Columns ``control``, ``k``, ``attribute``, ``dip`` and ``p`` (see `dip_test`).
     """
     keys = [*SIZE, "attribute"]
     means = paired.groupby([*keys, "concept"], observed=True)["d"].mean()
-    rows = []
-    for names, values in means.groupby(keys, observed=True):
-        enough = len(values) >= _FEWEST_FOR_DIP
-        dip, p = diptest.diptest(values.to_numpy(np.float64)) if enough else (np.nan, np.nan)
-        rows.append((*names, dip, p))
+    rows = [(*names, *dip_test(values)) for names, values in means.groupby(keys, observed=True)]
     return pd.DataFrame(rows, columns=[*keys, "dip", "p"])
 
 

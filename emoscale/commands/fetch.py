@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-
-import pooch
-from requests.exceptions import RequestException
+from urllib.request import urlopen
 
 from emoscale.commands.reproduce import released
 from emoscale.errors import EmoscaleError, InputError
@@ -20,6 +18,9 @@ from emoscale.system.files import sha256
 from emoscale.system.option_types import lookup
 
 _HERE = Path(__file__).parent
+_TIMEOUT = 60.0
+"""Seconds without an answer."""
+
 COMMIT = "614c978ad0220fcd86e30e990b0e32934876a06c"
 
 
@@ -126,13 +127,15 @@ def _fill(files: Path, dataset: Dataset) -> str | None:
 
 
 def _download(url: str, file: Path) -> None:
-    # Pooch would suggest to pin the hash of the download; the files are checked instead.
-    pooch.get_logger().setLevel(logging.WARNING)
     try:
-        pooch.retrieve(url, known_hash=None, fname=file.name, path=file.parent)
-    except (RequestException, OSError) as error:
+        with urlopen(url, timeout=_TIMEOUT) as answer, file.open("wb") as stream:  # noqa: S310 - one of those above
+            shutil.copyfileobj(answer, stream)
+            missing = int(answer.headers.get("Content-Length", stream.tell())) - stream.tell()
+        if missing:
+            raise ConnectionError(f"{missing} bytes are missing")
+    except (HTTPException, OSError) as error:
         raise EmoscaleError(
-            f"{url}: cannot be downloaded ({type(error).__name__}); check the network, or download it on "
+            f"{url}: cannot be downloaded ({str(error) or type(error).__name__}); check the network, or download it on "
             "another machine and give its path"
         ) from error
 

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pooch
+import platformdirs
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GgufConfig
@@ -35,7 +35,7 @@ _PROBES = ("hello", " Hello world!\n\n", "naïve 愛 12345 <s></s>", "")
 
 def cache_folder() -> Path:
     """Return the folder where emoscale keeps what can be made again."""
-    return Path(pooch.os_cache("emoscale"))
+    return platformdirs.user_cache_path("emoscale")
 
 
 def convert_gguf(name: str, file: Path) -> tuple[Path, str]:

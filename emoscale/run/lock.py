@@ -154,7 +154,10 @@ def _remove_if_left(file: Path, folder: Path) -> None:
             raise InputError(f"{in_use}; {advice}; if that process is gone, delete {file}")
         if not holder.is_gone():
             raise InputError(f"{in_use}; {advice}")
-        file.unlink(missing_ok=True)
+        with suppress(PermissionError):
+            file.unlink(missing_ok=True)
+            return
+    file.unlink(missing_ok=True)  # Windows removes no file that is open
 
 
 def _read(stream: TextIO) -> Holder | None:

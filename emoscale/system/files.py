@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import lock_descriptor
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -150,13 +152,10 @@ def sha256_of(files: Iterable[Path]) -> str:
 
 
 def lock_if_possible(stream: IO[Any]) -> bool:
-    """Wait until no other process holds this open file, where there are such locks (not on Windows).
+    """Wait until no other process holds this open file, where the file system has such locks.
 
     Closing the file, or the end of the process, gives the lock back. Returns whether the lock was taken.
     """
-    with suppress(ImportError, OSError):  # OSError: a file system without such locks
-        import fcntl
-
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        return True
+    with suppress(OSError):  # a file system without such locks
+        return lock_descriptor(stream.fileno())
     return False

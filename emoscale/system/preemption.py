@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -45,7 +46,8 @@ def _watch(last_act: Callable[[], None]) -> None:
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     # A child shares the socket: a signal to it must not end its parent.
-    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     threading.Thread(target=_end, args=(reader, writer, last_act), name="preemption", daemon=True).start()
 
 

@@ -5,6 +5,7 @@ Callers check and explain their input; a kernel only states what it takes. Every
 `emoscale_kernels.torch_backend` does.
 """
 
+from emoscale_kernels.dip import dips
 from emoscale_kernels.distances import (
     condensed_distances,
     decimal_distances,
@@ -53,6 +54,7 @@ __all__ = [
     "centered_ranks",
     "condensed_distances",
     "decimal_distances",
+    "dips",
     "empty_moments",
     "eta_squared",
     "first_sums",

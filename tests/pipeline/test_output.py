@@ -151,9 +151,3 @@ def test_a_quiet_stage_prints_nothing_and_its_log_file_all(cli, finished, tmp_pa
     assert cli(*given, "-v") == (0, f"{out}: report is done; --fresh does it again\n", "")
     code, _, error = cli(*given, "-v", "-q")
     assert (code, error) == (2, "emoscale: --verbose and --quiet: one prints more, the other less; give one of them\n")
-
-
-def test_the_command_line_loads_without_fcntl():
-    code = "import sys; sys.modules.update(fcntl=None); import emoscale.cli, emoscale.run.lock"
-    done = shell('"$@"', "-c", code)
-    assert done.returncode == 0, done.stderr
