@@ -28,7 +28,7 @@ nb_merge_streams = True
 nb_output_stderr = "remove"  # bars of progress, and that there are none
 html_theme_options = {
     "navigation_with_keys": True,
-    "header_links_before_dropdown": 5,
+    "navbar_center": [],  # the sidebar lists all pages
     "show_toc_level": 2,
     "show_nav_level": 1,
 }

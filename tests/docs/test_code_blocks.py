@@ -100,7 +100,7 @@ def check_command(words, folder):
         words = words[1:]
     if "emoscale" in words and words[0] in {"accelerate", "torchrun"}:
         words = words[words.index("emoscale") :]
-    if words[0] == "emoscale":
+    if Path(words[0]).name == "emoscale":
         check_emoscale(words[1:], folder)
     elif words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
