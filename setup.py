@@ -1,11 +1,20 @@
-"""The packages, of which pyproject.toml cannot name one more: ``emoscale.examples`` is the repository's ``configs``."""
+"""The packages, which pyproject.toml cannot name: ``emoscale.examples`` is the repository's ``configs``."""
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
+
+CACHES = ["*__pycache__*"]
+
+
+def packages(folder: str, *names: str) -> list[str]:
+    """Return all packages in a folder. Folders of data are packages without modules."""
+    return find_namespace_packages(folder, include=names, exclude=CACHES)
+
 
 setup(
     packages=[
-        *find_packages(include=["emoscale", "emoscale.*"]),
-        *find_packages("kernels", include=["emoscale_kernels", "emoscale_kernels.*"]),
+        *packages(".", "emoscale", "emoscale.*"),
+        *packages("kernels", "emoscale_kernels", "emoscale_kernels.*"),
         "emoscale.examples",
+        *(f"emoscale.examples.{name}" for name in packages("configs", "*")),
     ],
 )
