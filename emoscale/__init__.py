@@ -12,6 +12,7 @@ Examples
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from emoscale.errors import InputError as InputError
 
 __version__ = "0.1.0"
+
+# Before huggingface_hub is imported, which else adds to every request what runs on this machine.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "EmoscaleError",
