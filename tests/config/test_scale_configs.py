@@ -18,6 +18,9 @@ from emoscale.config import load_settings
 from emoscale.pipeline.stage import stages_of_run
 from emoscale.pipeline.stages import STAGES
 
+if sys.platform == "win32":
+    pytest.skip("SLURM's scripts need bash and signals", allow_module_level=True)
+
 ROOT = Path(__file__).parents[2]
 SCALE = ROOT / "configs" / "scale"
 ACCELERATE = SCALE / "accelerate-8gpu.yaml"

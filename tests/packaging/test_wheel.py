@@ -17,6 +17,8 @@ from emoscale import __version__
 ROOT = Path(__file__).parents[2]
 PARTS = {"emoscale": "emoscale", "kernels/emoscale_kernels": "emoscale_kernels", "configs": "emoscale/examples"}
 """Folders of the repository, and where the wheel has them."""
+SOURCES = ["pyproject.toml", "setup.py", "README.md", "LICENSE", *PARTS]
+"""What a build needs."""
 REDUCED = {
     "model.sha256": "null",
     "tuning.seeds": "[1]",
@@ -39,10 +41,11 @@ pytestmark = pytest.mark.slow
 def wheel(tmp_path_factory):
     """Build the wheel from the source distribution, and that from a copy: a build leaves things behind."""
     source, out = (tmp_path_factory.mktemp(name) for name in ("source", "dist"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for part in PARTS:
-        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,7 +3,6 @@
 import itertools
 import pkgutil
 import re
-import resource
 import shutil
 import subprocess
 
@@ -14,6 +13,7 @@ from emoscale.run import lock
 from emoscale.system import files
 from emoscale.system.files import naming, replacing
 
+resource = pytest.importorskip("resource")  # not there on Windows
 pytestmark = pytest.mark.slow
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import select
@@ -32,6 +31,8 @@ class Chromium:
     """
 
     def __init__(self, profile: Path) -> None:
+        import fcntl  # not there on Windows
+
         theirs_in, self._to = os.pipe()
         self._from, theirs_out = os.pipe()
         # The browser reads from 3 and writes to 4, which must not be in use here when they are overwritten there.

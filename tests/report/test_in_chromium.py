@@ -1,6 +1,7 @@
 """The page in a real browser: what it gains with scripts, and what it is without them, on a phone and on paper."""
 
 import json
+import sys
 
 import pytest
 from chromium import PROGRAM, Chromium
@@ -13,6 +14,7 @@ from emoscale.report import figures
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(PROGRAM is None, reason="needs Chromium (apt-get install chromium)"),
+    pytest.mark.skipif(sys.platform == "win32", reason="the pipe is inherited as on Unix"),
 ]
 
 CONCEPTS = ["joy", "<i>fear</i>", "anger", "grief", "pride"]

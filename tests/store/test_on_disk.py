@@ -1,7 +1,5 @@
 """Data is on the disk before it is reported as written, and leftovers of killed processes do no harm."""
 
-import resource
-
 import numpy as np
 import pytest
 
@@ -110,6 +108,7 @@ def test_a_full_disk_is_reported(path):
     wide = {"number": np.arange(2), "word": np.full(7000, "")}
     store = create_store(path, SCHEMA, wide, {})
     values = np.random.default_rng(0).random((2, 7000))
+    resource = pytest.importorskip("resource")  # not there on Windows
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (28_672, usual[1]))
     try:
