@@ -1,6 +1,6 @@
 # docker build --tag emoscale .
 # docker run --rm --gpus all --volume "$PWD:/work" --user "$(id -u):$(id -g)" emoscale run --example demo --out runs/demo
-# Without GPUs leave --gpus out, and --build-arg INDEX=https://download.pytorch.org/whl/cpu makes the image 5 GB smaller.
+# Without GPUs leave --gpus out; --build-arg INDEX=URL, of an index with PyTorch for CPUs, makes the image 5 GB smaller.
 FROM python:3.13-slim AS wheel
 WORKDIR /source
 COPY pyproject.toml setup.py README.md LICENSE ./

@@ -4,37 +4,38 @@ An extraction or an ablation sweep of a tiny random model, two ranks under torch
 (SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command resumes, and every
 file of the result is compared with the undisturbed one: the store of activations or of scores, and its commit log. The
 moments are spread evenly: the stage's time is divided into as many parts as there are kills, and each part has one.
+With ``--stage run`` whole runs are killed, in every stage, by one process and by two (`benchmarks.faults_run`).
 
-    python -m benchmarks.faults [--stage ablate] --kills 30 [--json FILE]
+    python -m benchmarks.faults [--stage ablate | --stage run] --kills 30 [--json FILE]
 """
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from benchmarks.common import arguments, tell
+from benchmarks.faults_job import command, environment, job_of, kill, wait_for
+from benchmarks.faults_run import kill_runs
 from benchmarks.faults_stages import STAGES, Disturbed, make_config
 from emoscale.run.folder import RunFolder
 
 RANKS = 2
-POLL = 0.005
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", kills=30, seed=0, stage=tuple(STAGES))
-    name, stage = options.stage, STAGES[options.stage]
+    options = arguments(__doc__ or "", kills=30, seed=0, stage=(*STAGES, "run"))
     chance = random.Random(options.seed)  # noqa: S311
+    if options.stage == "run":
+        numbers = kill_runs(options.kills, chance)
+        tell("Runs killed and continued", numbers, options.json)
+        sys.exit(numbers["identical"] != options.kills)
+    name, stage = options.stage, STAGES[options.stage]
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as path:
         config = make_config(stage, Path(path))
@@ -52,10 +53,10 @@ def main() -> None:
             moment = (trial + chance.random()) / options.kills * stage_s
             shutil.rmtree(disturbed.path, ignore_errors=True)
             shutil.copytree(ready.path, disturbed.path)
-            rank = kill(name, config, disturbed, moment, chance)
+            rank = kill(name, job_of(name, config, disturbed, RANKS), disturbed, moment, chance)
             done = stage.finished(disturbed)
             midway += 0 < done < pieces
-            continued = torchrun(name, config, disturbed)
+            continued = job_of(name, config, disturbed, RANKS)
             subprocess.run(continued, check=True, stdout=subprocess.DEVNULL, env=environment(), timeout=600)
             found = files_of(stage, disturbed)
             differing = sorted(str(file) for file in found.keys() | expected if found.get(file) != expected.get(file))
@@ -81,22 +82,9 @@ def main() -> None:
     sys.exit(identical != options.kills)
 
 
-def command(stage: str, config: Path, folder: RunFolder) -> list[str]:
-    return [sys.executable, "-m", "emoscale", stage, str(config), "--out", str(folder.path)]
-
-
-def torchrun(stage: str, config: Path, folder: RunFolder) -> list[str]:
-    python, *rest = command(stage, config, folder)
-    return [python, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS), *rest]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-
-
 def undisturbed(stage: str, config: Path, folder: RunFolder) -> float:
     """Run the stage; return its seconds."""
-    job = subprocess.Popen(torchrun(stage, config, folder), stdout=subprocess.DEVNULL, env=environment())
+    job = subprocess.Popen(job_of(stage, config, folder, RANKS), stdout=subprocess.DEVNULL, env=environment())
     wait_for(stage, folder, job, "running")
     start = time.perf_counter()
     wait_for(stage, folder, job, "done")
@@ -104,35 +92,6 @@ def undisturbed(stage: str, config: Path, folder: RunFolder) -> float:
     if job.wait():
         raise SystemExit("the undisturbed run failed")
     return seconds
-
-
-def kill(stage: str, config: Path, folder: RunFolder, moment: float, chance: random.Random) -> int:
-    """Run the stage until a moment, kill a rank, and a little later the rest of the job; return the rank."""
-    job = subprocess.Popen(
-        torchrun(stage, config, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
-    )
-    wait_for(stage, folder, job, "running")
-    time.sleep(moment)
-    ranks = psutil.Process(job.pid).children() if job.poll() is None else []
-    number = chance.randrange(RANKS)
-    if number < len(ranks):
-        end(ranks[number])
-    time.sleep(chance.random() * 0.2)
-    for process in (*ranks, job):
-        end(process)
-    job.wait()
-    psutil.wait_procs(ranks, timeout=30)
-    return number
-
-
-def end(process: psutil.Process | subprocess.Popen[bytes]) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGKILL)
-
-
-def wait_for(stage: str, folder: RunFolder, job: subprocess.Popen[bytes], state: str) -> None:
-    while job.poll() is None and folder.manifest()["stages"].get(stage, {}).get("state") != state:
-        time.sleep(POLL)
 
 
 def files_of(stage: Disturbed, folder: RunFolder) -> dict[Path, bytes]:

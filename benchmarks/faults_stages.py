@@ -69,6 +69,20 @@ def _committed_units(folder: RunFolder) -> int:
     return len(CommitLog(folder.commits(folder.scores)).done())
 
 
+COMMON: dict[str, Any] = {
+    "stimuli": {"source": "scenarios", "train_texts": 4, "dev_texts": 4},
+    "tuning": {"seeds": [1], "layout": "prefix", "prompt_length": 2, "epochs": 1},
+    "extraction": {
+        "rows": "templates",
+        "templates": [f"{{concept}} {number}" for number in range(TEMPLATES)],
+        "block_rows": BLOCK_ROWS,
+        "batch_rows": 8,
+        "chunk_neurons": CHUNK_NEURONS,
+    },
+    "masks": {"k": [5]},
+}
+"""Settings of the stages that are killed one by one."""
+
 STAGES = {
     "extract": Disturbed(
         title="Extractions killed and continued",
@@ -95,25 +109,41 @@ STAGES = {
 }
 
 
+WHOLE_RUN: dict[str, Any] = {
+    "concepts": {"names": ["joy", "sadness", "anger", "fear", "love", "surprise"]},
+    "stimuli": {"source": "scenarios", "train_texts": 4, "dev_texts": 4},
+    "tuning": {"seeds": [1, 3], "layout": "prefix", "prompt_length": 2, "epochs": 2, "validation": 0},
+    "extraction": {"rows": "prompts", "block_rows": 3, "batch_rows": 4, "chunk_neurons": CHUNK_NEURONS},
+    "selectivity": {"permutations": 99},
+    "attribution": {
+        "tokens_per_pass": 1024,
+        "check_neurons": 4,
+        "check_groups": [0.1],
+        "check_draws": 2,
+        "permutations": 49,
+    },
+    "faithfulness": {"rankings": ["effect"], "shares": [0.1, 0.5]},
+    "masks": {"k": [50, 200], "controls": ["permuted", "random"], "permutations": 3, "draws": 2},
+    "ablation": {"items_per_unit": 8, "masks_per_unit": 8, "tokens_per_pass": 1024},
+}
+"""Settings of a run with every stage, each long enough to be killed in."""
+
+
+def make_run_config(folder: Path) -> Path:
+    """Write the config of a whole run, and its model."""
+    return _write(folder, WHOLE_RUN)
+
+
 def make_config(stage: Disturbed, folder: Path) -> Path:
     """Write the config of a stage, and its model."""
+    return _write(folder, COMMON | stage.settings)
+
+
+def _write(folder: Path, settings: dict[str, Any]) -> Path:
     save_model(folder / "model")
-    settings = {
-        "model": {"name": str(folder / "model")},
-        "stimuli": {"source": "scenarios", "train_texts": 4, "dev_texts": 4},
-        "tuning": {"seeds": [1], "layout": "prefix", "prompt_length": 2, "epochs": 1},
-        "extraction": {
-            "rows": "templates",
-            "templates": [f"{{concept}} {number}" for number in range(TEMPLATES)],
-            "block_rows": BLOCK_ROWS,
-            "batch_rows": 8,
-            "chunk_neurons": CHUNK_NEURONS,
-        },
-        "masks": {"k": [5]},
-        "machine": {"device": "cpu"},
-    }
     config = folder / "faults.yaml"
-    config.write_text(yaml.safe_dump(settings | stage.settings), encoding="utf-8")
+    model = {"model": {"name": str(folder / "model")}, "machine": {"device": "cpu"}}
+    config.write_text(yaml.safe_dump(model | settings), encoding="utf-8")
     return config
 
 

@@ -7,6 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from emoscale.names import canonical, difference
 
+_LONGEST, _BEGINNING = 1200, 800
+"""Letters of a line, and how many are kept of the beginning of one that is longer: it may quote a whole file."""
+
+
+def _as_line(problem: str) -> str:
+    """Return a problem without line breaks and without the middle of what is very long."""
+    line = " ".join(problem.split("\n")).strip()
+    return line if len(line) <= _LONGEST else f"{line[:_BEGINNING]} … {line[_BEGINNING - _LONGEST :]}"
+
 
 class EmoscaleError(Exception):
     """Base of every error that is reported in a line instead of a traceback.
@@ -20,7 +29,7 @@ class EmoscaleError(Exception):
     exit_code = 1
 
     def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = list(map(_as_line, [problems] if isinstance(problems, str) else problems))
         super().__init__("\n".join(self.problems))
 
 

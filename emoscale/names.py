@@ -110,6 +110,8 @@ def _composed(name: str) -> str:
 
 
 def _without_invisible(name: str) -> str:
+    if name.isprintable():  # the usual case, and many times faster
+        return name
     return "".join(c for c in name if c.isspace() or unicodedata.category(c) not in _INVISIBLE)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.stats import false_discovery_control, rankdata
 
-from emoscale.rounding import ROUNDING
+from emoscale.rounding import ROUNDING, varies
 
 Floats = NDArray[np.float64]
-
-_NO_SPREAD = 1e-12
-"""Standard deviations and norms below this are rounding error of equal values."""
 
 _PERFECT = 1 - 1e-12
 """Correlations from here on are perfect but for rounding: their Fisher z is infinite."""
@@ -85,6 +83,35 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return q
 
 
+def smallest_permutation_p(scores: Floats) -> Floats:
+    """Return the smallest p that permuting the concepts of each attribute's RDM can give.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (C, A)
+        Whose absolute differences are the RDMs.
+
+    Returns
+    -------
+    ndarray of float64, shape (A,)
+        The share of the C! orders that leave the RDM as it is: those that exchange concepts of one score, and, where
+        the scores are symmetric about their middle, those that reverse them too.
+
+    Examples
+    --------
+    >>> smallest_permutation_p(np.array([[0.0, 0.1], [0.1, 0.2], [0.4, 0.3]])).round(3)
+    array([0.167, 0.333])
+    """
+    found = []
+    for column in np.sort(scores, axis=0).T:
+        same = ROUNDING * np.abs(column).max()
+        ties = np.diff(np.flatnonzero(np.r_[True, np.diff(column) > same, True]))
+        is_symmetric = bool((np.abs(column + column[::-1] - column[0] - column[-1]) <= same).all())
+        orders = math.prod(math.factorial(int(count)) for count in ties) * (1 + is_symmetric)
+        found.append(min(1.0, orders / math.factorial(len(column))))
+    return np.array(found)
+
+
 def average_ranks(values: Floats) -> Floats:
     """Rank the rows of each column from the largest value, 1, to the smallest.
 
@@ -148,7 +175,7 @@ def mean_tests(n: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> MeanTest:
     """
     size, average = np.asarray(n, np.int64), np.asarray(mean, np.float64)
     spread = np.asarray(sd, np.float64)
-    spread = np.where((size > 1) & (spread > _NO_SPREAD), spread, np.nan)
+    spread = np.where((size > 1) & (spread > ROUNDING * np.abs(average)), spread, np.nan)
     error = spread / np.sqrt(size)
     t = average / error
     df = size - 1
@@ -166,7 +193,7 @@ def mean_tests(n: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> MeanTest:
 
 def correlation(x: Floats, y: Floats) -> float:
     """Correlate two vectors (Pearson); NaN with fewer than 3 values or where either does not vary."""
-    if len(x) < _FEWEST_TO_CORRELATE or not (np.ptp(x) > 0 and np.ptp(y) > 0):
+    if len(x) < _FEWEST_TO_CORRELATE or not (varies(x) and varies(y)):
         return np.nan
     return float(np.corrcoef(x, y)[0, 1])
 
@@ -189,7 +216,7 @@ def row_correlations(rows: Floats, values: Floats) -> Floats:
         x = values - values.mean()
         y = rows - rows.mean(axis=1, keepdims=True)
         norms = np.linalg.norm(y, axis=1) * np.linalg.norm(x)
-        r = np.divide(y @ x, norms, out=r, where=norms > _NO_SPREAD)
+        r = np.divide(y @ x, norms, out=r, where=varies(rows.T) & varies(values))
     return np.asarray(np.clip(r, -1, 1))
 
 
@@ -215,7 +242,8 @@ def unit_columns(x: Floats) -> Floats:
     """Center the columns of x, shape (..., n, a), and scale them to length 1; NaN where a column does not vary."""
     centered = x - x.mean(axis=-2, keepdims=True)
     norm = np.linalg.norm(centered, axis=-2, keepdims=True)
-    return np.asarray(centered / np.where(norm > _NO_SPREAD, norm, np.nan))
+    is_spread = norm > ROUNDING * np.abs(x).max(axis=-2, keepdims=True)
+    return np.asarray(centered / np.where(is_spread, norm, np.nan))
 
 
 def fisher_z(r: ArrayLike) -> Floats:
@@ -302,7 +330,7 @@ def permutation_tests(values: Floats, *, greater: bool = False) -> PermutationTe
     if count > 1 and known.any():
         chosen = values[:, known]
         spread = chosen.std(axis=0)
-        z = (chosen - chosen.mean(axis=0)) / np.where(spread > _NO_SPREAD, spread, np.inf)
+        z = (chosen - chosen.mean(axis=0)) / np.where(varies(chosen), spread, np.inf)
         z = z if greater else np.abs(z)
         reached = z[0] - ROUNDING * np.abs(z[0])
         summary[0, known] = chosen[1:].mean(axis=0)

@@ -12,58 +12,27 @@ import yaml
 import zarr
 from pipeline.tiny_run import CONCEPTS, World, draw_few_figures
 from pydantic import TypeAdapter
+from registries import registries_restored
 from rich.console import Console
 
-from emoscale.ablation.edits import EDITS
-from emoscale.analysis.tables import TABLES
 from emoscale.config import load_settings, loading, settings_schema
 from emoscale.config.settings import Settings
-from emoscale.masks.controls import CONTROLS
 from emoscale.models.sites.feed_forward import SECOND_MAPS
-from emoscale.models.sites.registry import SITES
 from emoscale.pipeline import runner
 from emoscale.pipeline.dependencies import dependency_values
 from emoscale.pipeline.stage import fingerprints
 from emoscale.pipeline.stages import STAGES
-from emoscale.report.figures import FIGURES
 from emoscale.run.folder import RunFolder
 from emoscale.selectivity.backends import choose_backend
-from emoscale.selectivity.measures import MEASURES
-from emoscale.selectivity.row_measures import ROW_MEASURES
-from emoscale.stimuli.sources import SOURCES
-from emoscale.store.types import STORED_TYPES
-from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES
-from emoscale.tasks.registry import TASKS
 from emoscale_kernels import torch_backend
 
 pytestmark = pytest.mark.slow
 
-REGISTRIES = (
-    CONTROLS,
-    EDITS,
-    FIGURES,
-    MEASURES,
-    NORMALIZATIONS,
-    OUTCOMES,
-    ROW_MEASURES,
-    SECOND_MAPS,
-    SITES,
-    SOURCES,
-    STAGES,
-    STORED_TYPES,
-    TABLES,
-    TASKS,
-)
-
 
 @pytest.fixture(autouse=True)
 def _registries():
-    """Give every test the registries as they are."""
-    before = [dict(registry) for registry in REGISTRIES]
-    yield
-    for registry, entries in zip(REGISTRIES, before, strict=True):
-        registry.clear()
-        registry.update(entries)
+    with registries_restored():
+        yield
 
 
 @pytest.fixture
@@ -166,7 +135,8 @@ from emoscale.stimuli.sources import SOURCES, TextSource, pieces_of
 
 def read(options):
     for concept in {CONCEPTS}:
-        yield pd.DataFrame({{"text": [concept + " again"] * 5, "labels": concept, "split": ["train"] * 4 + ["dev"]}})
+        texts = [concept + " again" * number for number in range(5)]
+        yield pd.DataFrame({{"text": texts, "labels": concept, "split": ["train"] * 4 + ["dev"]}})
 
 
 SOURCES["mine"] = TextSource("mine", "texts that I made up", pieces_of(read))

@@ -1,4 +1,5 @@
 import warnings
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ from emoscale.statistics import (
     permutation_tests,
     published_q,
     row_correlations,
+    smallest_permutation_p,
+    unit_columns,
 )
+from emoscale_kernels import decimal_distances
 
 p_elements = st.sampled_from([0.0, 1e-9, 0.004, 0.5, 1.0, np.nan]) | st.floats(0, 1)
 tau_elements = st.sampled_from([-1.0, 0.0, -0.0, 0.25, 1.0, np.nan]) | st.floats(-1, 1)
@@ -166,3 +170,32 @@ def test_one_sided_permutation_tests_count_the_orders_that_reach_the_true_one(or
     largest = z.max(axis=1, keepdims=True)
     np.testing.assert_allclose(found.p_corrected, (largest >= z[0] - 1e-9).mean(axis=0))
     assert (found.p_corrected >= found.p).all()
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.1 + 0.2, 0.7, 1.0]), min_size=3, max_size=5))
+def test_the_smallest_p_is_the_share_of_orders_that_leave_the_rdm(scores):
+    column = np.array(scores)[:, None]
+    own = decimal_distances(column)
+    if not varies(column)[0]:
+        assert smallest_permutation_p(column) == [1.0]
+        return
+    same = [
+        np.allclose(decimal_distances(column[list(order)]), own, rtol=0, atol=1e-9)
+        for order in permutations(range(len(scores)))
+    ]
+    np.testing.assert_allclose(smallest_permutation_p(column), np.mean(same))
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1.0, 1e9])
+def test_what_varies_does_not_depend_on_the_unit(scale):
+    x, y = scale * np.array([1.0, 2.0, 4.0, 3.0]), np.array([1.0, 3.0, 2.0, 5.0])
+    constant = scale * np.array([0.3, 0.1 + 0.2, 0.3, 0.3])
+    expected = np.corrcoef(x, y)[0, 1]
+    np.testing.assert_allclose(correlation(x, y), expected)
+    np.testing.assert_allclose(row_correlations(np.stack([x, constant]), y), [expected, np.nan])
+    np.testing.assert_allclose(row_correlations(y[None], x), [expected])
+    np.testing.assert_allclose(column_correlations(np.stack([x, constant], 1), y[:, None])[:, 0], [expected, np.nan])
+    assert np.isnan(correlation(constant, y))
+    assert np.isnan(unit_columns(constant[:, None])).all()
+    t = mean_tests([4, 4], [x.mean(), constant.mean()], [x.std(ddof=1), constant.std(ddof=1)]).t
+    np.testing.assert_allclose(t, [stats.ttest_1samp(x, 0).statistic, np.nan])

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import typer.main
@@ -120,20 +121,23 @@ def _escaped(text: str) -> str:
 
 
 def api_reference() -> str:
-    """Return Markdown with a section for every public name: its signature and docstring."""
-    names = [name for name in getattr(emoscale, "__all__", ()) if not name.startswith("_")]
-    if not names:
-        return "This version has no public names in `emoscale` itself; stages are functions of its packages.\n"
-    return "\n".join(_documented(name, getattr(emoscale, name)) for name in names)
+    """Return Markdown with a section for every public name, which autodoc fills in: its signature and docstring."""
+    return "\n".join(_documented(f"emoscale.{name}", getattr(emoscale, name)) for name in emoscale.__all__)
 
 
 def _documented(name: str, value: Any) -> str:
-    try:
-        signature = str(inspect.signature(value))
-    except (TypeError, ValueError):
-        signature = ""
-    text = inspect.getdoc(value) or ""
-    return f"## {name}\n\n```python\nemoscale.{name}{signature}\n```\n\n````text\n{text}\n````\n"
+    title = f"## {name}\n"
+    if isinstance(value, ModuleType):
+        parts = (_directive(f"{name}.{one}", getattr(value, one)) for one in value.__all__)
+        return "\n".join([title, inspect.getdoc(value) or "", "", *parts])
+    return f"{title}\n{_directive(name, value)}"
+
+
+def _directive(name: str, value: Any) -> str:
+    is_class = inspect.isclass(value)
+    kind = "exception" if is_class and issubclass(value, BaseException) else "class" if is_class else "function"
+    members = "   :members:\n" if kind == "class" else ""
+    return f"```{{eval-rst}}\n.. auto{kind}:: {name}\n{members}```\n"
 
 
 _MAKERS = {"settings": settings_reference, "commands": commands_reference, "api": api_reference}

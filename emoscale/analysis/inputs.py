@@ -24,7 +24,7 @@ from emoscale.run.effects import has_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import SCORES, SELECTIVITY
-from emoscale.statistics import Floats
+from emoscale.statistics import Floats, smallest_permutation_p
 from emoscale.store import Store
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, read_design
 from emoscale_kernels import decimal_distances
@@ -194,6 +194,12 @@ class AnalysisInputs:
     def rdms(self) -> Floats:
         """The attributes' RDMs, shape (A, P)."""
         return decimal_distances(self.concepts.scores) if self.given_rdms is None else self.given_rdms
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that permuting the concepts can give, over the attributes."""
+        scores = self.concepts.scores
+        return float(smallest_permutation_p(scores).min()) if self.given_rdms is None and len(scores) else 0.0
 
     @cached_property
     def importance(self) -> pd.DataFrame | None:

@@ -37,7 +37,7 @@ def verdicts(inputs: AnalysisInputs) -> list[Verdict]:
     control = PERMUTED if PERMUTED in set(inputs.paired["control"]) else inputs.paired["control"].cat.categories[0]
     k = shown_size(accuracy_table(inputs.answers), inputs.ks, control)
     found = {Question.TASK: task_verdict(inputs.answers, inputs.options.smallest_accuracy_effect)}
-    found[Question.FOLLOWERS] = followers_verdict(inputs.followers, inputs.reliability)
+    found[Question.FOLLOWERS] = followers_verdict(inputs.followers, inputs.reliability, inputs.smallest_p)
     found[Question.NEED] = need_verdict(found, inputs.needed, k, smallest_effect(inputs.options))
     found[Question.PEOPLE] = people_verdict(found, inputs.permuted_tests, k, inputs.importance is not None)
     return list(found.values())
@@ -75,7 +75,7 @@ def task_verdict(answers: pd.DataFrame, smallest: float) -> Verdict:
     return Verdict(Question.TASK, answer, reason, value, low, high, chance)
 
 
-def followers_verdict(followers: pd.DataFrame | None, reliability: pd.DataFrame) -> Verdict:
+def followers_verdict(followers: pd.DataFrame | None, reliability: pd.DataFrame, smallest_p: float = 0.0) -> Verdict:
     """Judge whether there are neurons that follow an attribute.
 
     Parameters
@@ -85,6 +85,8 @@ def followers_verdict(followers: pd.DataFrame | None, reliability: pd.DataFrame)
         permutations.
     reliability : DataFrame
         ``attribute``, ``split_half``, NaN with a single replicate.
+    smallest_p : float
+        That any attribute can have, whatever the neurons: few concepts have few orders.
 
     Returns
     -------
@@ -100,6 +102,8 @@ def followers_verdict(followers: pd.DataFrame | None, reliability: pd.DataFrame)
     halves = table["split_half"].median()
     if len(repeated):
         answer, reason = Answer.YES, Reason.MORE_THAN_PERMUTED
+    elif smallest_p > LEVEL:
+        answer, reason = Answer.UNKNOWN, Reason.TOO_FEW_CONCEPTS
     elif len(passed) or halves < REPEATS_WELL:
         answer, reason = Answer.UNKNOWN, Reason.MAP_DOES_NOT_REPEAT
     elif np.isnan(halves):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from scipy.special import softmax
 
 from emoscale.analysis.options import AnalysisOptions
@@ -18,6 +17,7 @@ from emoscale.api.arrays import ArrayActivations
 from emoscale.api.items import Asking, ask, named
 from emoscale.api.models import as_model
 from emoscale.api.neurons import Off, as_masks
+from emoscale.api.progress import shown
 from emoscale.attribution.exact import ExactAblation, Scores
 from emoscale.errors import InputError
 from emoscale.masks.controls import CONTROLS, Control
@@ -29,9 +29,10 @@ from emoscale.schema import NO_MASK
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.store import mean_activations
 from emoscale.system.option_types import lookup
-from emoscale.system.progress import stage_progress
 from emoscale.system.ranks import one_process
 from emoscale.tasks.outcomes import ATTRIBUTED, NORMALIZATIONS, OUTCOMES, answers
+
+_DRAWS = int(MaskOptions.draws)
 
 GIVEN = "mask"
 """Kind of the masks that were given, beside the names of controls."""
@@ -52,7 +53,7 @@ def ablate(
     items: Any,
     *,
     controls: str | Sequence[str] = (),
-    draws: int = 5,
+    draws: int = _DRAWS,
     seed: int = MaskOptions.seed,
     normalization: str = AnalysisOptions.normalization,
     activations: Any = None,
@@ -207,7 +208,7 @@ def _score(
     off = np.stack([masks[place].off for place in first])
     ranks = one_process(str(model.device))
     exact = ExactAblation(folder, model, asking.options, {}, ranks)
-    with stage_progress("ablation", Console(stderr=True)) as progress:
+    with shown("ablation") as progress:
         return exact.scores(asking.task, "ablation", off, progress), row
 
 

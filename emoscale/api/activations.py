@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 import xarray
-from rich.console import Console
 
 from emoscale.api.arguments import naming
 from emoscale.api.labelled import OBSERVATION
 from emoscale.api.models import Model, as_model
+from emoscale.api.progress import shown
 from emoscale.api.stores import open_activations
 from emoscale.api.texts import as_concepts, as_labels, as_texts, check_no_templates
 from emoscale.errors import InputError
@@ -27,11 +27,11 @@ from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.extraction.work import Job
 from emoscale.models.in_memory import weights_digest
 from emoscale.models.loading import LanguageModel
+from emoscale.models.outline import ModelOutline
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.templates import render_templates
 from emoscale.system.option_types import lookup
 from emoscale.system.options import MachineOptions
-from emoscale.system.progress import stage_progress
 from emoscale.system.ranks import one_process
 
 _NAMES = {
@@ -116,7 +116,11 @@ def activations(
         raise InputError(f"batch_rows: {batch_rows!r} given; give a number of 1 or more")
     options = ExtractionOptions(dtype=dtype, batch_rows=batch_rows)
     with naming(_NAMES), loaded.evaluating() as ready:
-        rows, named = _rows(ready, given, labels, concepts, pooling, max_tokens)
+        if concepts is None:
+            rows, named = _text_rows(ready, given, labels, pooling, max_tokens)
+        else:
+            _check_only_of_texts(labels, max_tokens)
+            rows, named = _template_rows(ready, given, as_concepts(concepts), pooling)
         with TemporaryDirectory() if out is None else nullcontext(out) as place:
             folder = _folder(Path(place))
             _extract(folder, loaded, rows, options, named)
@@ -126,27 +130,33 @@ def activations(
     return found.assign_coords(text=(OBSERVATION, sentences[found["item"].to_numpy()]))
 
 
-def _rows(
+def _check_only_of_texts(labels: Sequence[str] | None, max_tokens: int | None) -> None:
+    if labels is not None:
+        raise InputError("labels: templates are labelled with their concepts; leave labels out")
+    if max_tokens is not None:
+        raise InputError("max_tokens: sentences made of templates are not cut; leave it out")
+
+
+def _template_rows(
+    model: LanguageModel, templates: list[str], concepts: list[str], pooling: str | None
+) -> tuple[Rows, pd.DataFrame]:
+    """Return the rows of templates, and a table with every sentence and its concept."""
+    sentences = render_templates(templates, concepts)
+    _check_lengths(model.outline, sentences["text"].tolist())
+    return TemplateRows(model, sentences, _pooling(pooling, "templates", "concept-last")), sentences
+
+
+def _text_rows(
     model: LanguageModel,
     texts: list[str],
     labels: Sequence[str] | None,
-    concepts: Sequence[str] | None,
     pooling: str | None,
     max_tokens: int | None,
 ) -> tuple[Rows, pd.DataFrame]:
-    """Return the rows, and a table with the text of every input and what it represents."""
-    outline = model.outline
-    limit = None if outline.positions is None else outline.positions - outline.first_position
-    if concepts is not None:
-        if labels is not None:
-            raise InputError("labels: templates are labelled with their concepts; leave labels out")
-        if max_tokens is not None:
-            raise InputError("max_tokens: sentences made of templates are not cut; leave it out")
-        sentences = render_templates(texts, as_concepts(concepts))
-        _check_lengths(outline, sentences["text"].tolist(), limit)
-        return TemplateRows(model, sentences, _pooling(pooling, "templates", "concept-last")), sentences
+    """Return the rows of texts, and a table with every text and what it represents."""
     if labels is None:
         check_no_templates(texts)
+    limit = _limit(model.outline)
     if max_tokens is not None and (max_tokens < 1 or max_tokens > (limit or max_tokens)):
         most = "" if limit is None else f" to {limit}"
         raise InputError(f"max_tokens: {max_tokens} given; give a number from 1{most}")
@@ -170,7 +180,13 @@ def _pooling(name: str | None, source: str, default: str) -> str:
     return name
 
 
-def _check_lengths(outline: Any, sentences: list[str], limit: int | None) -> None:
+def _limit(outline: ModelOutline) -> int | None:
+    """Return how many tokens a text may have."""
+    return None if outline.positions is None else outline.positions - outline.first_position
+
+
+def _check_lengths(outline: ModelOutline, sentences: list[str]) -> None:
+    limit = _limit(outline)
     for sentence, ids in zip(sentences, outline.tokenizer(sentences)["input_ids"], strict=True):
         if limit is not None and len(ids) > limit:
             raise InputError(f"texts: {sentence!r} is {len(ids)} tokens, {outline.name} takes {limit}; shorten it")
@@ -197,5 +213,5 @@ def _extract(folder: RunFolder, model: Model, rows: Rows, options: ExtractionOpt
     }
     job = Job(origin=origin, concepts=(), writers=MachineOptions().writers)
     ranks = one_process(str(model.language_model.device))
-    with stage_progress("activations", Console(stderr=True)) as progress:
+    with shown("activations") as progress:
         extract(folder, rows, options, job=job, ranks=ranks, progress=progress)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
+from emoscale.ablation.options import AblationOptions
 from emoscale.api.arguments import naming
 from emoscale.api.items import Asking, ask, named
 from emoscale.api.labelled import NEURON
 from emoscale.api.models import as_model
+from emoscale.api.progress import shown
 from emoscale.attribution.attribute_effects import attribute_effects
 from emoscale.attribution.exact import ExactAblation
 from emoscale.attribution.options import AttributionOptions
@@ -24,7 +25,6 @@ from emoscale.run.effects import exact_neurons, mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.system.options import MachineOptions
-from emoscale.system.progress import stage_progress
 from emoscale.system.ranks import one_process
 
 
@@ -34,7 +34,7 @@ def effects(
     *,
     exact: int = AttributionOptions.exact_neurons,
     steps: int = AttributionOptions.steps,
-    seed: int = 0,
+    seed: int = AblationOptions.seed,
     normalization: str = AttributionOptions.normalization,
     activations: Any = None,
     max_tokens: int = StimuliOptions.max_tokens,
@@ -117,5 +117,5 @@ def effects(
 def _attribute(model: LanguageModel, asking: Asking, options: AttributionOptions, folder: RunFolder) -> None:
     job = Job(origin={}, concepts=list(dict.fromkeys(asking.items["concept"])), writers=MachineOptions().writers)
     exact = ExactAblation(folder, model, asking.options, {}, one_process(str(model.device)))
-    with stage_progress("effects", Console(stderr=True)) as progress:
+    with shown("effects") as progress:
         attribute_effects(folder, asking.task, exact, options, job=job, progress=progress)

@@ -23,8 +23,7 @@ from emoscale.models.loading import LanguageModel
 from emoscale.models.outline import ModelOutline
 from emoscale.models.prompted import PromptedModel
 from emoscale.run.folder import RunFolder
-from emoscale.stimuli.prompt_texts import PromptTexts, Sample
-from emoscale.stimuli.samples import draw_samples
+from emoscale.stimuli.prompt_texts import AskedTexts, PromptTexts, draw_asked_texts
 from emoscale.system.option_types import lookup
 from emoscale.tasks.outcomes import NORMALIZATIONS
 from emoscale.tasks.registry import TASKS
@@ -42,7 +41,6 @@ _ARGUMENTS = {
 
 _USUAL_TASK = {"causal-lm": "multiple-choice"}
 _OTHER_TASK = "yes-no"
-_NOTHING = Sample(np.empty(0, np.int64), np.empty(0, np.int64))
 _FEWEST_CONCEPTS = 2
 
 
@@ -109,13 +107,14 @@ class ItemContext:
         return self.model.outline
 
     @cached_property
-    def prompt_texts(self) -> list[PromptTexts]:
+    def asked_texts(self) -> list[AskedTexts]:
         """Of every concept, its texts and as many others."""
+        return draw_asked_texts(self.texts, self.concepts.names, [self._seed], self.settings.stimuli)
 
-        def held_out(concept: str) -> Sample:
-            return Sample(*draw_samples(self.texts, concept, self._seed, "dev", self.settings.stimuli))
-
-        return [PromptTexts(name, self._seed, _NOTHING, held_out(name)) for name in self.concepts.names]
+    @property
+    def prompt_texts(self) -> list[PromptTexts]:
+        """The texts of every prompt."""
+        raise self._no_prompts()
 
     @property
     def tokens(self) -> list[list[int]]:
@@ -200,6 +199,8 @@ def ask(
     InputError
         Names the argument that cannot be used.
     """
+    if not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed: {seed!r} given; give a number of 0 or more")
     table = as_items(items)
     read = None if activations is None else as_activations(activations)
     if read is not None and len(read.neurons) != model.outline.neurons:

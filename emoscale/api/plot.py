@@ -284,9 +284,10 @@ def _on(ax: Axes | None, height: float, width: float = WIDTH) -> Iterator[Axes]:
         return
     from matplotlib import pyplot  # which may open a window: only where a figure is made
 
+    # Outside of the style, which would undo what a notebook has set so that it shows figures.
+    figure = pyplot.figure(figsize=(width, height), layout="constrained")
     with house_style():
-        _, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
-        yield axes
+        yield figure.subplots()
 
 
 def _by_neuron(found: pd.DataFrame) -> tuple[list[str], NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.errors import InputError
+from emoscale.rounding import ROUNDING, varies
 from emoscale_kernels import decimal_distances
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ def as_rdms(given: Any, concepts: Sequence[str]) -> dict[str, Floats]:
         vector = _vector(value, concepts, f"rdms {name!r}")
         if not np.isfinite(vector).all():
             raise InputError(f"rdms {name!r}: has values that are not finite numbers; correct them")
-        if np.ptp(vector) == 0:
+        if not varies(vector):
             raise InputError(f"rdms {name!r}: all dissimilarities are the same; remove it")
         found[name] = vector
     if not found:
@@ -86,7 +87,7 @@ def _vector(value: Any, concepts: Sequence[str], what: str) -> Floats:
         return _of_scores(_numbers(value.loc[list(concepts)], what))
     array = _numbers(value, what)
     if array.shape == (C, C):
-        if not np.allclose(array, array.T, equal_nan=True):
+        if not np.allclose(array, array.T, rtol=0, atol=ROUNDING * np.nanmax(np.abs(array)), equal_nan=True):
             raise InputError(f"{what}: is not symmetric; give dissimilarities of unordered pairs")
         return np.ascontiguousarray(array[np.triu_indices(C, 1)])
     if array.shape == (C,) == (pairs,):

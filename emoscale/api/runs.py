@@ -83,7 +83,7 @@ class Run:
 
     @property
     def selectivity(self) -> xarray.Dataset:
-        """``tau``, ``p``, ``q`` and more of every neuron and attribute: ``selectivity.tau.sel(attribute="joy")``."""
+        """Tau, p, q and more of every neuron and attribute, as ``selectivity.tau.sel(attribute="joy")``."""
         return open_dataset(self.folder.selectivity, SELECTIVITY)
 
     @property
@@ -111,7 +111,7 @@ class Run:
 
     @property
     def tables(self) -> Tables:
-        """The result tables by name: ``tables["needed"]``; ``list(tables)`` has the names."""
+        """The result tables by name, as ``tables["needed"]``; ``list(tables)`` has the names."""
         return Tables(self.folder)
 
     @property

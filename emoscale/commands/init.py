@@ -89,7 +89,7 @@ def write_config(sources: Sources, out: Path) -> list[str]:
     _check_free(out)
     key, concepts = _read_concepts(sources.ratings)
     columns = find_columns(sources.texts, concepts.names, sources.ratings)
-    texts = load_texts(_stimuli(sources.texts, columns))
+    texts = load_texts(_stimuli(sources.texts, columns), concepts.names)
     kept = _in_both_splits(texts, concepts.names, sources)
     named = make_settings({"model": {"name": sources.model}})
     outline = outline_model(without_weights(named).model)

@@ -29,7 +29,7 @@ from emoscale.schema import ACTIVATIONS, MASKS
 from emoscale.selectivity.executor import compute_neurons
 from emoscale.selectivity.reading import design_of
 from emoscale.selectivity.searchlight import searchlight_job
-from emoscale.stimuli.prompt_texts import PromptTexts, Sample
+from emoscale.stimuli.prompt_texts import PromptTexts
 from emoscale.store import Store, create_store
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import one_process
@@ -103,12 +103,14 @@ def tuning_seconds(context: Context, seconds: float) -> float:
 
 
 def _first_texts(prompt: PromptTexts, texts: int) -> PromptTexts:
-    train, dev = (Sample(s.rows[:texts], s.labels[:texts]) for s in (prompt.train, prompt.dev))
-    return replace(prompt, train=train, dev=dev)
+    # The texts that choose the epoch are as many as in the run, a text that is trained on.
+    most = max(1, round(texts * len(prompt.choosing) / len(prompt.train)))
+    train, choosing = prompt.train.take(slice(texts)), prompt.choosing.take(slice(most))
+    return replace(prompt, train=train, validation=choosing)
 
 
 def _texts(prompt: PromptTexts) -> int:
-    return len(prompt.train) + len(prompt.dev)
+    return len(prompt.train) + len(prompt.choosing)
 
 
 def selection_seconds(context: Context, amount: Amount, seconds: float) -> float:

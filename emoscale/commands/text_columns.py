@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from emoscale.errors import InputError
+from emoscale.names import canonical
 from emoscale.stimuli.cleaning import DEV_NAMES, SPLIT_NAMES, TRAIN_NAMES, split_labels
 from emoscale.stimuli.tables import read_pieces
 
@@ -78,10 +79,10 @@ def _first_rows(path: Path) -> pd.DataFrame:
 
 def _label_column(rows: pd.DataFrame, concepts: Sequence[str], path: Path, ratings: Path) -> tuple[str, str | None]:
     """Return the column that names most concepts, and of equal ones that with the larger share of such cells."""
-    known, found = set(concepts), dict[tuple[str, str | None], tuple[int, float]]()
+    known, found = set(map(canonical, concepts)), dict[tuple[str, str | None], tuple[int, float]]()
     for name, cells in rows.items():
         for separator in _SEPARATORS:
-            labels = [split_labels(cell, separator) for cell in cells]
+            labels = [tuple(map(canonical, split_labels(cell, separator))) for cell in cells]
             named = {label for some in labels for label in some} & known
             share = sum(bool(known.intersection(some)) for some in labels) / len(labels)
             found[str(name), separator] = (len(named), share)

@@ -14,7 +14,7 @@ from emoscale.concepts.columns import NAMES, RATER, RATER_IDS, RATING
 from emoscale.concepts.tables import Known
 from emoscale.errors import InputError
 from emoscale.names import canonical, join
-from emoscale.rounding import varies
+from emoscale.rounding import ROUNDING, varies
 from emoscale.system.user_tables import UserTable, is_empty, read_table, refuse, to_number
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,6 @@ VALUE = ("dissimilarity", "distance", *RATING)
 SIMILARITY = ("similarity",)
 _SHOWN_PAIRS = 5
 _SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".sav")
-_ROUNDING = 1e-9
 _DIGITS = 12
 _FEWEST_PARTICIPANTS = 2
 
@@ -211,12 +210,12 @@ def _check_square(path: Path, values: dict[tuple[str, str], float]) -> None:
     problems = [
         f"{path}: the diagonal of {name!r} is {value:g}; a concept does not differ from itself, make it 0 or empty"
         for name, value in diagonal.items()
-        if abs(value) > _ROUNDING * largest
+        if abs(value) > ROUNDING * largest
     ]
     unequal = [
         (a, b)
         for (a, b), value in values.items()
-        if a < b and (b, a) in values and abs(values[b, a] - value) > _ROUNDING * largest
+        if a < b and (b, a) in values and abs(values[b, a] - value) > ROUNDING * largest
     ]
     if unequal:
         (a, b), others = unequal[0], len(unequal) - 1

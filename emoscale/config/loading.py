@@ -148,7 +148,7 @@ def _override(given: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str
     for override in overrides:
         key, equals, text = override.partition("=")
         *sections, name = key.split(".")
-        if not equals or not all([*sections, name]):
+        if not equals or not all([*sections, name]) or not key.isprintable():
             problems.append(f"--set {override!r}: write section.key=value, e.g. --set tuning.epochs=3")
             continue
         try:

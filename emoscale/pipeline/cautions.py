@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.pipeline.context import Context
+from emoscale.statistics import smallest_permutation_p
+from emoscale.stimuli.same_text import identify
 from emoscale.tasks.registry import TASKS
 
 FEWEST_REPLICATES = 4
@@ -18,7 +20,7 @@ FEWEST_TEXTS = 30
 _UNBALANCED = 2
 """How many times the texts of the rarest concept the most frequent one may have."""
 
-Kind = Literal["concepts", "permutations", "replicates", "texts", "balance", "overlap", "epochs"]
+Kind = Literal["concepts", "permutations", "replicates", "texts", "balance", "overlap", "labels", "epochs"]
 
 
 @dataclass(frozen=True)
@@ -54,23 +56,34 @@ def cautions_of(context: Context) -> list[Caution]:
     """
     found = [*_of_permutations(context), *_of_replicates(context)]
     if context.has_texts:
-        found += [caution for look in (_of_held_out, _of_train, _of_overlap, _of_epochs) for caution in look(context)]
+        looks = (_of_held_out, _of_train, _of_overlap, _of_labels, _of_epochs)
+        found += [caution for look in looks for caution in look(context)]
     return found
 
 
 def _of_permutations(context: Context) -> Iterator[Caution]:
-    selectivity, count = context.settings.selectivity, len(context.concepts.names)
+    selectivity, concepts = context.settings.selectivity, context.concepts
     if selectivity.inference != "permutation":
         return
-    alpha, orders = selectivity.alpha, math.factorial(count)
-    if 1 / orders > alpha:
-        enough = next(number for number in range(count, 30) if 1 / math.factorial(number) <= alpha)
+    alpha, count = selectivity.alpha, len(concepts.names)
+    smallest = smallest_permutation_p(concepts.scores)
+    few = [name for name, p in zip(concepts.attributes, smallest, strict=True) if p > alpha]
+    if len(few) == len(smallest):
+        # n!/C! times as many orders.
+        enough = next(n for n in range(count, 99) if smallest.min() / math.perm(n, n - count) <= alpha)
         yield Caution(
             "concepts",
-            f"{count} concepts have only {orders} orders, so no p is below {1 / orders:.2g} and no neuron can be "
+            f"{count} concepts have too few orders: no p is below {smallest.min():.2g}, and no neuron can be "
             f"significant at selectivity.alpha {alpha:g}; compare {enough} concepts or more",
         )
-    elif 1 / (selectivity.permutations + 1) >= alpha:
+    elif few:
+        yield Caution(
+            "concepts",
+            f"Too many of the {count} concepts share a score of {', '.join(map(repr, few))}: no p is below "
+            f"{smallest[smallest > alpha].min():.2g}, and no neuron can be significant at selectivity.alpha {alpha:g}; "
+            "use finer scores, or compare more concepts",
+        )
+    if len(few) < len(smallest) and 1 / (selectivity.permutations + 1) >= alpha:
         yield Caution(
             "permutations",
             f"With selectivity.permutations {selectivity.permutations} no neuron can be significant at "
@@ -93,12 +106,12 @@ def _of_replicates(context: Context) -> Iterator[Caution]:
 
 
 def _of_held_out(context: Context) -> Iterator[Caution]:
-    texts = context.texts[_is_held_out(context.texts)]
+    texts = context.texts[context.texts["split"] == "dev"]
     yield from _of_counts(context, texts, "held-out", "dev_texts", context.settings.stimuli.dev_texts)
 
 
 def _of_train(context: Context) -> Iterator[Caution]:
-    if _tunes(context):
+    if context.tunes:
         texts = context.texts[context.texts["split"] == "train"]
         yield from _of_counts(context, texts, "train", "train_texts", context.settings.stimuli.train_texts)
 
@@ -124,42 +137,79 @@ def _of_counts(context: Context, texts: pd.DataFrame, which: str, setting: str, 
 
 def _of_overlap(context: Context) -> Iterator[Caution]:
     """Compare the texts that something is learned from with those that are asked about."""
-    texts, split = context.texts, context.settings.extraction.split
-    learned = pd.Series(False, index=texts.index)
-    if _tunes(context):
-        learned |= texts["split"] == "train"
-    if ROW_SOURCES[context.settings.extraction.rows].needs_texts:
+    settings, texts = context.settings, context.texts
+    trained, split = texts["split"] == "train", settings.extraction.split
+    learned = trained & (context.tunes and settings.tuning.keep_repeated)
+    if ROW_SOURCES[settings.extraction.rows].needs_texts:
         learned |= (texts["split"] == split) | (split == "all")
-    same = texts["text"].str.strip().str.casefold()
-    shared = set(same[learned]) & set(same[_is_held_out(texts)])
-    if shared:
-        one = len(shared) == 1
+    identity = _identities(context)
+    if shared := _shared(texts, identity, learned):
         yield Caution(
             "overlap",
-            f"{_number(len(shared), 'text')} {'is' if one else 'are'} both learned from and asked about (e.g. "
-            f"{_cut(min(shared))!r}), so that memory looks like understanding; keep each text in one split",
+            f"{shared.are} both learned from and asked about (e.g. {shared.example}), so that memory looks like "
+            "understanding; keep each text in one split",
+        )
+    elif context.tunes and (shared := _shared(texts, identity, trained)):
+        yield Caution(
+            "overlap",
+            f"{shared.are} in both the train and the held-out texts (e.g. {shared.example}); no prompt is trained on "
+            "them; keep each text in one split",
+        )
+
+
+def _of_labels(context: Context) -> Iterator[Caution]:
+    """Compare the labels of rows that hold the same text."""
+    table = context.texts.assign(identity=_identities(context))
+    table = table[table["identity"].duplicated(keep=False)]
+    known = set(context.concepts.names)
+    shown = [" and ".join(sorted(known.intersection(own))) or "none" for own in table["labels"]]
+    labels = pd.Series(shown, table.index, dtype=object)
+    contrary = labels.groupby(table["identity"]).unique().loc[lambda found: found.str.len() > 1]
+    if len(contrary):
+        text = table["text"][table["identity"] == contrary.index[0]].iloc[0]
+        one = len(contrary) == 1
+        yield Caution(
+            "labels",
+            f"{_number(len(contrary), 'text')} {'has' if one else 'have'} other labels in other rows (e.g. "
+            f"{_cut(text)!r}: {' / '.join(contrary.iloc[0])}), so that the same text shows a concept and does "
+            "not; give each text once, with all its labels",
         )
 
 
 def _of_epochs(context: Context) -> Iterator[Caution]:
-    asked = TASKS[context.settings.ablation.task].uses_prompts
-    if asked and context.settings.tuning.epochs > 1 and context.texts["split"].nunique() < 3:
+    asked, tuning = TASKS[context.settings.ablation.task].uses_prompts, context.settings.tuning
+    if asked and tuning.epochs > 1 and not tuning.validation:
         yield Caution(
             "epochs",
             "The texts that choose each prompt's best epoch are those that are asked about, which flatters the "
-            "accuracy; give a third split, or set tuning.epochs to 1",
+            "accuracy; set tuning.validation to a share of the train texts, e.g. 0.2",
         )
 
 
-def _is_held_out(texts: pd.DataFrame) -> pd.Series:
-    """Tell the texts that are asked about: those of the test split, or of dev where there is none."""
-    split = texts["split"]
-    return split == ("test" if split.eq("test").any() else "dev")
+class _Shared(NamedTuple):
+    """Texts that are learned from and held out: how many, and one of them."""
+
+    are: str
+    example: str
 
 
-def _tunes(context: Context) -> bool:
-    s = context.settings
-    return ROW_SOURCES[s.extraction.rows].uses_prompts or TASKS[s.ablation.task].uses_prompts
+def _shared(texts: pd.DataFrame, identity: pd.Series, learned: pd.Series) -> _Shared | None:
+    held_out = identity[texts["split"] == "dev"]
+    rows = identity[learned & identity.isin(held_out)]
+    if rows.empty:
+        return None
+    count = rows.nunique()
+    are = f"{_number(count, 'text')} {'is' if count == 1 else 'are'}"
+    return _Shared(are, repr(_cut(texts["text"][rows.index[0]])))
+
+
+def _identities(context: Context) -> pd.Series:
+    """Return which rows of the texts hold the same text."""
+    return context.once(_identify)
+
+
+def _identify(context: Context) -> pd.Series:
+    return pd.Series(identify(context.texts["text"]), context.texts.index)
 
 
 def _number(count: int, noun: str) -> str:

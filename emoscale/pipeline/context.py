@@ -33,10 +33,10 @@ from emoscale.schema import HALF, PERMUTED
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.row_measures import RowMeasure
 from emoscale.selectivity.searchlight import chosen_row_measures
-from emoscale.stimuli.prompt_texts import PromptTexts, draw_prompt_texts
+from emoscale.stimuli.prompt_texts import AskedTexts, PromptTexts, draw_asked_texts, draw_prompt_texts
 from emoscale.stimuli.samples import check_labels
 from emoscale.stimuli.templates import DEFAULT_TEMPLATES, render_templates
-from emoscale.stimuli.texts import load_texts, stream_texts
+from emoscale.stimuli.texts import SPLITS, TextReader, open_texts
 from emoscale.system.ranks import Ranks
 from emoscale.tasks import soft_prompt
 from emoscale.tasks.halves import HALVES
@@ -83,7 +83,22 @@ class Context:
     @cached_property
     def texts(self) -> pd.DataFrame:
         """The texts with labels and splits."""
-        return load_texts(self.settings.stimuli)
+        self._text_reader.require("dev")
+        return pd.concat(self._text_reader.pieces(concepts=self._named), ignore_index=True)
+
+    @cached_property
+    def _text_reader(self) -> TextReader:
+        """The texts, read through once."""
+        return open_texts(self.settings.stimuli)
+
+    @cached_property
+    def _named(self) -> list[str]:
+        """The names of the concepts, when it has been said which labels are read as them."""
+        reader, names = self._text_reader, self.concepts.names
+        if self.ranks.is_main:
+            for note in reader.notes(names):
+                _log.warning(note)
+        return names
 
     @property
     def has_texts(self) -> bool:
@@ -93,14 +108,35 @@ class Context:
     @cached_property
     def text_pieces(self) -> Iterator[pd.DataFrame]:
         """The texts to extract, a piece at a time; they are checked before the first, and can be taken once."""
-        return stream_texts(self.settings.stimuli, self.settings.extraction.split)
+        return self._text_reader.pieces(self.settings.extraction.split, self._named)
 
     @cached_property
     def prompt_texts(self) -> list[PromptTexts]:
         """The texts of every prompt."""
-        names = self.concepts.names
+        names, options = self.concepts.names, self.settings.tuning
+        self._text_reader.require(*SPLITS)
         check_labels(self.texts, names)
-        return draw_prompt_texts(self.texts, names, self.settings.tuning.seeds, self.settings.stimuli)
+        return draw_prompt_texts(
+            self.texts,
+            names,
+            options.seeds,
+            self.settings.stimuli,
+            validation=options.validation,
+            keep_repeated=options.keep_repeated,
+        )
+
+    @cached_property
+    def asked_texts(self) -> list[AskedTexts]:
+        """The held-out texts of every concept and seed, where nothing is trained."""
+        names = self.concepts.names
+        check_labels(self.texts, names, ["dev"])
+        return draw_asked_texts(self.texts, names, self.settings.tuning.seeds, self.settings.stimuli)
+
+    @property
+    def tunes(self) -> bool:
+        """Whether prompts are tuned."""
+        s = self.settings
+        return ROW_SOURCES[s.extraction.rows].uses_prompts or TASKS[s.ablation.task].uses_prompts
 
     @cached_property
     def sentences(self) -> pd.DataFrame:

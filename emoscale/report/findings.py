@@ -47,8 +47,8 @@ class Findings:
     folder : RunFolder
     study : Study
     prompts : DataFrame
-        One row a prompt: concept, replicate, accuracy, accuracy_last, train, dev; NaN where the last three are unknown.
-        Where no prompts were tuned, one row a concept and replicate.
+        One row a prompt: concept, replicate, accuracy on the held-out texts, accuracy_last, train, validation, dev; NaN
+        where the last four are unknown. Where no prompts were tuned, one row a concept and replicate.
     selectivity : Store
         tau, p, q, rank.
     selective_neurons : int
@@ -232,10 +232,16 @@ def chance_of(accuracy: pd.DataFrame) -> float:
 
 
 def _prompts(folder: RunFolder, learned: bool) -> pd.DataFrame:
-    if learned:
-        return pd.read_parquet(folder.prompt_table)
-    table = _read(folder, "unmasked")
-    return table[["concept", "replicate", "accuracy"]].assign(accuracy_last=np.nan, train=np.nan, dev=np.nan)
+    if not learned:
+        table = _read(folder, "unmasked")[["concept", "replicate", "accuracy"]]
+        return table.assign(accuracy_last=np.nan, train=np.nan, validation=np.nan, dev=np.nan)
+    prompts = pd.read_parquet(folder.prompt_table)
+    if not prompts["validation"].any():
+        return prompts
+    # That of a prompt's own table is on the texts that chose its epoch.
+    key = ["concept", "replicate"]
+    asked = _read(folder, "unmasked").astype({"replicate": str})[[*key, "accuracy"]]
+    return prompts.drop(columns="accuracy").merge(asked, on=key, how="left", validate="one_to_one")
 
 
 def _file(folder: RunFolder, name: str) -> Path:

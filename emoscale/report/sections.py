@@ -301,6 +301,7 @@ def limits_data(findings: Findings) -> Values:
         "permutations": findings.permutations,
         "replicates": int(prompts["replicate"].nunique()),
         "texts": int(texts) if np.isfinite(texts) else 0,
+        "asked_texts_chose": not prompts["validation"].any(),
         "chosen": float(prompts["accuracy"].mean()),
         "last": float(prompts["accuracy_last"].mean()),
         "shared_masks": len(draws) if (draws["attribute"] == "").all() else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from emoscale.report.fonts import HOUSE, add_fonts
 from emoscale.report.marks import Marks
 from emoscale.run.verdicts import Question
 from emoscale.system.files import replacing
@@ -43,7 +45,7 @@ MOST_NUMBERS = 18
 """Most rows or columns of a matrix with numbers written in its cells."""
 
 _SETTINGS: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+    "font.family": HOUSE,
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8.5,
@@ -205,6 +207,8 @@ def row_height(rows: int, each: float = 0.19, rest: float = 0.75) -> float:
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write a figure as PNG (200 dots an inch) and SVG (text as text), both without dates or program names.
 
+    For letters that the usual font lacks another one is taken, where one is installed; see `add_fonts`.
+
     Parameters
     ----------
     figure : Figure
@@ -218,9 +222,14 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
         The PNG and the SVG.
     """
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    with replacing(png) as unfinished:
+    with replacing(png) as unfinished, warnings.catch_warnings():
+        # What is missing is said once for all figures.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(unfinished, dpi=200, facecolor="white", metadata={"Software": None})
-    with replacing(svg) as unfinished:
+        if add_fonts(figure):
+            figure.savefig(unfinished, dpi=200, facecolor="white", metadata={"Software": None})
+    with replacing(svg) as unfinished, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(unfinished, facecolor="white", metadata={"Date": None, "Creator": None})
     return png, svg
 

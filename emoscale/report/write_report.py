@@ -21,6 +21,8 @@ from emoscale.system.progress import Progress
 _PIXELS_AN_INCH = 124
 """Shows all figures at one scale, so that their letters are of one size, the widest as wide as the page allows."""
 
+_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+
 
 def write_report(folder: RunFolder, study: Study, *, progress: Progress, spell: Spell | None = None) -> dict[str, Any]:
     """Draw the figures and write ``report.html``.
@@ -80,7 +82,8 @@ def _shown(figure: SavedFigure) -> dict[str, Any]:
         "size": figure.size,
         "points": figure.points,
         "cells": figure.cells,
-        "data": base64.b64encode(figure.png.read_bytes()).decode("ascii"),
+        "type": _TYPES[figure.shown.suffix],
+        "data": base64.b64encode(figure.shown.read_bytes()).decode("ascii"),
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emoscale.errors import InputError
+from emoscale.errors import InputError, first_lines
 from emoscale.system.files import replacing, write_text
 
 if TYPE_CHECKING:
@@ -40,6 +40,37 @@ TEXT_COLUMNS = (
 
 _FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])")
 """What a spreadsheet takes for a formula, with apostrophes before it or not."""
+
+
+_LONGEST_NAME = 255
+_PARTS: dict[str, type] = {"model": dict, "versions": dict, "hardware": dict}
+_PARTS_OF_A_STAGE: dict[str, type] = {
+    "state": str,
+    "id": str,
+    "settings": dict,
+    "counts": dict,
+    "outputs": list,
+    "checksums": str,
+}
+
+
+def _wrong_types(manifest: dict[str, Any]) -> Iterator[str]:
+    """Say what in a manifest is not of its type; what is not there is no matter."""
+    places = [("", manifest, _PARTS)]
+    for name, facts in manifest["stages"].items():
+        if not isinstance(facts, dict):
+            yield f"stages.{name} is no mapping"
+            continue
+        places.append((f"stages.{name}.", facts, _PARTS_OF_A_STAGE))
+    for place, held, kinds in places:
+        for key, kind in kinds.items():
+            if key in held and not isinstance(held[key], kind):
+                yield f"{place}{key} is no {kind.__name__}"
+                return
+        if place and "state" not in held:
+            yield f"{place}state is missing"
+        if any(not isinstance(name, str) or len(name) > _LONGEST_NAME for name in held.get("outputs", [])):
+            yield f"{place}outputs are no names"
 
 
 @dataclass(frozen=True)
@@ -205,12 +236,14 @@ class RunFolder:
             return {}
         try:
             manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
-                f"{self.manifest_file}: cannot be read ({error}); give another --out, or delete the folder"
+                f"{self.manifest_file}: cannot be read ({first_lines(error)}); give another --out, or delete the folder"
             ) from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
             raise InputError(f"{self.manifest_file}: not an emoscale manifest; give another --out")
+        if wrong := next(_wrong_types(manifest), None):
+            raise InputError(f"{self.manifest_file}: damaged ({wrong}); give another --out, or delete the folder")
         return manifest
 
     def stage(self, name: str) -> dict[str, Any]:

@@ -148,6 +148,11 @@ class Columns:
         faults.advance(len(texts))
         return splits
 
+    def labels(self, piece: pd.DataFrame) -> dict[str, None]:
+        """Return the labels of some rows as they are written, each once, in their order."""
+        cells = self.fill(piece)[self.label].tolist()
+        return dict.fromkeys(label for cell in cells for label in split_labels(cell, self.separator))
+
     def take(self, piece: pd.DataFrame) -> pd.DataFrame:
         """Return the columns `text` and `labels` of rows without faults."""
         piece = self.fill(piece)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from emoscale.errors import InputError
-from emoscale.stimuli.cleaning import Columns, pick_splits, require_columns
+from emoscale.stimuli.cleaning import SPLIT_NAMES, Columns, pick_splits, require_columns
 from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.text_table import TextTable
 
@@ -28,23 +28,27 @@ def open_dataset(options: StimuliOptions) -> list[TextTable]:
     Returns
     -------
     list of TextTable
-        Train, then dev (or validation, or test); or train alone, from which dev is drawn.
+        Train and dev (or validation, or test); or the only split, from which dev is drawn.
 
     Raises
     ------
     InputError
-        If the package `datasets` is missing, or the data set cannot be loaded, has no train split, or lacks a column.
+        If the package `datasets` is missing, or the data set cannot be loaded, has no split of these names, or lacks a
+        column.
     """
     path = str(options.path)
     splits = _load(path)
     picked = pick_splits(splits.keys())
     if len(splits) == 1:
         picked = dict.fromkeys(splits, "train")
-    if "train" not in picked.values():
-        raise InputError(f"{path}: has the splits {', '.join(splits)}, none of them train; give a data set with one")
+    if not picked:
+        raise InputError(
+            f"{path}: has the splits {', '.join(splits)}, none of them {', '.join(SPLIT_NAMES)}; give a data set with "
+            "one"
+        )
     columns = Columns(options.text_column, options.label_column, options.label_separator)
     return [
-        _open_split(splits[name], f"{path}, split {name!r}", columns, split if len(picked) > 1 else None)
+        _open_split(splits[name], f"{path}, split {name!r}", columns, split if "dev" in picked.values() else None)
         for name, split in picked.items()
     ]
 

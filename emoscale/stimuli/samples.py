@@ -47,7 +47,7 @@ NEGATIVES = {
 
 
 def check_labels(texts: pd.DataFrame, concepts: Iterable[str], splits: Sequence[str] = SPLITS) -> None:
-    """Raise unless every concept is a label of some text of each split.
+    """Raise unless every concept is a label of some text of each of these splits.
 
     Parameters
     ----------
@@ -126,3 +126,51 @@ def draw_samples(
     rows = np.concatenate([positive, negative]).astype(np.int64)[order]
     labels = np.repeat(np.array([1, 0], dtype=np.int64), len(positive))[order]
     return rows, labels
+
+
+def hold_out(
+    identities: NDArray[np.uint64], labels: NDArray[np.int64], share: float, concept: str, seed: int
+) -> NDArray[np.bool_]:
+    """Choose a share of a balanced sample, which stays balanced; all rows of a text go the same way.
+
+    Parameters
+    ----------
+    identities : ndarray, uint64, shape (n,)
+        Of the texts, see `identify`.
+    labels : ndarray, int64, shape (n,)
+        1 or 0.
+    share : float
+        Of the rows of each label that are chosen, between 0 and 1; at least one text is.
+    concept : str
+    seed : int
+        What is chosen depends on it, the concept and the sample.
+
+    Returns
+    -------
+    ndarray, bool, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If there are not enough different texts to choose some with both labels and leave some.
+    """
+    texts, which = np.unique(identities, return_inverse=True)
+    counts = np.zeros((len(texts), 2), np.int64)
+    np.add.at(counts, (which, labels), 1)
+    wanted = np.maximum(1, np.round(share * counts.sum(axis=0)).astype(np.int64))
+    chosen, taken = np.zeros(len(texts), bool), np.zeros(2, np.int64)
+    rng = np.random.default_rng([seed, zlib.crc32(b"validation"), zlib.crc32(concept.encode())])
+    order = rng.permutation(len(texts))
+    for text in order:
+        if (taken + counts[text] <= wanted).all():
+            chosen[text] = True
+            taken += counts[text]
+    for label in np.flatnonzero(taken == 0):  # each of its texts has more rows than are wanted
+        chosen[min(order[counts[order, label] > 0], key=lambda text: counts[text].sum())] = True
+    taken, rest = counts[chosen].sum(axis=0), counts[~chosen].sum(axis=0)
+    if not (taken.all() and rest.all()):
+        raise InputError(
+            f"concept {concept!r}: too few different train texts ({len(texts)}, seed {seed}) to keep a share of "
+            f"{share:g} that chooses the best epoch; add texts, or set tuning.validation to 0"
+        )
+    return chosen[which]

@@ -114,11 +114,13 @@ def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
         If the chunk is missing or damaged. It names the file.
     """
     file, start, length = layout.locate(key)
-    content = np.empty(layout.chunk_bytes + CHECKSUM_BYTES, dtype=np.uint8)
     try:
         with file.open("rb", buffering=0) as stream:
+            if os.fstat(stream.fileno()).st_size != length:
+                raise StoreError(f"{file}: {_DAMAGED}; {fix}")
+            content = np.empty(layout.chunk_bytes + CHECKSUM_BYTES, dtype=np.uint8)
             stream.seek(start)
-            complete = stream.readinto(content.data) == len(content) and os.fstat(stream.fileno()).st_size == length
+            complete = stream.readinto(content.data) == len(content)
     except FileNotFoundError:
         raise StoreError(f"{file}: {_MISSING}; {fix}") from None
     body, checksum = content[: layout.chunk_bytes], content[layout.chunk_bytes :]

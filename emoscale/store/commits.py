@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+import zlib
 from pathlib import Path
 
 from emoscale.system.files import naming, sync
+
+_LINE = re.compile(rb"([0-9]{1,18}) ([0-9]{1,18}) [0-9a-f]{8}")
+
+
+def _line(block: int, absent: int) -> bytes:
+    said = b"%d %d" % (block, absent)
+    return b"%s %08x" % (said, zlib.crc32(said))
 
 
 class CommitLog:
     """Append-only record of finished blocks, one file a rank.
 
-    A line is written after the block's chunks are on the disk, so a block that is listed is complete. A torn last line
-    (the writer was killed in the middle of it) is ignored.
+    A line is written after the block's chunks are on the disk, so a block that is listed is complete. It ends with its
+    own checksum; one without (the writer was killed in the middle of it, or a bit has flipped) is ignored.
 
     Parameters
     ----------
@@ -32,10 +41,9 @@ class CommitLog:
         """Return the number of absent values in every block that any rank has finished, by the block's number."""
         blocks = {}
         for file in sorted(self.folder.glob("rank-*.log")):
-            for line in file.read_text(encoding="ascii").splitlines(keepends=True):
-                if line.endswith(";\n"):
-                    block, absent = map(int, line[:-2].split())
-                    blocks[block] = absent
+            for line in file.read_bytes().split(b"\n")[:-1]:
+                if (found := _LINE.fullmatch(line)) and line == _line(*map(int, found.groups())):
+                    blocks[int(found[1])] = int(found[2])
         return blocks
 
     def add(self, block: int, absent: int = 0) -> None:
@@ -46,9 +54,9 @@ class CommitLog:
         with self._lock, naming(self._file):
             is_new = not self._file.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="ascii") as file:
+            with self._file.open("ab") as file:
                 # A line feed first: a torn line of an earlier process must not swallow this one.
-                file.write(f"\n{block} {absent};\n")
+                file.write(b"\n" + _line(block, absent) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             if is_new:

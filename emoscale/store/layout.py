@@ -25,6 +25,7 @@ CHECKSUM_BYTES = 4
 INDEX_BYTES = 16
 """Of a chunk in the index of its file."""
 _ABSENT = 2**64 - 1
+_MOST_VALUES = 2**56
 _PLAIN = ("bytes", "crc32c")
 
 Key = tuple[int, ...]
@@ -151,6 +152,8 @@ def _read(path: Path, *_: int) -> Layout:
         codecs = codecs[0]["configuration"]["codecs"]
     if not len(shape) == len(file) == len(chunk) or min((*file, *chunk), default=1) < 1:
         raise ValueError(f"chunks of {chunk} in files of {file} do not fit an array of {shape}")
+    if max(*shape, *file, math.prod(file), math.prod(chunk), 0) > _MOST_VALUES:
+        raise ValueError(f"{shape} in chunks of {chunk} and files of {file} are more than any disk holds")
     plain = tuple(codec["name"] for codec in codecs) == _PLAIN
     little = plain and codecs[0].get("configuration", {}).get("endian", "little") == sys.byteorder == "little"
     return Layout(path, shape, chunk, file, np.dtype(described["data_type"]) if little else None)

@@ -122,7 +122,7 @@ def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     ------
     Progress
     """
-    if not (console.is_terminal or _draws_in_notebook(console)):
+    if not (_draws_in_terminal(console) or _draws_in_notebook(console)):
         yield _Lines(name)
         return
     columns = (
@@ -135,6 +135,11 @@ def stage_progress(name: str, console: Console) -> Iterator[Progress]:
     )
     with RichProgress(*columns, console=console, transient=True) as bars:
         yield _Line(bars, name)
+
+
+def _draws_in_terminal(console: Console) -> bool:
+    # FORCE_COLOR, which notebooks' kernels and CI set, makes Rich take anything for a terminal.
+    return not console.is_jupyter and console.file.isatty()
 
 
 def _draws_in_notebook(console: Console) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emoscale.models.prefix import Prefix
     from emoscale.models.prompted import PromptedModel
     from emoscale.run.folder import RunFolder
-    from emoscale.stimuli.prompt_texts import PromptTexts
+    from emoscale.stimuli.prompt_texts import AskedTexts, PromptTexts
 
 Made = TypeVar("Made")
 
@@ -114,6 +114,10 @@ class TaskContext(Protocol):
     @property
     def prompt_texts(self) -> list[PromptTexts]:
         """Texts of every prompt."""
+
+    @property
+    def asked_texts(self) -> list[AskedTexts]:
+        """Held-out texts of every concept and seed, where nothing is trained."""
 
     def once(self, make: Callable[[Any], Made]) -> Made:
         """Return what a function makes of this context; it is called the first time only."""

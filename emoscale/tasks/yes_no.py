@@ -17,7 +17,7 @@ from emoscale.models.outline import ModelOutline
 from emoscale.models.prefix import Prefix
 from emoscale.models.readouts import verbaliser_tokens
 from emoscale.run.folder import RunFolder
-from emoscale.stimuli.prompt_texts import PromptTexts
+from emoscale.stimuli.prompt_texts import AskedTexts
 from emoscale.tasks.beginnings import Beginnings
 from emoscale.tasks.reading import RowReader
 from emoscale.tasks.task import TaskContext
@@ -64,7 +64,7 @@ class YesNoItems:
 def yes_no_items(
     outline: ModelOutline,
     texts: Sequence[str],
-    prompts: Sequence[PromptTexts],
+    prompts: Sequence[AskedTexts],
     wording: Wording,
     max_tokens: int,
 ) -> YesNoItems:
@@ -75,7 +75,7 @@ def yes_no_items(
     outline : ModelOutline
         Of a masked or causal language model.
     texts : sequence of str
-    prompts : sequence of PromptTexts
+    prompts : sequence of AskedTexts
         Their held-out texts are asked about; the seed is the replicate, with the template's number after it if there
         are several.
     wording : Wording
@@ -192,7 +192,7 @@ def _items(context: TaskContext) -> YesNoItems:
     return yes_no_items(
         context.outline,
         context.texts["text"].tolist(),
-        context.prompt_texts,
+        context.asked_texts,
         wording_of(settings.ablation),
         settings.stimuli.max_tokens,
     )

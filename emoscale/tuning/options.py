@@ -31,9 +31,15 @@ class TuningOptions:
     )
     """Words for "does not show the concept" and "shows it", where the model predicts words."""
     epochs: Count = 2
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the texts to train on that each prompt is not trained on, and that choose its best epoch. 0, as
+    published: the held-out texts choose it, about which it is then asked."""
+    keep_repeated: bool = False
+    """Whether texts that are held out too are trained on, as published, where the source's own splits share some (84
+    of GoEmotions)."""
     patience: Count | None = None
-    """Epochs without a better result on the held-out texts (accuracy, then loss) after which a prompt is trained no
-    further; each takes all epochs, as published, when left out."""
+    """Epochs without a better result on the texts that choose the best one (accuracy, then loss) after which a prompt
+    is trained no further; each takes all epochs, as published, when left out."""
     batch_size: Count = 16
     """Texts a prompt sees in one step."""
     learning_rate: Rate = 2e-3

@@ -70,7 +70,7 @@ class GroupTrainer:
         )
 
     def train(self, progress: Progress) -> TunedPrompts:
-        """Train, and keep each prompt's best epoch on its held-out texts (accuracy, then loss).
+        """Train, and keep each prompt's best epoch on the texts that choose it (accuracy, then loss).
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class GroupTrainer:
                 self._step(rows)
                 progress.advance(len(rows.text))
             best = self._evaluated(epoch, best)
-            progress.advance(sum(len(p.dev) for p in self._active_prompts()))
+            progress.advance(sum(len(p.choosing) for p in self._active_prompts()))
             self._stop(epoch, best, progress)
             if not self._active.any():
                 break
@@ -123,7 +123,7 @@ class GroupTrainer:
         self._active &= ~stopping
         left = self._options.epochs - epoch
         progress.advance(
-            left * sum(len(p.train) + len(p.dev) for p, s in zip(self._prompts, stopping, strict=True) if s)
+            left * sum(len(p.train) + len(p.choosing) for p, s in zip(self._prompts, stopping, strict=True) if s)
         )
 
     def _steps(self, epoch: int) -> Iterator[_Rows]:
@@ -150,13 +150,16 @@ class GroupTrainer:
 
     @torch.no_grad()
     def _evaluate(self) -> tuple[Tensor, Tensor]:
-        """Return held-out accuracy and mean loss, each (prompts,) float64; NaN for prompts that have stopped."""
+        """Return accuracy and mean loss on the texts that choose the best epoch; NaN for prompts that have stopped.
+
+        Each (prompts,) float64.
+        """
         active = self._active_prompts()
-        counts = np.where(self._active, [len(p.dev) for p in self._prompts], 0)
+        counts = np.where(self._active, [len(p.choosing) for p in self._prompts], 0)
         rows = _Rows(
             np.repeat(np.arange(len(counts)), counts),
-            np.concatenate([p.dev.rows for p in active]),
-            np.concatenate([p.dev.labels for p in active]),
+            np.concatenate([p.choosing.rows for p in active]),
+            np.concatenate([p.choosing.labels for p in active]),
             np.ones(counts.sum(), np.float32),
         )
         correct, loss = torch.zeros(len(counts), dtype=torch.float64), torch.zeros(len(counts), dtype=torch.float64)

@@ -29,8 +29,9 @@ def tune(
 ) -> dict[str, float]:
     """Train every prompt and write it to the run folder. Groups that are already there are kept.
 
-    The table of prompts has for each its held-out accuracy and loss in the epoch that was kept, the number of that
-    epoch, the number of epochs trained, and the accuracy after the last.
+    The table of prompts has for each the number of the epoch that was kept, accuracy and loss in it on the texts that
+    chose it, the number of epochs trained, the accuracy after the last, and the number of texts; `validation` is 0
+    where the held-out texts (`dev`) chose.
 
     Parameters
     ----------
@@ -46,12 +47,12 @@ def tune(
     Returns
     -------
     dict
-        ``prompts``: how many; ``accuracy``: their mean held-out accuracy (chance 0.5).
+        ``prompts``: how many; ``accuracy``: their mean accuracy on texts that they were not trained on (chance 0.5).
     """
     size = options.prompts_per_group
     groups = [(number, prompts[start : start + size]) for number, start in enumerate(range(0, len(prompts), size))]
     own = ranks.own(groups)
-    work = {number: options.epochs * sum(len(p.train) + len(p.dev) for p in group) for number, group in own}
+    work = {number: options.epochs * sum(len(p.train) + len(p.choosing) for p in group) for number, group in own}
     todo = [(number, group) for number, group in own if not prompt_file(folder.prompts, number).exists()]
     progress.start(sum(work.values()), "texts", done=sum(work.values()) - sum(work[number] for number, _ in todo))
     for number, group in todo:
@@ -69,6 +70,7 @@ def tune(
             "accuracy_last": tuned.accuracy_last.numpy(),
             "loss": tuned.loss.numpy(),
             "train": [len(p.train) for p in prompts],
+            "validation": [0 if p.validation is None else len(p.validation) for p in prompts],
             "dev": [len(p.dev) for p in prompts],
         }
     )

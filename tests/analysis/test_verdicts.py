@@ -56,6 +56,14 @@ def test_do_neurons_follow_the_attributes(p, halves, answer, reason, names):
     assert (verdict.answer, verdict.reason, verdict.attributes) == (answer, reason, names)
 
 
+def test_too_few_concepts_to_tell_followers_from_chance():
+    """Three concepts have 6 orders: that nothing is significant says nothing."""
+    verdict = followers_verdict(*followers([0.3, 0.2], [0.7, 0.6]), smallest_p=1 / 6)
+    assert (verdict.answer, verdict.reason) == (Answer.UNKNOWN, Reason.TOO_FEW_CONCEPTS)
+    enough = followers_verdict(*followers([0.3, 0.2], [0.7, 0.6]), smallest_p=1 / 24)
+    assert (enough.answer, enough.reason) == (Answer.NO, Reason.AS_MANY_AS_PERMUTED)
+
+
 def test_without_permutations_followers_are_not_known():
     verdict = followers_verdict(None, followers([1, 1], [0.5, 0.5])[1])
     assert (verdict.answer, verdict.reason) == (Answer.UNKNOWN, Reason.NO_PERMUTATIONS)

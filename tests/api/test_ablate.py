@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny_models
+from transformers import MixtralConfig, MixtralForCausalLM
 
 import emoscale as es
 
 ITEMS = [("she won the game", "joy"), ("alone at home", "sad"), ("a gift", "joy"), ("he lost a dog", "sad")]
+SHORT = {"templates": ["{text} I feel"]}
 
 
 def loaded(name):
@@ -110,6 +112,29 @@ def test_masked_models_are_asked_whether():
     assert ((found["right"] == "concept") == texts).all()
 
 
+def test_neurons_of_experts_and_of_other_sites():
+    tokenizer = tiny_models.bpe_tokenizer("llama")
+    size = {"hidden_size": 16, "intermediate_size": 12, "num_hidden_layers": 2, "max_position_embeddings": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 3}
+    config = MixtralConfig(vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=1, **size, **heads)
+    module = tiny_models.randomise(MixtralForCausalLM(config))
+    experts = es.load(module, tokenizer=tokenizer)
+    places = [(0, 1, 3), (1, 2, 5)]
+    numbers = [3 + 12, 36 + 2 * 12 + 5]
+    found = es.ablate(experts, {"places": places, "numbers": numbers}, ITEMS, **SHORT)
+    drops = found[found["kind"] == "mask"].groupby("mask")["drop"].apply(list)
+    assert drops["places"] == drops["numbers"]
+    assert np.abs(drops["places"]).max() > 0
+    effects = es.effects(experts, ITEMS, **SHORT)
+    assert effects.loc[numbers, ["layer", "expert", "unit"]].to_numpy().tolist() == [list(place) for place in places]
+    with pytest.raises(es.InputError, match=r"^masks: int64 of shape \(1, 2\) given; .*\(layer, expert, unit\)"):
+        es.ablate(experts, [(0, 1)], ITEMS, **SHORT)
+    residual = es.load(module, tokenizer=tokenizer, site="residual")
+    assert es.ablate(residual, [(1, 3)], ITEMS, **SHORT)["drop"].abs().max() > 0
+    with pytest.raises(es.InputError, match=r"^site 'ffn': the model is loaded with site 'residual'"):
+        es.effects(residual, ITEMS, site="ffn")
+
+
 def test_a_model_in_memory_stays_as_it_is(model):
     module = model.module
     module.train()
@@ -141,6 +166,7 @@ def test_a_model_in_memory_stays_as_it_is(model):
         ([1], ITEMS, {"controls": "permuted"}, "controls 'permuted': chance does not draw"),
         ([1], ITEMS, {"controls": ["random-by-activation"]}, "controls 'random-by-activation': needs the neurons'"),
         ([1], ITEMS, {"draws": 0}, "draws: 0"),
+        ([1], ITEMS, {"seed": -1}, "seed: -1"),
         ([1], ITEMS, {"edit": "mean"}, "edit 'mean': needs the activations"),
         ([1], ITEMS, {"activations": np.ones((2, 5))}, "activations: of 5 neurons"),
         ([1], ITEMS, {"edt": "mean"}, "edt: no such key; did you mean 'edit'?"),

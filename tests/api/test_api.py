@@ -162,6 +162,27 @@ def test_a_folder_and_a_model_in_memory_give_the_same(in_memory, tmp_path):
     np.testing.assert_array_equal(es.activations(tmp_path, texts), es.activations(module, texts, tokenizer=tokenizer))
 
 
+class Wrapped:
+    """What is used of an nnsight.LanguageModel: its weights come when it is dispatched."""
+
+    def __init__(self, module, tokenizer, dispatched):
+        self.tokenizer, self.dispatched, self._whole = tokenizer, dispatched, module
+        self._module = module if dispatched else type(module)(module.config).to("meta")
+
+    def dispatch(self):
+        self._module, self.dispatched = self._whole, True
+
+
+@pytest.mark.parametrize("dispatched", [True, False])
+def test_a_model_of_nnsight_is_the_one_it_wraps(in_memory, model, dispatched):
+    module, tokenizer = in_memory
+    wrapped = Wrapped(module, tokenizer, dispatched)
+    found = es.load(wrapped)
+    assert found.module is module
+    assert wrapped.dispatched
+    np.testing.assert_array_equal(es.activations(wrapped, ["she won"]), es.activations(model, ["she won"]))
+
+
 def test_what_is_kept_of_other_texts_or_weights_is_replaced(in_memory, tmp_path):
     module, tokenizer = in_memory
     first = es.activations(module, ["she won"], tokenizer=tokenizer, out=tmp_path).to_numpy()
@@ -188,6 +209,11 @@ def test_what_is_kept_of_other_texts_or_weights_is_replaced(in_memory, tmp_path)
         (lambda m: es.load("./no/such/folder"), "name_or_model './no/such/folder'"),
         (lambda m: es.searchlight(np.eye(4), {"a": np.ones((4, 4))}), "rdms 'a': all dissimilarities"),
         (lambda m: es.searchlight(np.eye(4), {"a": np.arange(16.0).reshape(4, 4)}), "rdms 'a': is not symmetric"),
+        (lambda m: es.searchlight(np.eye(4), {"a": np.array([0.3, 0.1 + 0.2] * 3)}), "rdms 'a': all dissimilarities"),
+        (
+            lambda m: es.searchlight(np.eye(4), {"a": 1e-9 * np.arange(16.0).reshape(4, 4)}),
+            "rdms 'a': is not symmetric",
+        ),
         (lambda m: es.searchlight(np.eye(4), {"a": np.arange(5.0)}), "rdms 'a': shape (5,)"),
         (lambda m: es.searchlight(np.eye(4), np.eye(4), labels=["x"]), "labels: 1 given for 4 rows"),
         (lambda m: es.searchlight(np.eye(4), np.eye(4), permutations=-1), "permutations: -1"),

@@ -89,6 +89,21 @@ def test_a_matrix_and_its_triangle_are_the_same():
     assert [text.get_text() for text in of_matrix.texts][:3] == [number(value) for value in (0, 1, 2)]
 
 
+def test_figures_are_made_as_a_notebook_has_set_it(monkeypatch):
+    """IPython shows figures that were made while pyplot was interactive, which the report's style is not."""
+    make, were_interactive = pyplot.figure, []
+
+    def recorded(**options):
+        were_interactive.append(mpl.is_interactive())
+        return make(**options)
+
+    monkeypatch.setattr(pyplot, "figure", recorded)
+    monkeypatch.setitem(mpl.rcParams, "interactive", True)
+    for _ in range(2):
+        es.plot.rdm([1.0, 2.0, 3.0])
+    assert were_interactive == [True, True]
+
+
 def test_axes_of_ones_own_are_drawn_on(found):
     before = dict(mpl.rcParams)
     figure = Figure()

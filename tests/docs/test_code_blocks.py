@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import typer.main
 import yaml
+from registries import registries_restored
 
 from emoscale.cli import app
 from emoscale.config import load_settings
@@ -20,22 +21,25 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+SHELL_CELL = re.compile(r"^```{code-cell}[^\n]*\n%%sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-BESIDES = {"git", "pip", "cd", "sbatch", "squeue", "accelerate", "torchrun", "source", "python"}
+BESIDES = {"git", "pip", "cd", "sbatch", "squeue", "accelerate", "torchrun", "source", "python", "tail"}
 """Programs of others, whose options are not ours to check."""
 PLACEHOLDERS = {"CONFIG", "RUN", "NAME", "MODEL", "FILE", "RATINGS...", "COMMAND"}
 
 
 def blocks(page, *languages):
+    """Give the language and the text of every block in some languages, in the page's order."""
     for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
         indent, language, text = match.groups()
         if language in languages:
-            yield re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
+            yield language, re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
 
 
 def commands(page):
     """Give every command of a page, as a list of words: lines of shell blocks, and what stands in backticks."""
-    for block in blocks(page, "sh", "bash", "console"):
+    shell = [block for _, block in blocks(page, "sh", "bash", "console")]
+    for block in [*shell, *SHELL_CELL.findall(page.read_text(encoding="utf-8"))]:
         for line in block.replace("\\\n", " ").splitlines():
             if words := shlex.split(line.removeprefix("$ "), comments=True):
                 yield words
@@ -96,7 +100,7 @@ def check_command(words, folder):
         words = words[1:]
     if "emoscale" in words and words[0] in {"accelerate", "torchrun"}:
         words = words[words.index("emoscale") :]
-    if words[0] == "emoscale":
+    if Path(words[0]).name == "emoscale":
         check_emoscale(words[1:], folder)
     elif words[0] == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
@@ -134,26 +138,32 @@ def test_commands(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_settings(page, tmp_path):
-    for block in blocks(page, "yaml"):
-        given = yaml.safe_load(block)
-        file = tmp_path / "block.yaml"
-        file.write_text(yaml.safe_dump({"model": {"name": "a-model"}, **given}), encoding="utf-8")
-        settings = load_settings(file)
-        assert all(hasattr(settings, section) for section in given)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python(page, tmp_path, monkeypatch, tiny_folder):
-    """With a model, texts, their concepts and ratings, as a reader would have them."""
+def test_python_and_settings(page, tmp_path, monkeypatch, tiny_folder):
+    """With a model, texts, their concepts and ratings, as a reader would have them; in the page's order, since a
+    config may name what was added to a registry before."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "my-model").symlink_to(tiny_folder("gpt2"))
     concepts = ["joy", "anger", "fear", "pride"] * 2
     ratings = pd.DataFrame({"valence": [0.9, 0.1, 0.2, 0.8]}, index=concepts[:4])
     spaces = {"__name__": "docs", "texts": [f"text {n}" for n in range(8)], "concepts": concepts, "ratings": ratings}
-    for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), spaces)
+    with registries_restored():
+        for language, block in blocks(page, "python", "yaml"):
+            if language == "python":
+                exec(compile(block, str(page), "exec"), spaces)
+            else:
+                check_sections(yaml.safe_load(block), tmp_path / "block.yaml")
+
+
+def check_sections(given, file):
+    file.write_text(yaml.safe_dump(merged(given)), encoding="utf-8")
+    settings = load_settings(file)
+    assert all(hasattr(settings, section) for section in given)
+
+
+def merged(given):
+    """Give a model a name where a block only says something else of it."""
+    return {**given, "model": {"name": "a-model", **given.get("model", {})}}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -67,6 +67,11 @@ def test_the_wheel_has_every_file_and_no_other(wheel):
     assert {"emoscale/py.typed", "emoscale/report/page.js", "emoscale/examples/demo.yaml"} <= held
 
 
+def _away():
+    """Return an environment that does not lead to the repository, which would count as an installed emoscale."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     """Install the wheel where the packages that it needs can be seen, but not the repository; return its folder."""
@@ -74,7 +79,7 @@ def installed(wheel, tmp_path_factory):
     venv.create(place / "venv", symlinks=os.name != "nt")
     python = next(path for path in place.glob("venv/*/python*") if path.stem == "python")
     command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=_away())
     assert done.returncode == 0, done.stderr
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     libraries = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -86,11 +91,9 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture
 def emoscale(installed, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
     def call(*arguments):
         command = [shutil.which("emoscale", path=str(installed)), *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+        return subprocess.run(command, cwd=tmp_path, env=_away(), capture_output=True, text=True, timeout=280)
 
     return call
 

@@ -10,6 +10,7 @@ from emoscale.pipeline.context import Context
 from emoscale.system.ranks import one_process
 
 CONCEPTS = [f"c{number}" for number in range(6)]
+SCORES = [0, 0.1, 0.3, 0.6, 0.9, 1.0]
 GOOD = ["tuning.seeds=[1,2,3,4]", "tuning.epochs=1"]
 
 
@@ -22,7 +23,7 @@ def write_corpus(world, train=40, dev=40, **counts):
         for number in range(count)
     ]
     pd.DataFrame(rows, columns=["text", "label", "split"]).to_csv(world.texts, index=False)
-    scores = [f"{concept},{number / 5},{(number * 2) % 5 / 5}" for number, concept in enumerate(CONCEPTS)]
+    scores = [f"{concept},{valence},{1 - valence**2}" for concept, valence in zip(CONCEPTS, SCORES, strict=True)]
     world.attributes.write_text("\n".join(["concept,arousal,valence", *scores]) + "\n")
 
 
@@ -47,8 +48,8 @@ def test_a_good_design(world, told):
 @pytest.mark.parametrize(
     ("count", "alpha", "words"),
     [
-        (3, 0.05, "3 concepts have only 6 orders, so no p is below 0.17"),
-        (4, 0.01, "4 concepts have only 24 orders, so no p is below 0.042"),
+        (3, 0.05, "3 concepts have too few orders: no p is below 0.17"),
+        (4, 0.01, "4 concepts have too few orders: no p is below 0.042"),
         (4, 0.05, ""),
         (5, 0.01, ""),
     ],
@@ -62,6 +63,22 @@ def test_too_few_concepts_to_test(world, told, count, alpha, words):
         enough = {0.05: 4, 0.01: 5}[alpha]
         assert f"compare {enough} concepts or more" in found["concepts"]
         assert not told(*GOOD, f"concepts.names={CONCEPTS[:count]}", "selectivity.inference=asymptotic")
+
+
+def test_scores_that_leave_too_few_orders(world, told):
+    """Concepts of one score can be exchanged, and scores that are symmetric reversed: the RDM stays as it is."""
+    write_corpus(world)
+
+    def said(arousal, valence):
+        rows = [f"{concept},{a},{b}" for concept, a, b in zip(CONCEPTS, arousal, valence, strict=True)]
+        world.attributes.write_text("\n".join(["concept,arousal,valence", *rows]) + "\n")
+        return told(*GOOD).get("concepts", "")
+
+    binary = [0, 0, 0, 0, 1, 1]  # 4! 2! of 720 orders
+    assert said(SCORES, binary).startswith("Too many of the 6 concepts share a score of 'valence': no p is below 0.067")
+    assert said(binary, binary).startswith("6 concepts have too few orders: no p is below 0.067")
+    assert said(binary, binary).endswith("compare 7 concepts or more")
+    assert said(SCORES, [0, 1, 2, 3, 4, 5]) == ""
 
 
 @pytest.mark.parametrize(("permutations", "said"), [(19, True), (99, True), (100, False)])
@@ -99,22 +116,40 @@ def test_unbalanced_texts(world, told):
 def test_the_same_text_in_train_and_test(world, told):
     write_corpus(world)
     with world.texts.open("a") as file:
-        file.write("C1 TRAIN 3 ,c1,dev\n")
-    assert told(*GOOD)["overlap"].startswith("1 text is both learned from and asked about (e.g. 'c1 train 3')")
+        file.write(" c1  train 3 ,c1,dev\n")
+    assert told(*GOOD)["overlap"] == (
+        "1 text is in both the train and the held-out texts (e.g. 'c1 train 3'); no prompt is trained on them; keep "
+        "each text in one split"
+    )
+    kept = told(*GOOD, "tuning.keep_repeated=true")["overlap"]
+    assert kept.startswith("1 text is both learned from and asked about (e.g. 'c1 train 3')")
     in_words = ["extraction.rows=templates", "ablation.task=yes-no"]
     assert "overlap" not in told(*GOOD, *in_words)
     everything = ["extraction.rows=texts", "extraction.split=all", "ablation.task=yes-no"]
     assert told(*GOOD, *everything)["overlap"].startswith("241 texts are both")
 
 
+def test_contrary_labels_of_one_text(world, told):
+    write_corpus(world)
+    with world.texts.open("a") as file:
+        file.write("c1  train 3,c2,train\nc4 train 1,C4,train\n")
+    assert told(*GOOD)["labels"] == (
+        "1 text has other labels in other rows (e.g. 'c1 train 3': c1 / c2), so that the same text shows a concept and "
+        "does not; give each text once, with all its labels"
+    )
+
+
 def test_epochs_chosen_on_the_test_texts(world, told):
     write_corpus(world)
-    assert "epochs" in told("tuning.seeds=[1,2,3,4]", "tuning.epochs=2")
-    assert "epochs" not in told("tuning.epochs=2", "extraction.rows=templates", "ablation.task=yes-no")
+    published = ["tuning.seeds=[1,2,3,4]", "tuning.epochs=2", "tuning.validation=0"]
+    assert told(*published)["epochs"].endswith("set tuning.validation to a share of the train texts, e.g. 0.2")
+    assert "epochs" not in told(*published[:2])
+    assert "epochs" not in told(*published, "tuning.epochs=1")
+    assert "epochs" not in told(*published, "extraction.rows=templates", "ablation.task=yes-no")
 
 
 def test_texts_that_are_streamed_are_not_loaded(world, told):
     write_texts(world.texts)
     world.attributes.write_text(ATTRIBUTES)
     assert set(told(texts=False)) == {"concepts", "replicates"}
-    assert {"texts", "epochs"} <= set(told())
+    assert "texts" in told()

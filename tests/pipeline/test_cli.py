@@ -225,7 +225,8 @@ def test_doctor_says_what_is_missing_and_how_to_mend_it(cli, monkeypatch):
 @pytest.mark.parametrize("watched", [True, False])
 def test_progress_is_shown_to_who_watches(watched):
     file = io.StringIO()
-    with stage_progress("extract", Console(file=file, force_terminal=watched, width=120)) as progress:
+    file.isatty = lambda: watched
+    with stage_progress("extract", Console(file=file, force_terminal=True, width=120)) as progress:
         progress.start(8, "rows", done=3)
         progress.advance(2)
         progress.advance(3)

@@ -60,8 +60,8 @@ def test_the_config_runs(init, cli, tiny_folder, monkeypatch):
     answer = cli("run", "mine.yaml", *(part for one in quick for part in ("--set", one)))
     assert (answer.code, answer.err) == (0, "")
     assert Path("runs/mine/report.html").is_file()
-    assert "4 concepts have only 24 orders" in Path("runs/mine/report.html").read_text()
-    assert "warning: 4 concepts have only 24 orders" in answer.out
+    assert "4 concepts have too few orders" in Path("runs/mine/report.html").read_text()
+    assert "warning: 4 concepts have too few orders" in answer.out
     # What it keeps can be continued from anywhere.
     run = Path("runs/mine").absolute()
     monkeypatch.chdir("/")

@@ -1,5 +1,6 @@
 """Whole runs and stages by themselves."""
 
+import re
 import shutil
 
 import numpy as np
@@ -65,12 +66,22 @@ def test_ablation_scores_every_prompt_under_every_mask(finished):
     assert scores["scores"].dims == ("item", "mask", "option")
     assert set(scores["kind"].to_numpy()) == {"none", "selective", "random"}
     assert scores["length"].sum() == scores.sizes["token"]
-    unmasked = scores["scores"].to_numpy()[:, 0]
+    report = " ".join((finished.out / "report.html").read_text(encoding="utf-8").split())
+    (said,) = re.findall(r"are right in (\S+) of cases", report)
+    asked = pd.read_csv(finished.out / "tables" / "unmasked.csv")["accuracy"].mean()
+    np.testing.assert_allclose(float(said), asked, atol=0.006)
+    assert "also chose each prompt" not in report
+    prompts = pd.read_parquet(finished.out / "prompts.parquet")
+    assert prompts["accuracy"].mean() != pytest.approx(asked, abs=0.02)  # on other texts
+    assert (set(prompts["train"]), set(prompts["validation"]), set(prompts["dev"])) == ({12}, {4}, {4})
+
+
+def unmasked_accuracy(folder):
+    """Return the accuracy of every prompt on the texts that it is asked about, nothing switched off."""
+    scores = xarray.open_zarr(folder / "scores.zarr", consolidated=False).load()
     items = pd.DataFrame({name: scores[name].to_numpy() for name in ("concept", "replicate", "right")})
-    items["correct"] = unmasked.argmax(axis=1) == items["right"]
-    accuracy = items.groupby(["concept", "replicate"])["correct"].mean()
-    prompts = pd.read_parquet(finished.out / "prompts.parquet").set_index(["concept", "replicate"])["accuracy"]
-    np.testing.assert_allclose(accuracy, prompts.loc[accuracy.index])
+    items["correct"] = scores["scores"].to_numpy()[:, 0].argmax(axis=1) == items["right"]
+    return items.groupby(["concept", "replicate"])["correct"].mean()
 
 
 def test_second_run_does_nothing_and_says_so(cli, finished):
@@ -138,14 +149,19 @@ def test_templates_are_the_replicates(cli, world, templates):
 def test_masked_language_model_with_a_verbaliser(cli, world, tiny_folder):
     world.write(
         model={"name": str(tiny_folder("bert"))},
-        tuning={"layout": "mask-first", "verbaliser": ["negative", "positive"]},
+        tuning={"layout": "mask-first", "verbaliser": ["negative", "positive"], "validation": 0},
         stimuli={"train_texts": 3, "negatives": "any"},
     )
     answer = cli("run", world.config, "--out", world.out)
     assert (answer.code, answer.err) == (0, "")
     assert manifest(world.out)["model"]["kind"] == "masked-lm"
     assert load_file(world.out / "prompts" / "group-0000.safetensors")["heads"].size == 0
-    assert pd.read_parquet(world.out / "prompts.parquet")["train"].eq(6).all()
+    prompts = pd.read_parquet(world.out / "prompts.parquet")
+    assert prompts["train"].eq(6).all()
+    # As published, the texts that are asked about chose each prompt's epoch.
+    accuracy = unmasked_accuracy(world.out)
+    np.testing.assert_allclose(accuracy, prompts.set_index(["concept", "replicate"])["accuracy"].loc[accuracy.index])
+    assert "also chose each prompt" in (world.out / "report.html").read_text(encoding="utf-8")
     assert (
         xarray.open_zarr(world.out / "activations.zarr", consolidated=False)["position"].to_numpy().tolist() == [0] * 8
     )

@@ -188,6 +188,7 @@ def _prompts(concepts: list[str], replicates: int, rng: np.random.Generator, cha
             "epoch": 2,
             "accuracy_last": rng.integers(58, 92) / 100,
             "train": 40,
+            "validation": 0,
             "dev": 20,
         }
         for concept in concepts

@@ -23,6 +23,7 @@ REASONS = {
         Reason.AS_MANY_AS_PERMUTED: Answer.NO,
         Reason.MAP_DOES_NOT_REPEAT: Answer.UNKNOWN,
         Reason.REPEAT_NOT_KNOWN: Answer.UNKNOWN,
+        Reason.TOO_FEW_CONCEPTS: Answer.UNKNOWN,
     },
     Question.NEED: {Reason.NEEDED: Answer.YES, Reason.EQUIVALENT: Answer.NO, Reason.NOT_SETTLED: Answer.UNKNOWN},
 }

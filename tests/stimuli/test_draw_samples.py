@@ -10,7 +10,7 @@ from text_files import load
 
 from emoscale.errors import InputError
 from emoscale.stimuli.options import StimuliOptions
-from emoscale.stimuli.samples import NEGATIVES, check_labels, draw_samples
+from emoscale.stimuli.samples import NEGATIVES, check_labels, draw_samples, hold_out
 
 
 def texts_of(*rows):
@@ -153,6 +153,51 @@ def test_check_labels_passes_exactly_the_labels_of_both_splits(scenarios):
     assert len(caught.value.problems) == 1
     with pytest.raises(InputError):
         check_labels(scenarios[scenarios["split"] == "train"], ["joy"])
+
+
+def test_check_labels_of_one_split(scenarios):
+    check_labels(scenarios[scenarios["split"] == "dev"], ["joy"], ["dev"])
+    with pytest.raises(InputError, match="no dev text carries it"):
+        check_labels(scenarios[scenarios["split"] == "train"], ["joy"], ["dev"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    positive=st.lists(st.integers(0, 12), min_size=2, max_size=20),
+    negative=st.lists(st.integers(8, 30), min_size=2, max_size=20),
+    share=st.sampled_from([0.1, 0.2, 0.5]),
+    seed=st.integers(0, 5),
+)
+def test_what_chooses_the_epoch_shares_no_text_with_what_is_trained_on(positive, negative, share, seed):
+    identities = np.array([*positive, *negative], np.uint64)
+    labels = np.repeat(np.array([1, 0]), [len(positive), len(negative)])
+    if min(len(set(positive)), len(set(negative))) < 2:
+        with pytest.raises(InputError, match=r"set tuning\.validation to 0"):
+            hold_out(identities, labels, share, "joy", seed)
+        return
+    try:
+        chosen = hold_out(identities, labels, share, "joy", seed)
+    except InputError:
+        if not set(positive) & set(negative):
+            raise
+        return
+    assert not set(identities[chosen]) & set(identities[~chosen])
+    assert set(labels[chosen]) == set(labels[~chosen]) == {0, 1}
+    for label, texts in ((1, positive), (0, negative)):
+        most = max(texts.count(text) for text in texts)
+        if not set(positive) & set(negative):
+            assert (labels[chosen] == label).sum() <= max(most, round(share * len(texts)))
+
+
+def test_the_share_that_chooses_is_balanced_and_drawn_by_seed():
+    identities, labels = np.arange(40, dtype=np.uint64), np.tile([0, 1], 20)
+    drawn = [
+        hold_out(identities, labels, 0.2, concept, seed) for concept, seed in (("joy", 1), ("joy", 2), ("fear", 1))
+    ]
+    for chosen in drawn:
+        assert labels[chosen].tolist().count(1) == labels[chosen].tolist().count(0) == 4
+    assert len({tuple(chosen) for chosen in drawn}) == 3
+    assert (hold_out(identities, labels, 0.2, "joy", 1) == drawn[0]).all()
 
 
 def test_check_labels_names_each_concept():

@@ -56,8 +56,15 @@ def test_missing_column_gets_the_nearest(stand_in):
         load("dataset", path="owner/name", label_column="labels")
 
 
-def test_no_train_split(stand_in):
+def test_texts_to_ask_about_alone(stand_in):
     stand_in({name: split_of(name, ["joy"]) for name in ("test", "validation")})
+    texts = load("dataset", path="owner/name")
+    assert texts["split"].tolist() == ["dev"]
+    assert texts["text"].tolist() == ["validation 0"]
+
+
+def test_no_known_split(stand_in):
+    stand_in({name: split_of(name, ["joy"]) for name in ("first", "second")})
     with pytest.raises(InputError, match="none of them train"):
         load("dataset", path="owner/name")
 

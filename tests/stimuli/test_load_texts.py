@@ -1,9 +1,13 @@
+import json
+
 import pandas as pd
 import pytest
 from text_files import BAD_FILES, ROWS, load, table_in
 
 from emoscale.errors import InputError
+from emoscale.stimuli.options import StimuliOptions
 from emoscale.stimuli.sources import SOURCES, TextSource, pieces_of
+from emoscale.stimuli.texts import load_texts, open_texts
 
 
 def problems_of(*arguments, **settings):
@@ -48,7 +52,6 @@ def test_a_source_may_be_given_itself_and_say_its_splits():
         ({"text": ["a", " "], "labels": ["joy", "joy"]}, "text source 'made-up': 1 of 2 texts are empty"),
         ({"text": ["a", "b"], "labels": ["joy", ""]}, "1 of 2 labels are empty"),
         ({"text": ["a", "b"], "label": ["joy", "joy"]}, "no column 'labels' (nearest: 'label')"),
-        ({"text": ["a"], "labels": ["joy"], "split": ["train"]}, "no dev texts"),
         ({"text": [], "labels": []}, "holds no texts"),
     ],
 )
@@ -143,6 +146,57 @@ def test_drawn_split(write, fraction, dev):
     pd.testing.assert_frame_equal(texts, load("file", path=path, dev_fraction=fraction, seed=1))
     if 1 < dev < 49:
         assert not texts.equals(load("file", path=path, dev_fraction=fraction, seed=2))
+
+
+SAME = ["A\u0308rger  again", " \u00c4rger again", "\u00c4r\u00adger\tagain", "\ufeff\u00c4rger again "]
+
+
+def test_a_text_goes_to_one_split_with_all_its_rows(write):
+    rows = [(text, "joy") for number in range(40) for text in (f"text {number}", f"  text  {number} ")]
+    path = write("own.jsonl", "".join(json.dumps({"text": t, "label": x}) + "\n" for t, x in rows))
+    for seed in range(5):
+        texts = load("file", path=path, seed=seed)
+        splits = texts.assign(text=texts["text"].str.split().str.join(" ")).groupby("text")["split"].unique()
+        assert (splits.str.len() == 1).all()
+        assert (splits.str[0] == "dev").sum() == 8
+
+
+def test_forms_of_one_text_are_one_text(write):
+    rows = [*SAME, "Another", "\u00e4rger again"]
+    path = write("own.jsonl", "".join(json.dumps({"text": text, "label": "joy"}) + "\n" for text in rows))
+    texts = load("file", path=path, dev_fraction=0.34)
+    assert len(set(texts["split"].iloc[:4])) == 1
+    assert texts["split"].iloc[[0, 4, 5]].tolist().count("dev") == 1
+    path = write("one.jsonl", "".join(json.dumps({"text": text, "label": "joy"}) + "\n" for text in SAME))
+    assert "holds a single text" in problem_of("file", path=path)
+
+
+LABELS = ["joy", "Joy", " joy", "j\u200boy", "JOY", "\u00c4rger", "a\u0308rger", "Neutral", "neutral"]
+
+
+def test_labels_become_the_concepts_that_they_name(write):
+    rows = [(f"text {number}", label) for number, label in enumerate(LABELS)]
+    path = write("own.jsonl", "".join(json.dumps({"text": t, "label": x}) + "\n" for t, x in rows))
+    reader, concepts = open_texts(StimuliOptions(source="file", path=path), chunk=2), ["Joy", "\u00e4rger"]
+    texts = load_texts(StimuliOptions(source="file", path=path), concepts)
+    assert [label for (label,) in texts["labels"]] == ["Joy"] * 5 + ["\u00e4rger"] * 2 + ["Neutral"] * 2
+    assert [label for piece in reader.pieces(concepts=concepts) for (label,) in piece["labels"]] == [
+        label for (label,) in texts["labels"]
+    ]
+    (note,) = reader.notes(concepts)
+    for said in (
+        "'joy' as 'Joy' (capitals)",
+        "(capitals and invisible characters)",
+        "'neutral' as 'Neutral' (capitals)",
+    ):
+        assert said in note
+    assert "\n" not in note
+    assert open_texts(StimuliOptions(source="scenarios")).notes(["joy", "fear"]) == []
+
+
+def test_a_text_carries_a_concept_once(write):
+    path = write("own.csv", 'text,label\na,"joy, Joy, fear"\nb,joy\n')
+    assert load("file", path=path, label_separator=",")["labels"].iloc[0] == ("joy", "fear")
 
 
 def test_goemotions_layout(goemotions):
@@ -240,10 +294,17 @@ def test_bad_split_column(write):
 
 
 def test_split_without_texts(write):
-    path = write("own.csv", "text,label,part\na,joy,train\nb,joy,train\n")
-    assert "no dev texts" in problem_of("file", path=path, split_column="part")
-    path = write("own.csv", "text,label,part\na,joy,val\n")
-    assert "no train texts" in problem_of("file", path=path, split_column="part")
+    """It is refused by those who need it: a study may train nothing, or ask nothing."""
+    for named, there, lacking in (("train", "train", "dev"), ("val", "dev", "train")):
+        path = write("own.csv", f"text,label,part\na,joy,{named}\nb,joy,{named}\n")
+        options = StimuliOptions(source="file", path=path, split_column="part")
+        reader = open_texts(options)
+        assert reader.counts == {there: 2}
+        assert [len(piece) for piece in reader.pieces(there)] == [2]
+        with pytest.raises(InputError, match=f"^{path}: no {lacking} texts; give some"):
+            reader.require("train", "dev")
+        with pytest.raises(InputError, match=f"^{path}: no {lacking} texts; give some"):
+            reader.pieces(lacking)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 20, float("nan")])

@@ -4,7 +4,7 @@ import pytest
 
 from emoscale.errors import InputError
 from emoscale.stimuli.options import StimuliOptions
-from emoscale.stimuli.prompt_texts import draw_prompt_texts
+from emoscale.stimuli.prompt_texts import draw_asked_texts, draw_prompt_texts
 from emoscale.stimuli.samples import draw_samples
 
 CONCEPTS = ["joy", "fear", "grief"]
@@ -61,3 +61,57 @@ def test_a_prompts_texts_do_not_depend_on_the_others(texts):
 def test_a_concept_without_texts(texts):
     with pytest.raises(InputError, match="'pride': no train text"):
         draw_prompt_texts(texts, ["joy", "pride"], [1], StimuliOptions())
+
+
+def test_texts_that_choose_the_epoch_are_taken_from_those_to_train_on(texts):
+    options = StimuliOptions()
+    whole = {(p.concept, p.seed): p for p in draw_prompt_texts(texts, CONCEPTS, [1, 2], options)}
+    for prompt in draw_prompt_texts(texts, CONCEPTS, [1, 2], options, validation=0.25):
+        published = whole[prompt.concept, prompt.seed]
+        assert published.validation is None
+        assert published.choosing is published.dev
+        assert prompt.choosing is prompt.validation
+        assert prompt.dev.rows.tolist() == published.dev.rows.tolist()
+        assert sorted([*prompt.train.rows, *prompt.validation.rows]) == sorted(published.train.rows)
+        assert not set(prompt.train.rows) & set(prompt.validation.rows)
+        for sample in (prompt.train, prompt.validation):
+            assert 2 * sample.labels.sum() == len(sample) > 0
+            carries = [prompt.concept in labels for labels in texts["labels"].iloc[sample.rows]]
+            assert sample.labels.tolist() == [int(c) for c in carries]
+        assert len(prompt.validation) == 2 * round(len(published.train) / 2 * 0.25)
+
+
+def test_texts_that_are_held_out_too_are_trained_on_only_if_asked(texts):
+    """Every text is there twice, in other forms, and the file says that some are in both splits."""
+    doubled = pd.concat([texts, texts.assign(text=" " + texts["text"] + "\u00a0", split="dev")], ignore_index=True)
+    some = doubled.drop(index=range(70, 120))  # ten texts are held out too
+    held_out = set(some["text"][some["split"] == "dev"].str.strip())
+    lost = 0
+    for clean, kept in zip(
+        draw_prompt_texts(some, CONCEPTS, [1], StimuliOptions(negatives="any")),
+        draw_prompt_texts(some, CONCEPTS, [1], StimuliOptions(negatives="any"), keep_repeated=True),
+        strict=True,
+    ):
+        assert not set(some["text"].iloc[clean.train.rows].str.strip()) & held_out
+        assert clean.dev.rows.tolist() == kept.dev.rows.tolist()
+        assert set(kept.train.rows[kept.train.labels == 1]) >= set(clean.train.rows[clean.train.labels == 1])
+        lost += len(kept.train) - len(clean.train)
+    assert lost > 0
+
+
+def test_asked_texts_are_those_held_out_for_prompts_and_need_no_train_texts(texts):
+    options = StimuliOptions(dev_texts=2)
+    prompts = draw_prompt_texts(texts, CONCEPTS, [1, 2], options)
+    asked = draw_asked_texts(texts.assign(split=texts["split"].replace("train", "none")), CONCEPTS, [1, 2], options)
+    for prompt, own in zip(prompts, asked, strict=True):
+        assert (prompt.concept, prompt.seed) == (own.concept, own.seed)
+        assert prompt.dev.rows.tolist() == own.dev.rows.tolist()
+
+
+def test_a_concept_whose_train_texts_are_all_held_out(texts):
+    carries = np.array(["joy" in labels for labels in texts["labels"]])
+    copies = texts[(texts["split"] == "train") & carries]
+    both = pd.concat([texts, copies.assign(split="dev")], ignore_index=True)
+    with pytest.raises(InputError, match=r"^concept 'joy': all its train texts are held out too; .*keep_repeated"):
+        draw_prompt_texts(both, CONCEPTS, [1], StimuliOptions())
+    assert draw_prompt_texts(both, CONCEPTS, [1], StimuliOptions(), keep_repeated=True)

@@ -87,6 +87,7 @@ def test_every_format_chunk_and_split(write, suffix, rows, chunk, seed, separato
         options["dev_path"] = write("dev.jsonl", "".join(f'{{"text": "{i}", "label": "joy"}}\n' for i in range(3)))
         splits = ["train"] * len(rows) + ["dev"] * 3
     if how == "drawn":
+        rows = [(f"{number} {text}", label, part) for number, (text, label, part) in enumerate(rows)]
         splits = plain_draw(len(rows), 0.4, seed)
     path = table_in(write, suffix, rows, ("text", "label", "part"))
     expected = plain_table([*(row[:2] for row in rows), *dev], splits, separator)
@@ -222,7 +223,6 @@ def test_faults_late_in_a_file_are_counted_over_all_of_it(write):
             {"split_column": "part"},
             "2 rows hold no known split, the first is row 4 (None)",
         ),
-        ({"text": "a", "label": "joy", "part": "train"}, {"split_column": "part"}, "no dev texts"),
         ({"text": "a", "label": "joy"}, {"split_column": "parts"}, "no column 'parts' (nearest: 'part')"),
         ({"text": "a", "label": "joy"}, {"dev_fraction": 1.0}, "dev_fraction 1.0"),
         ([], {}, "line 4: not an object"),
@@ -256,4 +256,4 @@ def test_memory_does_not_grow_with_rows(write, suffix):
         return most
 
     peak(400)  # what is loaded once and kept
-    assert peak(6400) < 1.5 * peak(1600)
+    assert peak(6400) - peak(1600) < 4800 * 64  # a text takes more than 200 bytes

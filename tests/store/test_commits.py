@@ -40,3 +40,16 @@ def test_a_torn_last_line_does_not_count(tmp_path_factory, blocks, data):
     # A line that lacks only its line feed is complete, too.
     assert {10**7} | complete <= log.done().keys() <= {10**7} | set(blocks)
     assert len(log.done().keys() - complete) <= 2
+
+
+def test_a_flipped_bit_makes_no_other_block_done(tmp_path):
+    log, file = CommitLog(tmp_path), tmp_path / "rank-0.log"
+    for block in (1, 23):
+        log.add(block, absent=45)
+    content = file.read_bytes()
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        assert log.done().items() <= {1: 45, 23: 45}.items()
+        assert len(log.done()) >= 1

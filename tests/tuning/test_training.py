@@ -150,6 +150,20 @@ def test_a_long_text_does_not_change_how_others_are_computed(model, prompts, mon
     assert module.config._attn_implementation == usual
 
 
+@pytest.mark.parametrize("patience", [None, 1])
+def test_the_validation_texts_choose_the_epoch_and_no_others(model, tokens, prompts, patience):
+    def tuned(*others):
+        made = [PromptTexts(p.concept, p.seed, p.train, *own) for p, own in zip(prompts, others, strict=True)]
+        return train(model, tokens, made, epochs=4, patience=patience)
+
+    rng = np.random.default_rng(5)
+    elsewhere = [sample(rng, 3) for _ in prompts]
+    published = tuned(*[(prompt.dev,) for prompt in prompts])
+    chosen = tuned(*[(other, prompt.dev) for other, prompt in zip(elsewhere, prompts, strict=True)])
+    for name in ("vectors", "heads", "accuracy", "accuracy_last", "loss", "epoch", "epochs"):
+        assert torch.equal(getattr(published, name), getattr(chosen, name)), name
+
+
 def train_plainly(model, tokens, prompt):
     """One prompt, one text at a time; (vectors, head) after each epoch."""
     vectors = model.initial_prompt().requires_grad_()

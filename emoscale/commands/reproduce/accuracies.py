@@ -149,7 +149,8 @@ def prompt_table(file: Path, concepts: list[str]) -> pd.DataFrame:
     -------
     DataFrame
         Columns ``concept``, ``replicate`` (text), ``accuracy``; one row a prompt, by concept in the order given, then
-        by replicate. What the authors did not release, ``accuracy_last``, ``train`` and ``dev``, is NaN.
+        by replicate. ``validation`` is 0: the held-out texts chose each prompt's epoch. What the authors did not
+        release, ``accuracy_last``, ``train`` and ``dev``, is NaN.
 
     Raises
     ------
@@ -179,4 +180,4 @@ def prompt_table(file: Path, concepts: list[str]) -> pd.DataFrame:
     ordered = raw.assign(accuracy=accuracy).set_index(["sentiment", "random_seed"])
     ordered = ordered.loc[expected].reset_index()
     ordered.columns = pd.Index(["concept", "replicate", "accuracy"])
-    return ordered.assign(accuracy_last=np.nan, train=np.nan, dev=np.nan)
+    return ordered.assign(accuracy_last=np.nan, train=np.nan, validation=0, dev=np.nan)

@@ -142,7 +142,17 @@ def unpack(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive, "r|*") as tarred:
                 _unpack_tar(tarred, archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    # The last two are what zipfile raises for names that are not there.
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+    ) as error:
         raise InputError(
             f"{archive}: cannot be unpacked ({error}); give a whole zip, tar.gz or tar.xz archive"
         ) from error
