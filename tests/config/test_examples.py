@@ -1,7 +1,6 @@
 """The examples and the schema: one copy of each, in the repository and in a wheel, and up to date."""
 
 import json
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ def test_examples_are_the_repositorys_configs():
     assert load_settings(example("demo")).title == "Emotion concepts in SmolLM2"
     with pytest.raises(InputError, match=r"'dem': no such example \(nearest: 'demo'\); use one of demo, "):
         example("dem")
-
-
-def test_a_wheel_has_them():
-    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert setuptools["package-dir"]["emoscale.examples"] == "configs"
-    folder = ROOT / "configs"
-    shipped = {file for pattern in setuptools["package-data"]["emoscale.examples"] for file in folder.glob(pattern)}
-    assert shipped == {file for file in folder.rglob("*") if file.is_file()}
 
 
 def test_the_schema_file_is_up_to_date():
