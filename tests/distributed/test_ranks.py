@@ -133,7 +133,14 @@ def write_inputs(folder, model):
         "model": {"name": str(model)},
         "concepts": {"names": CONCEPTS},
         "stimuli": {"source": "file", "path": str(folder / "texts.csv"), "max_tokens": 8, "dev_fraction": 0.4},
-        "tuning": {"seeds": [1, 3], "layout": "prefix", "prompt_length": 3, "epochs": 1, "prompts_per_group": 3},
+        "tuning": {
+            "seeds": [1, 3],
+            "layout": "prefix",
+            "prompt_length": 3,
+            "epochs": 1,
+            "batch_size": 4,
+            "prompts_per_group": 3,
+        },
         "extraction": {"block_rows": 3, "batch_rows": 2, "chunk_neurons": 16},
         "attribution": {
             "check_neurons": 6,
