@@ -131,5 +131,5 @@ def test_scripts_of_clusters():
         options = [number for number, line in enumerate(lines) if line.startswith("#SBATCH")]
         assert options
         assert all(line.startswith("#") for line in lines[: options[-1]])
-        named = {word.strip("\"'") for line in lines for word in line.split() if word.startswith("configs/")}
+        named = {word.strip("\"'.") for line in lines for word in line.split() if word.startswith("configs/")}
         assert all((ROOT / name).is_file() for name in named), named

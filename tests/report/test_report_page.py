@@ -24,7 +24,7 @@ def run(tmp_path_factory):
     folder.write_manifest(
         {
             "versions": {"emoscale": "9.9", "numpy": "2"},
-            "hardware": "two cores",
+            "hardware": {"cores": 2},
             "stages": {"tune": {"state": "done", "wall_s": 12.3}, "report": {"state": "running"}},
         }
     )
@@ -74,7 +74,7 @@ def test_facts_and_manifest_are_reported(run):
     text = run[2].text
     assert "a <small> one & more" in text
     assert "emoscale 9.9, numpy 2" in text
-    assert "two cores" in text
+    assert "cores 2" in text
     assert "tune 12 s" in text
 
 
