@@ -9,7 +9,7 @@ answers without a mask).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -223,13 +223,15 @@ def random_draws(answers: pd.DataFrame) -> pd.DataFrame:
     return _controls(answers).groupby(keys, observed=True)[["value", "accuracy"]].mean().reset_index()
 
 
-def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
+def unimodality(paired: pd.DataFrame, test: Callable[[Floats], tuple[float, float]] = dip_test) -> pd.DataFrame:
     """Test whether the concepts' mean differences have one mode (Hartigan's dip test; Li, Su et al. 2024).
 
     Parameters
     ----------
     paired : DataFrame
         From `paired_answers`.
+    test : callable
+        From values (n,) to dip and p.
 
     Returns
     -------
@@ -238,7 +240,7 @@ def unimodality(paired: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [*SIZE, "attribute"]
     means = paired.groupby([*keys, "concept"], observed=True)["d"].mean()
-    rows = [(*names, *dip_test(values)) for names, values in means.groupby(keys, observed=True)]
+    rows = [(*names, *test(values.to_numpy(np.float64))) for names, values in means.groupby(keys, observed=True)]
     return pd.DataFrame(rows, columns=[*keys, "dip", "p"])
 
 

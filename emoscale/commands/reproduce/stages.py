@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.analysis.analyze import analyze
+from emoscale.analysis.drops import unimodality
 from emoscale.analysis.inputs import AnalysisInputs
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.commands.reproduce import released
@@ -38,9 +41,12 @@ from emoscale.schema import SELECTIVITY
 from emoscale.selectivity.executor import Executor
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.select import select
+from emoscale.statistics import Floats
 from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks, one_process
+
+_log = logging.getLogger(__name__)
 
 TITLE = "Language-specific representation of emotion-concept knowledge, from its released data"
 SOURCE = "thunlp/Model_Emotion"
@@ -169,6 +175,10 @@ def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress
         exchangeable=[CONTROL],
     )
     done = analyze(inputs, progress)
+    if test := _published_dip_test():
+        folder.write_table("unimodality", unimodality(inputs.paired, test))
+    else:
+        _log.info("p of the dip is simulated; pip install 'emoscale[published]' for the table that the study took")
     comparison = compare_results(folder)
     folder.write_table("comparison", comparison)
     describe(folder, people.attributes)
@@ -177,6 +187,18 @@ def _analyze(context: ReproductionContext, folder: RunFolder, progress: Progress
         "agreeing": int(comparison["agrees"].sum()),
         "figures": int(comparison["ours"].notna().sum()),
     }
+
+
+def _published_dip_test() -> Callable[[Floats], tuple[float, float]] | None:
+    """Return the test of which the study printed p, interpolated in a table; None if it is not installed.
+
+    The package with the table has another licence (GPL) than this one.
+    """
+    try:
+        from diptest import diptest
+    except ImportError:
+        return None
+    return cast("Callable[[Floats], tuple[float, float]]", diptest)
 
 
 def _report(context: ReproductionContext, folder: RunFolder, progress: Progress) -> dict[str, int]:
