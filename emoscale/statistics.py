@@ -14,6 +14,10 @@ from emoscale.rounding import ROUNDING, varies
 
 Floats = NDArray[np.float64]
 
+_NO_SPREAD = 1e-12
+"""Up to here a standard deviation of outcomes is what rounding leaves where they cancel: near 0 a share of their own
+size says nothing."""
+
 _PERFECT = 1 - 1e-12
 """Correlations from here on are perfect but for rounding: their Fisher z is infinite."""
 
@@ -175,7 +179,7 @@ def mean_tests(n: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> MeanTest:
     """
     size, average = np.asarray(n, np.int64), np.asarray(mean, np.float64)
     spread = np.asarray(sd, np.float64)
-    spread = np.where((size > 1) & (spread > ROUNDING * np.abs(average)), spread, np.nan)
+    spread = np.where((size > 1) & (spread > np.maximum(ROUNDING * np.abs(average), _NO_SPREAD)), spread, np.nan)
     error = spread / np.sqrt(size)
     t = average / error
     df = size - 1

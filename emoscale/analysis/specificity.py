@@ -17,6 +17,8 @@ RESAMPLES = 9_999
 
 _FEWEST_BOOTSTRAP = 4
 _BLOCK = 500
+_DIGITS = 12
+"""Of a drop, in log-odds or accuracy."""
 _ROUNDING = 1e-12
 
 
@@ -124,7 +126,9 @@ def _sizes(paired: pd.DataFrame, concepts: Concepts) -> list[tuple[tuple[Any, ..
     for size, table in mean_drops(paired).groupby(level=SIZE, observed=True):
         drops = table.dropna(axis="columns", how="all")
         names = drops.index.get_level_values("concept").astype(str)
-        values, known = drops.to_numpy(np.float64), by_concept.reindex(names).to_numpy(np.float64)
+        # What rounding leaves of outcomes that cancel is near 0, where it would vary by any share of its own size.
+        values = drops.to_numpy(np.float64).round(_DIGITS)
+        known = by_concept.reindex(names).to_numpy(np.float64)
         complete = np.isfinite(values).all(axis=1) & np.isfinite(known).all(axis=1)
         parts.append((size, [str(name) for name in drops], values[complete], known[complete]))
     return parts

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_pairs import pairs_of
 from scipy import stats
@@ -101,6 +101,7 @@ def test_specific_neurons_are_found_and_others_are_not():
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**16), st.integers(3, 9), st.sampled_from([1, 2, 20]))
+@example(seed=19, concepts=3, levels=2)  # drops that are equal but for rounding, some of them near 0
 def test_ties_constants_and_few_concepts_agree_with_the_plain_loop(seed, concepts, levels):
     rng = np.random.default_rng(seed)
     drops, scores = rng.integers(levels, size=(2, concepts, 3)) / 4
