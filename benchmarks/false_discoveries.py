@@ -28,6 +28,7 @@ from scipy.stats import rankdata
 from benchmarks.common import arguments, tell
 from emoscale.concepts.loading import load_concepts
 from emoscale.config import load_settings
+from emoscale.permutations import count_tests
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_extraction
 from emoscale.selectivity.executor import Executor
@@ -35,7 +36,7 @@ from emoscale.selectivity.inference import gated_q
 from emoscale.selectivity.kendall import permuted
 from emoscale.selectivity.permutation import concept_orders, permutation_p
 from emoscale.selectivity.permuted_values import PermutedValues
-from emoscale.statistics import benjamini_hochberg, count_tests
+from emoscale.statistics import benjamini_hochberg
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import cores
 from emoscale_kernels import (

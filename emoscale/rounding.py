@@ -10,6 +10,10 @@ from numpy.typing import ArrayLike
 ROUNDING = 1e-9
 """Values that differ by no more than this share are equal but for rounding."""
 
+OUTCOME_DIGITS = 12
+"""Decimals of an outcome (accuracy, log-odds in nats). Beyond them is what rounding leaves where outcomes cancel: near
+0 a share of their own size says nothing."""
+
 
 def varies(values: ArrayLike) -> Any:
     """Say which columns hold values that differ by more than rounding.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import stats
 
+from emoscale.permutations import permutation_tests, smallest_permutation_p
 from emoscale.rounding import varies
 from emoscale.statistics import (
     average_ranks,
@@ -18,10 +19,8 @@ from emoscale.statistics import (
     correlation_interval,
     fisher_z,
     mean_tests,
-    permutation_tests,
     published_q,
     row_correlations,
-    smallest_permutation_p,
     unit_columns,
 )
 from emoscale_kernels import decimal_distances

@@ -10,10 +10,11 @@ import pandas as pd
 from emoscale.analysis.drop_estimates import FEWEST_DRAWS, Drop, estimate_drops
 from emoscale.analysis.needed import EQUIVALENCE, INTERVAL, no_or_unknown, smallest_effect, with_mean
 from emoscale.analysis.permuted_masks import PermutedMasks, numbers_of_kind
+from emoscale.permutations import permutation_tests
 from emoscale.run.stores import open_finished
 from emoscale.run.verdicts import LEVEL, Answer, can_decide
 from emoscale.schema import ALL_ATTRIBUTES, HALF, MASKS
-from emoscale.statistics import Floats, permutation_tests
+from emoscale.statistics import Floats
 
 
 def held_out_table(masks: PermutedMasks) -> pd.DataFrame | None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from emoscale.analysis.drops import SIZE, mean_drops
+from emoscale.permutations import permutation_tests
 from emoscale.statistics import (
     Floats,
     benjamini_hochberg,
     correlation_interval,
     fisher_z,
     mean_tests,
-    permutation_tests,
     published_q,
     row_correlations,
 )

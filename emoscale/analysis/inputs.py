@@ -20,11 +20,12 @@ from emoscale.analysis.permuted_masks import PermutedMasks
 from emoscale.analysis.permuted_tests import People, permuted_tests
 from emoscale.concepts.loading import Concepts
 from emoscale.errors import StageError
+from emoscale.permutations import smallest_permutation_p
 from emoscale.run.effects import has_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import SCORES, SELECTIVITY
-from emoscale.statistics import Floats, smallest_permutation_p
+from emoscale.statistics import Floats
 from emoscale.store import Store
 from emoscale.tasks.outcomes import NORMALIZATIONS, OUTCOMES, Design, read_design
 from emoscale_kernels import decimal_distances

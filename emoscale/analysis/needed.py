@@ -11,9 +11,10 @@ from emoscale.analysis.drop_estimates import Covariate, Drop, estimate_drops
 from emoscale.analysis.item_outcomes import ItemSample
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import PermutedMasks
+from emoscale.permutations import permutation_tests
 from emoscale.run.verdicts import LEVEL, Answer, can_decide, deciding_p
 from emoscale.schema import ALL_ATTRIBUTES
-from emoscale.statistics import Floats, permutation_tests
+from emoscale.statistics import Floats
 from emoscale.tasks.outcomes import OUTCOMES
 
 INTERVAL, EQUIVALENCE = 1 - LEVEL, 1 - 2 * LEVEL

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from emoscale.statistics import Floats, correlation, count_tests, published_q
+from emoscale.permutations import count_tests
+from emoscale.statistics import Floats, correlation, published_q
 
 FAMILY_ALPHA = 0.05
 """Level of the tests that are corrected by the largest tau of each permutation."""
@@ -180,7 +181,7 @@ def followers(counts: NDArray[np.int64], attributes: Sequence[str]) -> pd.DataFr
 
     Notes
     -----
-    See `emoscale.statistics.count_tests`. Expected by chance are neurons / (1 + B), but neurons depend on each other,
+    See `emoscale.permutations.count_tests`. Expected by chance are neurons / (1 + B), but neurons depend on each other,
     so that permutations differ much more than independent neurons would let them.
     """
     tests = count_tests(counts)

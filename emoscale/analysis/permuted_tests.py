@@ -13,8 +13,9 @@ from emoscale.analysis.drop_estimates import FEWEST_DRAWS, estimate_drops
 from emoscale.analysis.needed import INTERVAL
 from emoscale.analysis.permuted_masks import PermutedMasks
 from emoscale.analysis.specificity import own_minus_other
+from emoscale.permutations import permutation_tests
 from emoscale.schema import ALL_ATTRIBUTES, DOSE, MEAN_DROP, SPECIFICITY, WITH_IMPORTANCE
-from emoscale.statistics import Floats, permutation_tests, row_correlations
+from emoscale.statistics import Floats, row_correlations
 
 RESAMPLES = 1_000
 """Bootstrap samples of texts and draws."""

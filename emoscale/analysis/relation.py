@@ -9,11 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from emoscale.effect_schema import RELATION
+from emoscale.permutations import permutation_tests
 from emoscale.run.effects import mean_effects
 from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import ALL_ATTRIBUTES
-from emoscale.statistics import Floats, permutation_tests
+from emoscale.statistics import Floats
 
 
 def tau_and_effect(folder: RunFolder) -> pd.DataFrame:

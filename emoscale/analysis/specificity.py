@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emoscale.analysis.drops import SIZE, mean_drops
 from emoscale.concepts.loading import Concepts
+from emoscale.rounding import OUTCOME_DIGITS
 from emoscale.statistics import Floats, column_correlations, correlation_interval, fisher_z, unit_columns
 
 RESAMPLES = 9_999
@@ -17,9 +18,7 @@ RESAMPLES = 9_999
 
 _FEWEST_BOOTSTRAP = 4
 _BLOCK = 500
-_DIGITS = 12
-"""Of a drop, in log-odds or accuracy."""
-_ROUNDING = 1e-12
+_ROUNDING = 10.0**-OUTCOME_DIGITS
 
 
 def specificity(paired: pd.DataFrame, concepts: Concepts) -> pd.DataFrame:
@@ -126,8 +125,7 @@ def _sizes(paired: pd.DataFrame, concepts: Concepts) -> list[tuple[tuple[Any, ..
     for size, table in mean_drops(paired).groupby(level=SIZE, observed=True):
         drops = table.dropna(axis="columns", how="all")
         names = drops.index.get_level_values("concept").astype(str)
-        # What rounding leaves of outcomes that cancel is near 0, where it would vary by any share of its own size.
-        values = drops.to_numpy(np.float64).round(_DIGITS)
+        values = drops.to_numpy(np.float64).round(OUTCOME_DIGITS)
         known = by_concept.reindex(names).to_numpy(np.float64)
         complete = np.isfinite(values).all(axis=1) & np.isfinite(known).all(axis=1)
         parts.append((size, [str(name) for name in drops], values[complete], known[complete]))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +10,8 @@ import pandas as pd
 from scipy.special import softmax
 
 from emoscale.analysis.options import AnalysisOptions
-from emoscale.api.arguments import naming
 from emoscale.api.arrays import ArrayActivations
-from emoscale.api.items import Asking, ask, named
+from emoscale.api.items import Asking, asking
 from emoscale.api.models import as_model
 from emoscale.api.neurons import Off, as_masks
 from emoscale.api.progress import shown
@@ -128,22 +125,12 @@ def ablate(
     if not isinstance(draws, int) or draws < 1:
         raise InputError(f"draws: {draws!r} given; give a number of 1 or more")
     chosen = _controls([controls] if isinstance(controls, str) else controls, activations)
-    with TemporaryDirectory() as place, naming(named(asked)), loaded.evaluating() as ready:
-        folder = RunFolder(Path(place))
-        asking = ask(
-            ready,
-            items,
-            asked,
-            folder,
-            normalization=normalization,
-            activations=activations,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
+    put = {"normalization": normalization, "activations": activations, "max_tokens": max_tokens, "seed": seed}
+    with asking(loaded, items, asked, **put) as (ready, folder, question):
         layer = loaded.neurons["layer"].to_numpy()
-        each = list(_with_controls(given, chosen, layer, draws, seed, asking.activations))
-        scores, row = _score(ready, asking, each, folder)
-    return _table(asking, each, scores, row, normalization)
+        each = list(_with_controls(given, chosen, layer, draws, seed, question.activations))
+        scores, row = _score(ready, question, each, folder)
+    return _table(question, each, scores, row, normalization)
 
 
 def _controls(names: Sequence[str], activations: Any) -> list[Control]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emoscale.ablation.options import AblationOptions
-from emoscale.api.arguments import naming
-from emoscale.api.items import Asking, ask, named
+from emoscale.api.items import Asking, asking
 from emoscale.api.labelled import NEURON
 from emoscale.api.models import as_model
 from emoscale.api.progress import shown
@@ -95,19 +92,9 @@ def effects(
     options = AttributionOptions(
         normalization=normalization, steps=steps, exact_neurons=exact, check_neurons=0, check_groups=[]
     )
-    with TemporaryDirectory() as place, naming(named(asked)), loaded.evaluating() as ready:
-        folder = RunFolder(Path(place))
-        asking = ask(
-            ready,
-            items,
-            asked,
-            folder,
-            normalization=normalization,
-            activations=activations,
-            max_tokens=max_tokens,
-            seed=seed,
-        )
-        _attribute(ready, asking, options, folder)
+    put = {"normalization": normalization, "activations": activations, "max_tokens": max_tokens, "seed": seed}
+    with asking(loaded, items, asked, **put) as (ready, folder, question):
+        _attribute(ready, question, options, folder)
         effect, are_exact = mean_effects(folder).overall, exact_neurons(folder)
     table = loaded.neurons
     table.insert(0, NEURON, np.arange(len(table)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,7 +16,9 @@ import pandas as pd
 from emoscale.ablation.checks import check_used
 from emoscale.ablation.edits import EDITS, EditKind
 from emoscale.ablation.options import AblationOptions
+from emoscale.api.arguments import naming
 from emoscale.api.arrays import ArrayActivations, as_activations
+from emoscale.api.models import Model
 from emoscale.api.texts import as_labels, as_texts
 from emoscale.concepts.loading import Concepts
 from emoscale.config import Settings
@@ -44,7 +49,7 @@ _OTHER_TASK = "yes-no"
 _FEWEST_CONCEPTS = 2
 
 
-def named(asked: Iterable[str]) -> dict[str, str]:
+def _named(asked: Iterable[str]) -> dict[str, str]:
     """Return names of arguments, among them any that a user gave, by those of the settings that errors name."""
     return {**_ARGUMENTS, **{f"ablation.{name}": name for name in asked}}
 
@@ -167,6 +172,36 @@ class Asking:
     items: pd.DataFrame
     options: AblationOptions
     activations: ArrayActivations | None
+
+
+@contextmanager
+def asking(
+    model: Model, items: Any, asked: Mapping[str, Any], **given: Any
+) -> Iterator[tuple[LanguageModel, RunFolder, Asking]]:
+    """Put items to a model while the block lasts, with what is kept of it in a folder that goes afterwards.
+
+    Parameters
+    ----------
+    model : Model
+    items, asked
+        See `ask`.
+    **given
+        The other arguments of `ask`.
+
+    Yields
+    ------
+    LanguageModel
+    RunFolder
+    Asking
+
+    Raises
+    ------
+    InputError
+        Names the argument that cannot be used, also within the block.
+    """
+    with TemporaryDirectory() as place, naming(_named(asked)), model.evaluating() as ready:
+        folder = RunFolder(Path(place))
+        yield ready, folder, ask(ready, items, asked, folder, **given)
 
 
 def ask(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from emoscale.schema import MOMENTS
 from emoscale.store import length_of_file
 from emoscale.store.types import stored_type
 
@@ -14,9 +15,8 @@ LARGE_STORE = 10**9
 """Bytes from which on a store's files are neither small nor many."""
 SMALL_FILE, LARGE_FILE = 16 * 10**6, 2**28
 """Bytes that the files of a large store have at least, and that no file exceeds by more than a chunk."""
-MOMENT_BYTES = 8
-"""Bytes of a mean, of a sum of squares or of a count."""
 MOST_FILES = 10_000
+"""Files that a large store has, unless its blocks would become too large."""
 LEAST_ROWS, LARGE_BLOCK = 1024, 2**30
 """Rows of a block and of a chunk; bytes of a block up to which it may be enlarged for the sake of its files."""
 
@@ -26,7 +26,7 @@ class CutOptions(Protocol):
 
     @property
     def dtype(self) -> str:
-        """Type of the values in the store."""
+        """Type of the rows' values in the store."""
 
     @property
     def block_rows(self) -> int | None:
@@ -34,7 +34,7 @@ class CutOptions(Protocol):
 
     @property
     def chunk_neurons(self) -> int:
-        """Neurons in a chunk."""
+        """Neurons in a chunk of the store."""
 
     @property
     def reduction_shards(self) -> int:
@@ -73,7 +73,8 @@ class Cut:
 
         Fewer than in a file of rows: the moments of a file are merged in memory.
         """
-        most = length_of_file(self.chunk_neurons, cells * MOMENT_BYTES) // self.chunk_neurons
+        widest = max(stored_type(array.dtype).itemsize for array in MOMENTS.data)
+        most = length_of_file(self.chunk_neurons, cells * widest) // self.chunk_neurons
         return self.chunk_neurons * _largest_divisor(self.file_neurons // self.chunk_neurons, most)
 
 
@@ -115,7 +116,8 @@ def cut_store(options: CutOptions, rows: int, widths: Sequence[int], tp_size: in
     while options.block_rows is None and _should_grow(rows, neurons, itemsize, rows_of_block, file, tp_size):
         rows_of_block *= 2
         file = _file_neurons(part, chunk, rows_of_block * itemsize, tp_size)
-    return Cut(rows_of_block, min(rows_of_block, LEAST_ROWS), chunk, file)
+    # A block of a given size is one chunk high: it need not be a multiple of anything.
+    return Cut(rows_of_block, options.block_rows or LEAST_ROWS, chunk, file)
 
 
 def _file_neurons(part: int, chunk: int, column_bytes: int, tp_size: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.errors import StageError
-from emoscale.extraction.cutting import Cut, cut_store
+from emoscale.extraction.cutting import Cut, CutOptions, cut_store
 from emoscale.models.sites.site import Site, neuron_coordinates
 from emoscale.models.tensor_parallel import own_neurons
 from emoscale.run.folder import RunFolder
@@ -20,28 +20,12 @@ from emoscale.store import CommitLog, Store
 from emoscale.system.ranks import Ranks
 
 
-class StoreOptions(Protocol):
+class StoreOptions(CutOptions, Protocol):
     """The settings of what is written row by row, see `ExtractionOptions`."""
 
     @property
     def keep(self) -> str:
         """``moments``, or the name of the rows' own values."""
-
-    @property
-    def dtype(self) -> str:
-        """Type of the rows' values in the store."""
-
-    @property
-    def block_rows(self) -> int | None:
-        """Rows computed, written and committed at a time; None to have them chosen."""
-
-    @property
-    def chunk_neurons(self) -> int:
-        """Neurons in a chunk of the store."""
-
-    @property
-    def reduction_shards(self) -> int:
-        """Shards of the rows in which moments are summed."""
 
 
 class RowTable(Protocol):

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from emoscale.extraction.rows import ROW_SOURCES
+from emoscale.permutations import smallest_permutation_p
 from emoscale.pipeline.context import Context
-from emoscale.statistics import smallest_permutation_p
 from emoscale.stimuli.same_text import identify
 from emoscale.tasks.registry import TASKS
 

@@ -43,6 +43,7 @@ _FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])")
 
 
 _LONGEST_NAME = 255
+_KINDS: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
 _PARTS: dict[str, type] = {"model": dict, "versions": dict, "hardware": dict}
 _PARTS_OF_A_STAGE: dict[str, type] = {
     "state": str,
@@ -65,7 +66,7 @@ def _wrong_types(manifest: dict[str, Any]) -> Iterator[str]:
     for place, held, kinds in places:
         for key, kind in kinds.items():
             if key in held and not isinstance(held[key], kind):
-                yield f"{place}{key} is no {kind.__name__}"
+                yield f"{place}{key} is no {_KINDS[kind]}"
                 return
         if place and "state" not in held:
             yield f"{place}state is missing"

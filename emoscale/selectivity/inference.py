@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from emoscale.permutations import count_tests
 from emoscale.selectivity.measures import Measure
 from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import Results, concept_orders
-from emoscale.statistics import benjamini_hochberg, count_tests, published_q
+from emoscale.statistics import benjamini_hochberg, published_q
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -70,7 +71,7 @@ def gated_q(p: Floats, followers: Integers) -> Floats:
     -------
     ndarray of float64, shape (N, A)
         The larger of the p that `benjamini_hochberg` adjusts over all tests and the corrected p of the attribute's
-        number of followers (`emoscale.statistics.count_tests`); 1 where these were not counted, NaN where `p` is.
+        number of followers (`emoscale.permutations.count_tests`); 1 where these were not counted, NaN where `p` is.
 
     Notes
     -----

@@ -161,7 +161,8 @@ def _write(
     coordinates |= {array.name: store.read(array.name) for array in NEURON_COORDINATES}
     # As many neurons in a chunk as the activations have, whatever the blocks in which they were computed.
     width = chunk_neurons(store)
-    chunks, files = {"neuron": width}, {"neuron": length_of_file(width, 8 * len(concepts.attributes))}
+    largest = max(values[:1].nbytes for values in arrays.values())  # of one neuron
+    chunks, files = {"neuron": width}, {"neuron": length_of_file(width, largest)}
     schema = selectivity_schema(measure.symbol, measure.meaning)
     written = create_store(folder.selectivity, schema, coordinates, chunks, attributes=origin, files=files)
     for name, values in arrays.items():

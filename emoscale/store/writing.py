@@ -143,8 +143,9 @@ class _Appending:
                 if error.errno != errno.EINVAL or not _DIRECT:
                     raise
                 # Some file systems open such a file but cannot write it so, or have written less than a page.
+                through_cache = os.open(self._path, _NEW & ~os.O_TRUNC)
                 os.close(self._descriptor)
-                self._descriptor = os.open(self._path, _NEW & ~os.O_TRUNC)
+                self._descriptor = through_cache
                 os.lseek(self._descriptor, self._written, os.SEEK_SET)
                 written = os.write(self._descriptor, left)
             self._written += written

@@ -10,10 +10,10 @@ from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import PermutedMasks
 from emoscale.analysis.permuted_tests import People, permuted_tests
 from emoscale.effect_schema import RELATION, RELATIONS
+from emoscale.permutations import permutation_tests
 from emoscale.run.folder import RunFolder
 from emoscale.run.verdicts import Answer
 from emoscale.schema import ALL_ATTRIBUTES, DOSE, MEAN_DROP, SPECIFICITY, WITH_IMPORTANCE
-from emoscale.statistics import permutation_tests
 from emoscale.store import create_store
 
 ATTRIBUTES = ["valence", "arousal", "control"]

@@ -16,6 +16,7 @@ from emoscale.effect_schema import EFFECT, EFFECT_IN_LAYERS, EFFECT_MOMENTS, REL
 from emoscale.errors import InputError
 from emoscale.masks.make_masks import make_masks
 from emoscale.masks.options import MaskOptions
+from emoscale.permutations import permutation_tests
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, ALL_ATTRIBUTES, MASKS, SELECTIVITY
 from emoscale.selectivity import permuted_values
@@ -24,7 +25,6 @@ from emoscale.selectivity.options import SelectivityOptions
 from emoscale.selectivity.permutation import concept_orders
 from emoscale.selectivity.permuted_values import PermutedValues, values_of_orders
 from emoscale.selectivity.select import select
-from emoscale.statistics import permutation_tests
 from emoscale.store import create_store, open_store
 from emoscale.system.options import MachineOptions
 from emoscale.system.progress import Silent

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -23,7 +24,7 @@ PAGES = [page for page in PAGES if "_build" not in page.parts]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 SHELL_CELL = re.compile(r"^```{code-cell}[^\n]*\n%%sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
-BESIDES = {"git", "pip", "cd", "sbatch", "squeue", "accelerate", "torchrun", "source", "python", "tail"}
+BESIDES = {"bash", "git", "pip", "cd", "sbatch", "squeue", "accelerate", "torchrun", "source", "python", "tail"}
 """Programs of others, whose options are not ours to check."""
 PLACEHOLDERS = {"CONFIG", "RUN", "NAME", "MODEL", "FILE", "RATINGS...", "COMMAND"}
 
@@ -188,3 +189,20 @@ def test_links(page):
 def test_mistakes_are_found(line, message, tmp_path):
     with pytest.raises(AssertionError, match=message):
         check_command(shlex.split(line), tmp_path)
+
+
+PATH = re.compile(r"(?<![\w./-])(?:configs|benchmarks|tests|emoscale|kernels|docs)/[\w./-]*[\w-]")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_of_the_repository_that_a_page_names_are_there(page):
+    named = PATH.findall(page.read_text(encoding="utf-8"))
+    made = {name for name in named if name.startswith("docs/_build")}
+    assert [name for name in named if name not in made and not (ROOT / name).exists()] == []
+
+
+def test_every_extra_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    text = (ROOT / "docs" / "howto" / "install.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    assert [extra for extra in extras if f"`{extra}`" not in table] == []

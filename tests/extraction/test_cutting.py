@@ -48,6 +48,13 @@ def test_the_settings_decide():
     assert (cut.block_rows, cut.chunk_rows, cut.chunk_neurons, cut.file_neurons) == (7, 7, 20, 60)
 
 
+@given(st.integers(1, 5000), st.integers(1, 20_000))
+def test_blocks_of_any_size_are_complete_chunks(block_rows, rows):
+    cut = cut_store(ExtractionOptions(block_rows=block_rows), rows, [24, 24])
+    assert cut.block_rows == block_rows
+    assert block_rows % cut.chunk_rows == 0
+
+
 @given(st.integers(1, 5000))
 def test_moments_have_files_that_are_parts_of_those_of_rows(cells):
     cut = cut_store(ExtractionOptions(), 10**6, [14336] * 32)

@@ -4,12 +4,13 @@ from scipy import stats
 from selecting import executor, select
 from slow_twins import followers, mean_pair_distances
 
+from emoscale.permutations import count_tests
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS, SELECTIVITY
 from emoscale.selectivity import kendall
 from emoscale.selectivity.inference import INFERENCES, gated_q
 from emoscale.selectivity.permutation import Results, concept_orders, family_p, permutation_p
-from emoscale.statistics import benjamini_hochberg, count_tests
+from emoscale.statistics import benjamini_hochberg
 from emoscale.store import create_store, open_store
 from emoscale_kernels import NullCounts, attribute_patterns, decimal_distances, numba_backend
 
