@@ -15,9 +15,9 @@ from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
 
 
-def path(text: str) -> Path:
-    """Read a path, in which ``~`` is the home folder also where no shell has replaced it (``--out=~/runs``)."""
-    return expanded(text)
+def path(text: str | Path) -> Path:
+    """Read a path, or an option's default; ``~`` is the home folder also where no shell replaced it (``--out=~/runs``)."""
+    return expanded(str(text))
 
 
 Config = Annotated[

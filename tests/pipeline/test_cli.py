@@ -154,6 +154,13 @@ def test_the_folder_is_named_after_the_config_if_none_is_given(cli, finished, wo
     assert (world.folder / "runs" / "tiny" / "prompts.parquet").is_file()
 
 
+def test_paths_that_are_not_given_have_their_defaults(cli, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli("compare", finished.out, finished.out).code == 0
+    assert (tmp_path / "compare.html").is_file()
+    assert cli("compare", finished.out, "nowhere").problems
+
+
 @pytest.mark.parametrize(("rank", "said"), [("0", True), ("1", False)])
 def test_what_all_ranks_find_is_told_once(cli, world, monkeypatch, rank, said):
     monkeypatch.setenv("RANK", rank)
