@@ -16,7 +16,7 @@ from emoscale.run.folder import RunFolder
 
 
 def path(text: str | Path) -> Path:
-    """Read a path, or an option's default; ``~`` is the home folder also where no shell replaced it (``--out=~/runs``)."""
+    """Read a path, or a default; ``~`` is the home folder also where no shell has replaced it (``--out=~/runs``)."""
     return expanded(str(text))
 
 
