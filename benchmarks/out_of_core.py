@@ -21,6 +21,8 @@ import zarr
 
 from benchmarks.common import arguments, median_seconds, peak_rss_mib, tell
 from emoscale.concepts.loading import Concepts
+from emoscale.extraction.cutting import cut_store
+from emoscale.extraction.options import ExtractionOptions
 from emoscale.run.folder import RunFolder
 from emoscale.schema import ACTIVATIONS
 from emoscale.selectivity.executor import Executor, compute_neurons
@@ -93,8 +95,11 @@ def make_store(folder: RunFolder, rows: int) -> Store:
         "expert": np.full(NEURONS, -1),
         "unit": number % 1024,
     }
-    chunks = {"observation": CHUNK, "neuron": CHUNK}
-    store = create_store(folder.activations, ACTIVATIONS, coordinates, chunks, dtypes={"activations": "float16"})
+    cut = cut_store(ExtractionOptions(dtype="float16", chunk_neurons=CHUNK, block_rows=CHUNK), rows, [NEURONS])
+    chunks = {"observation": cut.chunk_rows, "neuron": cut.chunk_neurons}
+    files = {"observation": cut.block_rows, "neuron": cut.file_neurons}
+    dtypes = {"activations": "float16"}
+    store = create_store(folder.activations, ACTIVATIONS, coordinates, chunks, dtypes=dtypes, files=files)
     effects = generator.normal(scale=0.3, size=(CONCEPTS, NEURONS)).astype(np.float32)
     for first in range(0, rows, CHUNK):
         of = concepts[first : first + CHUNK]
