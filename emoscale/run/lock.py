@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -131,6 +132,8 @@ def _release(file: Path) -> None:
 def _remove_if_left(file: Path, folder: Path) -> None:
     """Remove a lock whose process is gone; raise if it is not, or if nobody can say."""
     try:
+        if not stat.S_ISREG(file.lstat().st_mode):  # a link to nothing could be neither read nor replaced
+            raise InputError(f"{folder}: {file} is not a lock, but a link, folder or pipe; delete it")
         stream = file.open(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return

@@ -155,6 +155,16 @@ def test_a_lock_that_a_user_removed_and_another_run_took_is_not_removed(tmp_path
     assert (tmp_path / LOCK).read_text() == "another's"
 
 
+def test_what_is_not_a_lock_is_named(tmp_path):
+    (tmp_path / LOCK).symlink_to("nothing")
+    with pytest.raises(InputError, match=rf"{LOCK} is not a lock, but .*; delete it$"), locked(tmp_path):
+        pass
+    (tmp_path / LOCK).unlink()
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(InputError, match=rf"{LOCK} is not a lock, but .*; delete it$"), locked(tmp_path):
+        pass
+
+
 TRY = """
 import sys
 from pathlib import Path
