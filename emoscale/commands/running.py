@@ -14,7 +14,7 @@ from rich.console import Console
 
 from emoscale.commands.arguments import Config, ConfigOrExample, Example, Out, Overrides, example_of, run_of
 from emoscale.commands.arguments import path as to_path
-from emoscale.commands.reproduce.options import ReproductionOptions
+from emoscale.commands.reproduce.options import UNPACK_LIMIT, ReproductionOptions
 from emoscale.errors import InputError
 from emoscale.pipeline import runner
 from emoscale.pipeline.repair import repair as repair_run
@@ -167,6 +167,9 @@ def reproduce(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads that compute.", show_default="one a core")
     ] = ReproductionOptions.threads,
+    unpack_limit: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="What an archive may unpack to.")
+    ] = UNPACK_LIMIT,
     verbose: Verbose = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
@@ -176,4 +179,4 @@ def reproduce(
 
     options = ReproductionOptions(as_published, permutations, seed, threads)
     with Output(verbose, quiet, log_file).console() as console:
-        reproduce_study(path, out, console, options)
+        reproduce_study(path, out, console, options, unpack_limit)

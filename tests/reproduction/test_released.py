@@ -81,6 +81,37 @@ def test_file_twice_in_an_archive(tree, tmp_path):
         pass
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+@pytest.mark.parametrize("inner", [["ratings", "ratings/one.csv"], ["ratings/one.csv", "ratings"]])
+def test_file_and_folder_of_one_name_in_an_archive(tmp_path, name, inner):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "content").write_text("x")
+    files = [(tree / "content", f"Model_Emotion/Data/{place}") for place in inner]
+    if name == "a.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as zipped:
+            for file, place in files:
+                zipped.write(file, place)
+    else:
+        with tarfile.open(tmp_path / name, "w:gz") as tarred:
+            for file, place in files:
+                tarred.add(file, place)
+    said = rf"{name}: holds a file and a folder at Data/ratings.*; keep one of them$"
+    with pytest.raises(InputError, match=said), released_files(tmp_path / name):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_unpacks_to_no_more_than_allowed(tree, tmp_path, name):
+    archive = pack(tree, tmp_path / name)
+    size = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file())
+    with released_files(archive, size) as files:
+        assert files.file(released.SCORES).is_file()
+    said = r"unpacks to more than .* MB; .*--unpack-limit"
+    with pytest.raises(InputError, match=said), released_files(archive, size - 1):
+        pass
+
+
 def test_all_missing_files_are_named(tmp_path):
     (tmp_path / "Data").mkdir()
     make_release(tmp_path)

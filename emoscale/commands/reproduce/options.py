@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from emoscale.errors import InputError
 
+UNPACK_LIMIT = 2 * 218_503_647
+"""Bytes that an archive may unpack to: twice those of the published files that are used."""
+
 
 @dataclass(frozen=True)
 class ReproductionOptions:

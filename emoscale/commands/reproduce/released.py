@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from emoscale.commands.reproduce.options import UNPACK_LIMIT
 from emoscale.errors import InputError
 
 ACTIVATIONS = "Data/raw_data/PLM/prompt_tuning_RoBERTa/neurons_activation_before_relu"
@@ -35,8 +36,6 @@ _USED = (*NEEDED, AGREEMENTS, RATINGS, *RANKS)
 
 _ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 _TOPS = ("Data", "Result")
-_MOST_BYTES = 2**32
-"""The whole repository has a fraction of this; an archive that unpacks to more is none of it."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,15 @@ class Released:
 
 
 @contextmanager
-def released_files(path: Path) -> Iterator[Released]:
+def released_files(path: Path, unpack_limit: int = UNPACK_LIMIT) -> Iterator[Released]:
     """Find the released files, unpacking an archive into a temporary folder while the block runs.
 
     Parameters
     ----------
     path : Path
         A clone, an archive (zip, tar.gz, tar.xz) of one, or a folder that holds either.
+    unpack_limit : int
+        Bytes that an archive may unpack to.
 
     Yields
     ------
@@ -91,7 +92,7 @@ def released_files(path: Path) -> Iterator[Released]:
     archive = _archive_in(path) if path.is_dir() else path
     with tempfile.TemporaryDirectory(prefix="emoscale-") as temporary:
         folder = Path(temporary)
-        unpack(archive, folder)
+        unpack(archive, folder, unpack_limit)
         yield _checked(folder, path)
 
 
@@ -120,7 +121,7 @@ def _checked(root: Path, source: Path) -> Released:
     return Released(root, source)
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, limit: int = UNPACK_LIMIT) -> None:
     """Unpack the files that the reproduction reads, whatever folder the archive wraps them in.
 
     Parameters
@@ -129,19 +130,23 @@ def unpack(archive: Path, folder: Path) -> None:
     folder : Path
         Receives ``Data`` and ``Result``. Nothing is written outside it: only regular files are taken, under names of
         our own making.
+    limit : int
+        Bytes that they may have.
 
     Raises
     ------
     InputError
-        If the archive cannot be read, holds a file twice, or unpacks to more than 4 GiB.
+        If the archive cannot be read, holds a file twice, or a file and a folder of one name, or unpacks to more than
+        the limit. Each member's size is known before any of it is unpacked.
     """
+    room = _Room(archive, folder, limit)
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
-                _unpack_zip(zipped, archive, folder)
+                _unpack_zip(zipped, room)
         else:
             with tarfile.open(archive, "r|*") as tarred:
-                _unpack_tar(tarred, archive, folder)
+                _unpack_tar(tarred, room)
     # The last two are what zipfile raises for names that are not there.
     except (
         tarfile.TarError,
@@ -162,8 +167,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise InputError(f"{archive}: damaged ({error}); fetch it again") from error
 
 
-def _unpack_zip(zipped: zipfile.ZipFile, archive: Path, folder: Path) -> None:
-    room = _Room(archive, folder)
+def _unpack_zip(zipped: zipfile.ZipFile, room: _Room) -> None:
     for member in zipped.infolist():
         is_link = member.external_attr >> 28 == 0o12
         if not member.is_dir() and not is_link and (target := room.place(member.filename, member.file_size)):
@@ -172,21 +176,21 @@ def _unpack_zip(zipped: zipfile.ZipFile, archive: Path, folder: Path) -> None:
     room.close()
 
 
-def _unpack_tar(tarred: tarfile.TarFile, archive: Path, folder: Path) -> None:
-    room = _Room(archive, folder)
+def _unpack_tar(tarred: tarfile.TarFile, room: _Room) -> None:
     for member in tarred:
         if member.isreg() and (target := room.place(member.name, member.size)):
-            member.name = target.relative_to(folder).as_posix()
-            tarred.extract(member, folder, filter="data")
+            member.name = target.relative_to(room.folder).as_posix()
+            tarred.extract(member, room.folder, filter="data")
     room.close()
 
 
 class _Room:
     """Where each member of an archive goes, and what is wrong with the archive as a whole."""
 
-    def __init__(self, archive: Path, folder: Path) -> None:
+    def __init__(self, archive: Path, folder: Path, limit: int) -> None:
+        self.folder = folder
         self._archive = archive
-        self._folder = folder
+        self._limit = limit
         self._bytes = 0
         self._placed: set[Path] = set()
         self._doubled: list[str] = []
@@ -201,11 +205,16 @@ class _Room:
         if not any(inner == PurePosixPath(used) or PurePosixPath(used) in inner.parents for used in _USED):
             return None
         self._bytes += size
-        if self._bytes > _MOST_BYTES:
-            raise InputError(f"{self._archive}: unpacks to more than 4 GiB; give an archive of thunlp/Model_Emotion")
-        target = self._folder / inner
+        if self._bytes > self._limit:
+            raise InputError(
+                f"{self._archive}: unpacks to more than {self._limit / 1e6:,.0f} MB; give an archive of "
+                "thunlp/Model_Emotion, or raise --unpack-limit if you trust it"
+            )
+        target = self.folder / inner
         if target in self._placed:
             self._doubled.append(str(inner))
+        if target.is_dir() or any(parent in self._placed for parent in target.parents):
+            raise InputError(f"{self._archive}: holds a file and a folder at {inner}; keep one of them")
         self._placed.add(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         return target

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from emoscale.commands.reproduce.options import ReproductionOptions
+from emoscale.commands.reproduce.options import UNPACK_LIMIT, ReproductionOptions
 from emoscale.commands.reproduce.released import released_files
 from emoscale.commands.reproduce.stages import (
     REPRODUCTION_STAGES,
@@ -27,7 +27,9 @@ from emoscale.system.progress import stage_progress
 _log = logging.getLogger(__name__)
 
 
-def reproduce(path: Path, out: Path, console: Console, options: ReproductionOptions) -> None:
+def reproduce(
+    path: Path, out: Path, console: Console, options: ReproductionOptions, unpack_limit: int = UNPACK_LIMIT
+) -> None:
     """Compute the published study again, and report every figure beside ours.
 
     Parameters
@@ -39,6 +41,8 @@ def reproduce(path: Path, out: Path, console: Console, options: ReproductionOpti
     console : Console
         Where a bar is drawn. Lines go to the log.
     options : ReproductionOptions
+    unpack_limit : int
+        Bytes that an archive may unpack to.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def reproduce(path: Path, out: Path, console: Console, options: ReproductionOpti
     """
     folder = RunFolder(out)
     _check_out(folder)
-    with locked(folder.path), released_files(path) as files:
+    with locked(folder.path), released_files(path, unpack_limit) as files:
         context = ReproductionContext(files, options)
         with stage_progress("read", console) as progress:
             context.read(progress)
