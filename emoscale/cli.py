@@ -26,7 +26,7 @@ from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
 from emoscale.system.launcher import rank
 from emoscale.system.output import tolerate_closed_output
-from emoscale.system.preemption import STOPPED, end_on_sigterm
+from emoscale.system.preemption import INTERRUPTED, STOPPED, end_on_sigterm, interrupt_on_sigint
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
 # a run with nothing left to do answer at once.
@@ -219,6 +219,7 @@ def main() -> None:
     """
     tolerate_closed_output()
     end_on_sigterm(_leave_hastily)
+    interrupt_on_sigint()
     code = 0
     try:
         code = app(standalone_mode=False) or 0
@@ -227,7 +228,7 @@ def main() -> None:
     except EmoscaleError as error:
         code = _fail(error.problems, error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail(["interrupted; rerun the same command to resume"], _INTERRUPTED)
+        code = _fail([INTERRUPTED], _INTERRUPTED)
     except PreemptedError as error:
         code = _fail([str(error)], error.exit_code)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Preemption: SIGTERM ends the process within seconds, whatever it is doing."""
+"""Preemption: SIGTERM ends the process within seconds, whatever it is doing; so does Ctrl-C while it loads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,56 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from emoscale.errors import PreemptedError
+from emoscale.system.launcher import rank
 
 GRACE = 4.0
 """Seconds for a regular exit. Schedulers give 30 (SLURM's default) or as few as 10 before they kill."""
 
 STOPPED = "stopped by SIGTERM; rerun the same command to resume"
+INTERRUPTED = "interrupted; rerun the same command to resume"
+
+
+class InterruptedBySignal(KeyboardInterrupt):
+    """Ctrl-C.
+
+    Once a `KeyboardInterrupt` itself has passed through `exec`, as of a dataclass in a library, CPython ends by the
+    signal, whatever exit code is asked for.
+    """
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End the process at SIGINT or SIGTERM, in one line, while the block lasts; it begins nothing that must be ended.
+
+    Libraries that are imported may take an exception for a failure of their own.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        if rank() == 0:
+            said = STOPPED if number == signal.SIGTERM else INTERRUPTED
+            os.write(2, f"emoscale: {said}\n".encode())
+        os._exit(128 + number)
+
+    # What is ignored stays so: shells start commands in the background without SIGINT.
+    caught = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    usual = [(number, signal.signal(number, end)) for number in caught]
+    try:
+        yield
+    finally:
+        for number, handler in usual:
+            signal.signal(number, handler)
+
+
+def interrupt_on_sigint() -> None:
+    """Raise `InterruptedBySignal` where Python would raise `KeyboardInterrupt`."""
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
 
 
 def end_on_sigterm(last_act: Callable[[], None]) -> None:
@@ -33,6 +73,10 @@ def end_on_sigterm(last_act: Callable[[], None]) -> None:
     """
     signal.signal(signal.SIGTERM, _preempt)
     _watch(last_act)
+
+
+def _interrupt(_signal: int, _frame: Any) -> None:
+    raise InterruptedBySignal
 
 
 def _preempt(_signal: int, _frame: Any) -> None:

@@ -36,13 +36,14 @@ def cli(monkeypatch, capfd):
     def call(*arguments):
         capfd.readouterr()
         monkeypatch.setattr(sys, "argv", ["emoscale", *map(str, arguments)])
-        usual = signal.getsignal(signal.SIGTERM)
+        usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             main()
         except SystemExit as end:
             return Answer(end.code, *capfd.readouterr())
         finally:
-            signal.signal(signal.SIGTERM, usual)
+            for number, handler in usual.items():
+                signal.signal(number, handler)
         raise AssertionError("main must end the process")
 
     return call

@@ -147,3 +147,37 @@ def test_both_ranks_end(cli, world):
     finally:
         launcher.kill()
         launcher.communicate()
+
+
+LOADING = """
+import os, signal, sys
+number, module = int(sys.argv.pop(1)), sys.argv.pop(1)
+
+
+class Sending:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            try:
+                exec("os.kill(os.getpid(), number)")
+            except ImportError:
+                pass
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from emoscale.__main__ import main
+sys.meta_path.insert(0, Sending())
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["emoscale.cli", "pydantic", "numpy", "torch", "transformers"])
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+)
+def test_told_to_end_while_libraries_load(world, sent, code, said, module):
+    arguments = [str(int(sent)), module, "tune", str(world.config), "--out", str(world.out)]
+    done = subprocess.run([sys.executable, "-c", LOADING, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == f"emoscale: {said}; rerun the same command to resume\n"
+    assert not world.out.exists()
