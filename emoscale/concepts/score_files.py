@@ -10,6 +10,7 @@ from emoscale.concepts.options import ScoreOptions
 from emoscale.concepts.ratings import EventReports, RaterRatings, read_ratings
 from emoscale.concepts.scores import RatingScores, scores_from_ratings
 from emoscale.errors import InputError, collect_problems
+from emoscale.system.csv_cells import to_csv
 from emoscale.system.files import write_text
 
 
@@ -75,13 +76,13 @@ def _files(result: RatingScores, out: Path) -> dict[Path, str]:
         return out.with_name(f"{out.stem}_{ending}.csv")
 
     texts = {
-        out: result.scores01.to_csv(),
-        beside("unscaled"): result.scores.to_csv(),
-        beside("agreement"): result.agreement.to_csv(index=False),
+        out: to_csv(result.scores01.reset_index()),
+        beside("unscaled"): to_csv(result.scores.reset_index()),
+        beside("agreement"): to_csv(result.agreement),
     }
     for battery in result.batteries:
-        texts[beside(f"{battery.source.stem}_loadings")] = battery.loadings.to_csv()
-        texts[beside(f"{battery.source.stem}_eigenvalues")] = battery.eigenvalues.to_csv(index=False)
+        texts[beside(f"{battery.source.stem}_loadings")] = to_csv(battery.loadings.reset_index())
+        texts[beside(f"{battery.source.stem}_eigenvalues")] = to_csv(battery.eigenvalues)
     return texts
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from emoscale.errors import InputError, first_lines
+from emoscale.system.csv_cells import from_cells, to_csv
 from emoscale.system.files import replacing, write_text
 
 if TYPE_CHECKING:
@@ -37,10 +36,6 @@ TEXT_COLUMNS = (
     "item",
 )
 """Columns of tables that hold text whatever it looks like: a concept may be called "1" or "None", an attribute "NA"."""
-
-_FORMULA = re.compile(r"'*(\s*[=+\-@]|[\t\r\n])")
-"""What a spreadsheet takes for a formula, with apostrophes before it or not."""
-
 
 _LONGEST_NAME = 255
 _KINDS: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
@@ -276,37 +271,10 @@ class RunFolder:
         table = pd.read_csv(
             self.tables / f"{name}.csv", dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""]
         )
-        table = _with_texts(table, _from_cell)
+        table = from_cells(table)
         return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write one result table as CSV with a header, at full precision.
-
-        Text that a spreadsheet would take for a formula gets an apostrophe, which `table` takes away again (OWASP, "CSV
-        Injection").
-        """
-        returns: list[str] = []
-
-        def write(text: str) -> str:
-            if "\r" in text:
-                returns.append(text)
-            return f"'{text}" if _FORMULA.match(text) else text
-
-        cells = _with_texts(table, write)
-        # A carriage return ends a line too, but Python quotes a cell for it only where it is in the terminator.
-        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        """Write one result table as CSV; see `to_csv`."""
         with replacing(self.tables / f"{name}.csv") as unfinished:
-            cells.to_csv(unfinished, index=False, lineterminator="\n", quoting=quoting)
-
-
-def _from_cell(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def _with_texts(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """Change every text of a table, and the names of its columns."""
-    changed = {}
-    for name, column in table.select_dtypes(exclude=["number", "bool"]).items():
-        cells = column.astype(object).map(lambda cell: change(cell) if isinstance(cell, str) else cell)
-        changed[str(name)] = cells if column.dtype.name == "category" else cells.astype(column.dtype)
-    return table.assign(**changed).rename(columns=change)
+            unfinished.write_bytes(to_csv(table).encode())

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from emoscale.errors import InputError, suggest
 from emoscale.names import canonical
+from emoscale.system.csv_cells import from_cell
 from emoscale.system.spreadsheets import read_sav, read_xlsx
 
 Line = tuple[int, list[str]]
@@ -117,7 +118,8 @@ def read_table(path: Path, names: Collection[str] = ()) -> UserTable:
     ----------
     path : Path
         Text separated by commas, semicolons or tabs, in UTF-8 (with or without a byte order mark), UTF-16 or cp1252,
-        numbers with decimal points or commas; ``.xlsx`` with one filled sheet; ``.sav``. Blank lines are ignored.
+        numbers with decimal points or commas, an apostrophe before what looks like a formula; ``.xlsx`` with one filled
+        sheet; ``.sav``. Blank lines are ignored.
     names : collection of str
         Columns that hold names: of an SPSS file's coded column of such a name the value labels are read.
 
@@ -269,7 +271,7 @@ def _fit(text: str, separator: str) -> tuple[float, int]:
 
 def _split(text: str, separator: str) -> Iterable[Line]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    return [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    return [(reader.line_num, [from_cell(cell.strip()).strip() for cell in row]) for row in reader]
 
 
 def _row_problems(path: Path, header: list[str], rows: list[Line]) -> list[str]:

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 
 from emoscale.cli import main
+from emoscale.system.user_tables import read_table
 
 
 @pytest.fixture
@@ -44,6 +46,21 @@ def test_only_reliable_attributes_are_counted(monkeypatch, capsys, ratings, tmp_
     assert list(pd.read_csv(out)) == ["concept", "valence", "noise"]
     assert pd.read_csv(tmp_path / "scores_agreement.csv")["reliable"].tolist() == [True, False]
     assert "1 of 2 attributes are reliable" in capsys.readouterr().out
+
+
+def test_names_that_look_like_formulas(monkeypatch, ratings, tmp_path):
+    """No cell that is written begins as a formula does, and the names are read as they were."""
+    names = {"joy": "=1+1", "anger": "@anger", "fear": "-fear", "pride": "'+pride"}
+    table = pd.read_csv(ratings).replace({"concept": names}).rename(columns={"valence": "=valence"})
+    table.to_csv(ratings, index=False)
+    out = tmp_path / "scores.csv"
+    assert call(monkeypatch, ratings, "--out", out) == 0
+    written = ",".join(",".join(file.read_text().splitlines()) for file in tmp_path.glob("scores*.csv"))
+    assert [cell for cell in written.split(",") if re.match(r"[=+@]|-\D", cell)] == []
+    read = read_table(out)
+    assert read.header == ["concept", "=valence"]
+    # An apostrophe before a formula is how spreadsheets mark text, in people's tables too.
+    assert [row[0] for _, row in read.rows] == ["=1+1", "@anger", "-fear", "+pride"]
 
 
 def test_a_rating_beyond_the_scale_is_refused(monkeypatch, capsys, ratings, tmp_path):
