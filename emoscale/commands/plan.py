@@ -107,7 +107,10 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
             if settings.masks.draws == AUTO:
                 notes.append("masks.draws auto: time to ablate is with masks.most_draws, and may be much less")
         if hours and ranks > 1:
-            notes.append(f"hours are this device's divided by {ranks}, assuming that each rank has one like it")
+            notes.append(
+                f"hours are this device's divided by {ranks} (to extract: those of the rank with the most blocks), "
+                "assuming that each rank has one like it"
+            )
     notes += [f"warning: {caution}" for caution in cautions_of(context)]
     return Plan(
         {
@@ -130,12 +133,18 @@ def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks:
     needed = {need for stage in STAGES.values() for need in stage.needs(context.settings)}
     work = {
         **({"tune": tuning_seconds(context, seconds) / ranks} if "tune" in needed else {}),
-        "extract": amount.rows / rate / ranks,
+        "extract": _busiest_rows(context, amount, ranks) / rate,
         "select": selection_seconds(context, amount, seconds),
         **permutation_seconds(context, amount, seconds),
         **{stage: spent / ranks for stage, spent in task_seconds(context, seconds).items()},
     }
     return {stage: work[stage] / 3600 for stage in STAGES if stage in work}
+
+
+def _busiest_rows(context: Context, amount: Amount, ranks: int) -> int:
+    e, cut = context.settings.extraction, _cut(context.settings, context.outline, amount, ranks)
+    shares = cut.shards(e, amount.rows) if e.keep == "moments" else cut.blocks(amount.rows)
+    return cut.busiest_rows(amount.rows, shares, ranks)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -68,6 +68,28 @@ class Cut:
         """Return the number of shards in which the moments of rows are summed."""
         return min(options.reduction_shards, self.blocks(rows))
 
+    def busiest_rows(self, rows: int, shares: int, ranks: int) -> int:
+        """Return the rows of the rank that has the most, which is the first: every ranks-th share is its own.
+
+        Parameters
+        ----------
+        rows : int
+        shares : int
+            What one rank computes as a whole: the blocks, or where only moments are kept, the shards.
+        ranks : int
+
+        Examples
+        --------
+        Of nine blocks on eight ranks one rank has two, of which the last is short:
+
+        >>> Cut(100, 100, 100, 100).busiest_rows(850, shares=9, ranks=8)
+        150
+        """
+        fewest, longer = divmod(self.blocks(rows), shares)
+        blocks = -(-shares // ranks) * fewest + -(-longer // ranks)
+        missing = self.blocks(rows) * self.block_rows - rows
+        return blocks * self.block_rows - (missing if (shares - 1) % ranks == 0 else 0)
+
     def file_of_moments(self, cells: int) -> int:
         """Return the neurons of a file of moments, each of which has a value for every cell.
 

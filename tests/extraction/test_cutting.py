@@ -1,11 +1,14 @@
 """Stores are cut into few large files, and processes that share a model write complete ones."""
 
+import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscale.extraction.cutting import LARGE_BLOCK, LARGE_FILE, LARGE_STORE, MOST_FILES, SMALL_FILE, cut_store
+from emoscale.extraction.cutting import LARGE_BLOCK, LARGE_FILE, LARGE_STORE, MOST_FILES, SMALL_FILE, Cut, cut_store
 from emoscale.extraction.options import ExtractionOptions
 from emoscale.store.types import STORED_TYPES
+from emoscale.system.ranks import Ranks
 
 
 @given(
@@ -61,3 +64,14 @@ def test_moments_have_files_that_are_parts_of_those_of_rows(cells):
     width = cut.file_of_moments(cells)
     assert cut.file_neurons % width == width % cut.chunk_neurons == 0
     assert width == cut.chunk_neurons or width * cells * 8 <= 2**25
+
+
+@given(st.integers(1, 3000), st.integers(1, 40), st.integers(1, 512), st.integers(1, 512))
+def test_the_busiest_rank_is_the_one_that_gets_most_shares(rows, block_rows, most_shares, ranks):
+    cut = Cut(block_rows, block_rows, 1, 1)
+    starts = np.arange(0, rows, block_rows)
+    shares = np.array_split(starts, min(most_shares, len(starts)))
+    sizes = [sum(min(block_rows, rows - int(start)) for start in blocks) for blocks in shares]
+    own = [sum(Ranks(rank, ranks, torch.device("cpu")).own(sizes)) for rank in range(ranks)]
+    assert sum(own) == rows
+    assert cut.busiest_rows(rows, len(shares), ranks) == max(own)
