@@ -270,6 +270,14 @@ SCORES = StoreSchema(
             "nats",
         ),
         Array(
+            "exact_scores",
+            ("exact_item", "mask", "option"),
+            "float32",
+            "With ablation.precision two-level the same in the weights' own type, of a random share of the items; NaN "
+            "of the others. Otherwise of no item",
+            "nats",
+        ),
+        Array(
             "token_ids",
             ("token",),
             "int32",

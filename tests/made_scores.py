@@ -47,7 +47,7 @@ def write_scores(folder: RunFolder, table: pd.DataFrame, options: list[str] | No
         "option": np.array(names, object),
         "option_tokens": tokens,
     }
-    sizes = {"token": len(scores), "option_token": int(tokens.sum())}
+    sizes = {"exact_item": 0, "token": len(scores), "option_token": int(tokens.sum())}
     store = create_store(folder.scores, SCORES, coordinates, {"mask": 7}, sizes=sizes)
     for start in range(0, len(masks), 7):
         store.write("scores", scores[:, start : start + 7], mask=start)

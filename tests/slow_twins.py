@@ -309,3 +309,17 @@ def _bends(points, values):
     """Return the falls of slope from each step to the next."""
     slopes = [(b - a) / (y - x) for (x, y), (a, b) in zip(pairwise(points), pairwise(values), strict=True)]
     return [a - b for a, b in pairwise(slopes)]
+
+
+def corrected(cheap, better, group):
+    """(items, masks, x); better is NaN where it is not known."""
+    found = np.empty(cheap.shape)
+    for i, m, x in np.ndindex(cheap.shape):
+        own = [j for j in range(len(group)) if group[j] == group[i]]
+        known = [j for j in own if not math.isnan(better[j, m, x])]
+        others = [j for j in range(len(group)) if group[j] != group[i] and not math.isnan(better[j, m, x])]
+        shared = sum(better[j, m, x] - cheap[j, m, x] for j in others) / len(others) if others else 0.0
+        found[i, m, x] = cheap[i, m, x] + shared
+        if i in known:
+            found[i, m, x] += len(own) / len(known) * (better[i, m, x] - cheap[i, m, x] - shared)
+    return found

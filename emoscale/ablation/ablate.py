@@ -173,7 +173,7 @@ def _create(folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Uni
         "mask": len(units[0].masks),
         "token": _TOKENS_A_CHUNK,
     }
-    sizes = {"token": len(ids), "option_token": len(option_ids)}
+    sizes = {"exact_item": 0, "token": len(ids), "option_token": len(option_ids)}
     store = create_store(folder.scores, SCORES, coordinates, chunks, sizes=sizes, attributes=origin)
     for name, values in (("token_ids", ids), ("option_token_ids", option_ids)):
         if len(values):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from emoscale.statistics import Floats
 from emoscale.store import Store
-from emoscale.tasks.outcomes import GROUP, NORMALIZATIONS, Design, Outcome, read_design
+from emoscale.tasks.item_scores import ItemScores, read_scores
+from emoscale.tasks.outcomes import GROUP, NORMALIZATIONS, Outcome, read_design
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,26 +127,27 @@ def item_outcomes(store: Store, sample: ItemSample, outcome: Outcome, normalizat
     outcomes, contributions : ndarray of float64, shape (items, masks)
         Both have the same weighted mean. Where scores are calibrated, an item moves the others' outcomes too, by the
         options' means: its contribution has that to first order (its influence; Hampel 1974, *Journal of the American
-        Statistical Association* 69, 383-393), if the outcome has a gradient.
+        Statistical Association* 69, 383-393), if the outcome has a gradient. Of scores in two precisions both are
+        corrected, see `emoscale.tasks.partly_known.corrected`.
     """
     design = read_design(store)
     width, parts = store.chunks("scores")[1], []
     for start in range(0, len(design.masks), width):
-        scores = store.read("scores", mask=slice(start, start + width)).astype(np.float64)
-        parts.append(_of_masks(scores, design, sample, (outcome, normalization)))
+        scores = read_scores(store, design, slice(start, start + width))
+        parts.append(outcomes_of_masks(scores, sample, outcome, normalization))
     outcomes, contributions = zip(*parts, strict=True)
     return np.concatenate(outcomes, axis=1), np.concatenate(contributions, axis=1)
 
 
-def _of_masks(
-    scores: Floats, design: Design, sample: ItemSample, measured: tuple[Outcome, str]
+def outcomes_of_masks(
+    scores: ItemScores, sample: ItemSample, outcome: Outcome, normalization: str
 ) -> tuple[Floats, Floats]:
-    outcome, entry = measured[0], NORMALIZATIONS[measured[1]]
-    right = design.items["right"].to_numpy(np.int64)[:, None, None]
-    values = entry.apply(scores, design)
-    found = np.asarray(outcome.compute(values, right)[:, :, 0])
+    """Compute the same as `item_outcomes` from scores that were read."""
+    entry, design = NORMALIZATIONS[normalization], scores.design
+    found = np.asarray(scores.outcome(outcome.compute, normalization)[:, :, 0])
     if not entry.needs_several or outcome.gradient is None:
         return found, found
-    weights = sample.weights[:, None, None]
-    slopes = weights * outcome.gradient(values, right)
+    # The options' means that move all outcomes are those of the corrected scores, and so are the mean slopes.
+    weights, values = sample.weights[:, None, None], entry.apply(scores.best, design)
+    slopes = weights * scores.outcome(outcome.gradient, normalization)
     return found, found - (((slopes - entry.apply(slopes, design)) * values) / weights).sum(axis=2)

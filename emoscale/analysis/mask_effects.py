@@ -13,7 +13,8 @@ from emoscale.run.stores import open_finished
 from emoscale.schema import MASKS, NO_MASK, SCORES
 from emoscale.statistics import Floats, correlation
 from emoscale.store import Store
-from emoscale.tasks.outcomes import ATTRIBUTED, NORMALIZATIONS, read_design
+from emoscale.tasks.item_scores import read_scores
+from emoscale.tasks.outcomes import ATTRIBUTED, read_design
 
 
 def mask_effects(folder: RunFolder) -> pd.DataFrame:
@@ -72,12 +73,11 @@ def sum_over_masks(masks: Store, effects: Floats) -> Floats:
 def _mean_outcome(scores: Store, normalization: str) -> Floats:
     """Average the attributed outcome over all items under each mask."""
     design = read_design(scores)
-    right = design.items["right"].to_numpy(np.int64)[:, None, None]
     means, width = np.empty(len(design.masks)), scores.chunks("scores")[1]
     for start in range(0, len(means), width):
         some = slice(start, start + width)
-        values = NORMALIZATIONS[normalization].apply(scores.read("scores", mask=some).astype(np.float64), design)
-        means[some] = ATTRIBUTED.compute(values, right)[:, :, 0].mean(axis=0)
+        outcomes = read_scores(scores, design, some).outcome(ATTRIBUTED.compute, normalization)
+        means[some] = outcomes[:, :, 0].mean(axis=0)
     return means
 
 

@@ -17,7 +17,8 @@ from emoscale.schema import NO_MASK
 from emoscale.statistics import Floats
 from emoscale.store import Store
 from emoscale.tasks.halves import HALVES, halves
-from emoscale.tasks.outcomes import GROUP, NORMALIZATIONS, OUTCOMES, Design, answers, read_design
+from emoscale.tasks.item_scores import ItemScores, read_scores
+from emoscale.tasks.outcomes import GROUP, OUTCOMES, Design, answers, read_design
 
 _TOP = 3
 _PAIR = ["kind", "attribute", "k"]
@@ -81,6 +82,8 @@ def evaluate(store: Store, normalization: str, cross_fitted: Collection[str] = (
       `emoscale.tasks.halves` balances them. In simulated noise the loss to neurons chosen so was .00 of that to neurons
       that the same items chose (standard error .01) with 27 concepts of two texts, .02 (.01) with 9 of three, and .03
       (.01) with 27 of one text, which no halves can balance. Halves of one concept each would leave .71.
+    - Of scores in two precisions every item's outcome is corrected, see `emoscale.tasks.partly_known.corrected`: means
+      are unbiased, and a share can fall below 0 or exceed 1.
     """
     design = read_design(store)
     names = design.normalizations if normalization in design.normalizations else [*design.normalizations, normalization]
@@ -90,9 +93,9 @@ def evaluate(store: Store, normalization: str, cross_fitted: Collection[str] = (
     judging = _judging(store, design, cross_fitted)
     width, blocks = store.chunks("scores")[1], []
     for start in range(0, len(design.masks), width):
-        scores = store.read("scores", mask=slice(start, start + width)).astype(np.float64)
+        scores = read_scores(store, design, slice(start, start + width))
         sums = partial(_sums, group=group, judges=judging.judges[:, start : start + width])
-        blocks.append(_block(scores, design, names, normalization, baseline, sums))
+        blocks.append(_block(scores, names, normalization, baseline, sums))
     by_mask = {key: judging.means([block[key] for block in blocks], group) for key in blocks[0]}
     rows = keys.merge(judging.masks, how="cross").assign(options=len(design.options))
 
@@ -110,29 +113,38 @@ def _columns() -> list[str]:
     return [outcome.column for outcome in OUTCOMES.values()]
 
 
-def _baseline(store: Store, design: Design, normalization: str) -> Floats:
-    """Return the log probabilities of the options without a mask, shape (items, 1, options)."""
+def _baseline(store: Store, design: Design, normalization: str) -> list[Floats]:
+    """Return the log probabilities of the options without a mask in each precision, shape (items, 1, options)."""
     number = int(np.flatnonzero(design.masks["kind"] == NO_MASK)[0])
-    scores = store.read("scores", mask=slice(number, number + 1)).astype(np.float64)
-    return np.asarray(log_softmax(NORMALIZATIONS[normalization].apply(scores, design), axis=2))
+    scores = read_scores(store, design, slice(number, number + 1))
+    return [np.asarray(log_softmax(values, axis=2)) for values in scores.levels(normalization)]
 
 
 def _block(
-    scores: Floats, design: Design, names: list[str], chosen: str, baseline: Floats, sums: Callable[[Floats], Floats]
+    scores: ItemScores, names: list[str], chosen: str, baseline: list[Floats], sums: Callable[[Floats], Floats]
 ) -> dict[tuple[str, str], Floats]:
     """Sum up the outcomes of some masks over the items of each group: arrays (groups, masks, 1 or options)."""
-    right = design.items["right"].to_numpy(np.int64)[:, None, None]
+    right = scores.design.items["right"].to_numpy(np.int64)[:, None, None]
     found: dict[tuple[str, str], Floats] = {}
     for name in names:
-        values = NORMALIZATIONS[name].apply(scores, design)
-        of_right = np.take_along_axis(values, right, axis=2)
-        per_item = {outcome.column: outcome.compute(values, right) for outcome in OUTCOMES.values()}
-        per_item["top3"] = (np.count_nonzero(values > of_right, axis=2) < _TOP)[:, :, None].astype(np.float64)
-        if name == chosen:
-            q = log_softmax(values, axis=2)
-            per_item["kl"] = (np.exp(baseline) * (baseline - q)).sum(axis=2, keepdims=True)
-            per_item["answers"] = answers(values)
-        found |= {(name, what): sums(array) for what, array in per_item.items()}
+        by_level = [
+            _per_item(values, right, unmasked if name == chosen else None)
+            for values, unmasked in zip(scores.levels(name), baseline, strict=True)
+        ]
+        for what in by_level[0]:
+            found[name, what] = sums(scores.combined([per_item[what] for per_item in by_level]))
+    return found
+
+
+def _per_item(values: Floats, right: NDArray[np.int64], baseline: Floats | None) -> dict[str, Floats]:
+    """Compute every item's outcomes, with a baseline also those of the chosen normalization."""
+    of_right = np.take_along_axis(values, right, axis=2)
+    found = {outcome.column: outcome.compute(values, right) for outcome in OUTCOMES.values()}
+    found["top3"] = (np.count_nonzero(values > of_right, axis=2) < _TOP)[:, :, None].astype(np.float64)
+    if baseline is not None:
+        q = log_softmax(values, axis=2)
+        found["kl"] = (np.exp(baseline) * (baseline - q)).sum(axis=2, keepdims=True)
+        found["answers"] = answers(values)
     return found
 
 

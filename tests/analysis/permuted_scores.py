@@ -35,7 +35,7 @@ def write_scores(path, scores, masks, texts=None, chunk=4):
         "option": names,
         "option_tokens": np.ones(options, np.int32),
     }
-    sizes = {"token": items, "option_token": options}
+    sizes = {"exact_item": 0, "token": items, "option_token": options}
     store = create_store(RunFolder(path).scores, SCORES, coordinates, {"mask": chunk}, sizes=sizes)
     for start in range(0, count, chunk):
         store.write("scores", scores[:, start : start + chunk].astype(np.float32), mask=start)

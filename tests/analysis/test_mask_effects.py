@@ -78,7 +78,7 @@ def folder(tmp_path, off, effects, normalization, scores):
         "length": np.ones(ITEMS, np.int32),
     }
     options = {"option": np.array(OPTIONS, object), "option_tokens": np.ones(3, np.int32)}
-    sizes, chunks = {"token": ITEMS, "option_token": 3}, {"mask": 2}
+    sizes, chunks = {"exact_item": 0, "token": ITEMS, "option_token": 3}, {"mask": 2}
     store = create_store(folder.scores, SCORES, {**items, **masks, **options}, chunks, sizes=sizes)
     store.write("scores", scores)
     store.mark_complete()

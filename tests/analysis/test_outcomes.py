@@ -30,7 +30,7 @@ def write(path, scores, concept, replicate, right, options, chunks=(4, 2), token
         "draw": np.zeros(masks, np.int32),
         "option_tokens": np.array([1] * count if tokens is None else tokens, np.int32),
     }
-    sizes = {"token": items, "option_token": count}
+    sizes = {"exact_item": 0, "token": items, "option_token": count}
     chunk = dict(zip(("item", "mask"), chunks, strict=True))
     store = create_store(RunFolder(path).scores, SCORES, coordinates, chunk, sizes=sizes)
     for item in range(0, items, store.chunks("scores")[0]):

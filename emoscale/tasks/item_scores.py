@@ -1,0 +1,88 @@
+"""Scores of a run's items under some masks, in one precision or in two, and outcomes computed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoscale.statistics import Floats
+from emoscale.store import Store
+from emoscale.tasks.outcomes import GROUP, NORMALIZATIONS, Design
+from emoscale.tasks.partly_known import corrected
+
+
+@dataclass(frozen=True, eq=False)
+class ItemScores:
+    """Scores of all items under some masks.
+
+    Attributes
+    ----------
+    scores : ndarray of float64, shape (items, masks, options)
+    exact : ndarray of float64, shape (items, masks, options), optional
+        The same in the weights' own type; NaN of the items of which it was not computed.
+    design : Design
+    """
+
+    scores: Floats
+    exact: Floats | None
+    design: Design
+
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """Number of each item's concept and replicate, within which the exact share was drawn: (items,)."""
+        return np.asarray(self.design.items.groupby(GROUP, sort=False).ngroup(), np.int64)
+
+    @cached_property
+    def best(self) -> Floats:
+        """The scores, corrected by the exact ones: (items, masks, options). Only what is linear in them may use it."""
+        return self.scores if self.exact is None else corrected(self.scores, self.exact, self.group)
+
+    def levels(self, normalization: str) -> list[Floats]:
+        """Normalize the scores of each precision: one or two arrays (items, masks, options).
+
+        Where a normalization relates items, the exact scores are related to the corrected ones of all items, as if
+        these were known: what an item's others add to its own score is linear in theirs. In the second array items
+        without exact scores have those of the first, so that outcomes can be computed of all; `combined` ignores them.
+        """
+        entry, design = NORMALIZATIONS[normalization], self.design
+        first = entry.apply(self.scores, design)
+        if self.exact is None:
+            return [first]
+        if entry.needs_several:
+            second = self.exact + (entry.apply(self.best, design) - self.best)
+        else:
+            second = entry.apply(self.exact, design)
+        return [first, np.where(np.isnan(self.exact), first, second)]
+
+    def combined(self, outcomes: list[Floats]) -> Floats:
+        """Correct what was computed of the first of the `levels` by what was of the second: (items, masks, x)."""
+        if self.exact is None:
+            return outcomes[0]
+        first, second = outcomes
+        is_known = ~np.isnan(self.exact[:, :, :1])
+        return corrected(first, np.where(is_known, second, np.nan), self.group)
+
+    def outcome(self, compute: Callable[[Floats, NDArray[np.int64]], Floats], normalization: str) -> Floats:
+        """Compute an outcome of every item, (items, masks, x), by a function of `emoscale.tasks.outcomes.Outcome`."""
+        right = self.design.items["right"].to_numpy(np.int64)[:, None, None]
+        return self.combined([compute(values, right) for values in self.levels(normalization)])
+
+
+def read_scores(store: Store, design: Design, masks: slice = slice(None)) -> ItemScores:
+    """Read the scores under some consecutive masks.
+
+    Parameters
+    ----------
+    store : Store
+        Finished scores.
+    design : Design
+        From `emoscale.tasks.outcomes.read_design`.
+    masks : slice
+    """
+    names = ["scores", "exact_scores"] if store.sizes["exact_item"] else ["scores"]
+    read = [store.read(name, mask=masks).astype(np.float64) for name in names]
+    return ItemScores(read[0], read[1] if len(read) > 1 else None, design)
