@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from emoscale.ablation.budget import find_budget, kept_budget, one_pass, shared_maps
+from emoscale.ablation.budget import find_budget, kept_budget, kept_number, one_pass, shared_maps
 from emoscale.ablation.edits import make_edit
+from emoscale.ablation.exact_share import draw_share, find_share, warn_of_slow_bfloat16
 from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import score
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.options import TWO_LEVEL, AblationOptions
 from emoscale.errors import InputError, StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
@@ -53,7 +54,7 @@ def ablate(
     origin: Mapping[str, Any] | None = None,
     ranks: Ranks,
     progress: Progress,
-) -> dict[str, int]:
+) -> dict[str, float]:
     """Score every option of every item under every mask, and write ``scores.zarr``. Finished units are kept.
 
     Parameters
@@ -75,7 +76,7 @@ def ablate(
     Returns
     -------
     dict
-        ``items``, ``masks``, ``rows`` and ``tokens_per_pass``.
+        ``items``, ``masks``, ``rows`` and ``tokens_per_pass``; in two precisions also ``exact_share``.
 
     Raises
     ------
@@ -85,8 +86,10 @@ def ablate(
     table, masks = read_masks(folder)
     units = make_units(len(task.items), len(table), options)
     forward = _forward_options(folder, model, task, units, masks, options, ranks)
+    share = _exact_share(folder, model, task, masks, forward, options, ranks)
+    is_exact = None if share is None else draw_share(task.items, share, options.seed)
     if ranks.is_main:
-        _create(folder, task, table, units, dict(origin or {}))
+        _create(folder, task, table, units, dict(origin or {}), is_exact is not None)
     ranks.wait()
     store, log = open_store(folder.scores, SCORES, mode="r+"), CommitLog(folder.commits(folder.scores), ranks.rank)
     done = {unit.number for unit in units} if store.complete else set(log.done())
@@ -99,10 +102,13 @@ def ablate(
     for unit in todo:
         try:
             scores = score(model, task, unit.items, masks.off(unit.masks), unit.masks, forward, progress.advance)
+            exact = None if is_exact is None else _exact_scores(model, task, unit, masks, forward, is_exact)
         except torch.OutOfMemoryError as error:
             raise _too_large(folder, forward.tokens_per_pass, options.tokens_per_pass is not None) from error
         if ranks.saves:
             store.write("scores", scores, item=int(unit.items[0]), mask=int(unit.masks[0]))
+            if exact is not None:
+                store.write("exact_scores", exact, exact_item=int(unit.items[0]), mask=int(unit.masks[0]))
             log.add(unit.number)
     ranks.wait()
     if ranks.is_main:
@@ -111,7 +117,46 @@ def ablate(
         shutil.rmtree(folder.commits(folder.scores), ignore_errors=True)
     ranks.wait()
     count = len(task.items)
-    return {"items": count, "masks": len(table), "rows": count * len(table), "tokens_per_pass": forward.tokens_per_pass}
+    found = {"items": count, "masks": len(table), "rows": count * len(table)}
+    chosen = {} if share is None else {"exact_share": share}
+    return {**found, "tokens_per_pass": forward.tokens_per_pass, **chosen}
+
+
+def _exact_share(
+    folder: RunFolder,
+    model: LanguageModel,
+    task: Task,
+    masks: PackedMasks,
+    forward: ForwardOptions,
+    options: AblationOptions,
+    ranks: Ranks,
+) -> float | None:
+    """Return the share of items to be scored exactly too, None in one precision."""
+    if options.precision != TWO_LEVEL:
+        return None
+    if ranks.is_main:
+        warn_of_slow_bfloat16(model)
+    if options.exact_share is not None:
+        return options.exact_share
+    file = folder.commits(folder.scores) / "exact_share.json"
+    return kept_number(file, "exact_share", lambda: find_share(model, task, masks.off, len(masks.bits), forward), ranks)
+
+
+def _exact_scores(
+    model: LanguageModel,
+    task: Task,
+    unit: _Unit,
+    masks: PackedMasks,
+    forward: ForwardOptions,
+    is_exact: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Score the items of a unit that are in the share in the weights' own type; the others are NaN."""
+    found = np.full((len(unit.items), len(unit.masks), len(task.options)), np.nan, np.float32)
+    own = is_exact[unit.items]
+    if own.any():
+        exact = replace(forward, precision="exact")
+        found[own] = score(model, task, unit.items[own], masks.off(unit.masks), unit.masks, exact, lambda _: None)
+    return found
 
 
 def make_units(items: int, masks: int, options: AblationOptions) -> list[_Unit]:
@@ -137,7 +182,8 @@ def _forward_options(
     ranks: Ranks,
 ) -> ForwardOptions:
     """Make the edit, and find out how the model is run best."""
-    forward = ForwardOptions(make_edit(folder, options), options.precision)
+    precision = "bfloat16" if options.precision == TWO_LEVEL else options.precision
+    forward = ForwardOptions(make_edit(folder, options), precision)
     forward = replace(forward, shared=shared_maps(model, task, masks.off(np.array([0, len(masks.bits) - 1])), forward))
     tokens = options.tokens_per_pass
     if tokens is None:
@@ -151,9 +197,12 @@ def _budget_file(folder: RunFolder) -> Path:
     return folder.commits(folder.scores) / "budget.json"
 
 
-def _create(folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Unit], origin: dict[str, Any]) -> None:
+def _create(
+    folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Unit], origin: dict[str, Any], two_level: bool
+) -> None:
     """Create the store, unless there is one of the same origin."""
-    if _is_same(folder, origin, (len(task.items), len(masks), len(task.options)), units[0]):
+    exact_items = len(task.items) if two_level else 0
+    if _is_same(folder, origin, (len(task.items), len(masks), len(task.options), exact_items), units[0]):
         return
     for file in folder.commits(folder.scores).glob("rank-*"):  # of what is replaced; the budget stays
         file.unlink()
@@ -170,22 +219,23 @@ def _create(folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Uni
     }
     chunks = {
         "item": len(units[0].items),
+        "exact_item": len(units[0].items),
         "mask": len(units[0].masks),
         "token": _TOKENS_A_CHUNK,
     }
-    sizes = {"exact_item": 0, "token": len(ids), "option_token": len(option_ids)}
+    sizes = {"exact_item": exact_items, "token": len(ids), "option_token": len(option_ids)}
     store = create_store(folder.scores, SCORES, coordinates, chunks, sizes=sizes, attributes=origin)
     for name, values in (("token_ids", ids), ("option_token_ids", option_ids)):
         if len(values):
             store.write(name, values)
 
 
-def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, int], unit: _Unit) -> bool:
+def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, int, int], unit: _Unit) -> bool:
     try:
         store = open_store(folder.scores, SCORES)
     except InputError:
         return False
-    same_shape = tuple(store.sizes[name] for name in ("item", "mask", "option")) == shape
+    same_shape = tuple(store.sizes[name] for name in ("item", "mask", "option", "exact_item")) == shape
     same_chunks = store.chunks("scores")[:2] == (len(unit.items), len(unit.masks))
     return same_shape and same_chunks and store.attributes["origin"] == origin and not _lacks_ids(store)
 

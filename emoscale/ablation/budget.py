@@ -72,14 +72,19 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
     ranks : Ranks
         The first finds it, all take it.
     """
+    return int(kept_number(file, "tokens_per_pass", find, ranks))
+
+
+def kept_number(file: Path, name: str, find: Callable[[], float], ranks: Ranks) -> float:
+    """Return the number of that name that a file holds; if there is no file, find and write it, as `kept_budget`."""
     exists = ranks.agree(file.exists())
     ranks.wait()  # all have looked before one writes
     if not exists and ranks.rank == 0:
-        tokens = find()
+        found = find()
         if ranks.saves:
-            write_text(file, json.dumps({"tokens_per_pass": tokens}) + "\n")
+            write_text(file, json.dumps({name: found}) + "\n")
     ranks.wait()
-    return int(json.loads(file.read_text(encoding="utf-8"))["tokens_per_pass"])
+    return float(json.loads(file.read_text(encoding="utf-8"))[name])
 
 
 def one_pass(

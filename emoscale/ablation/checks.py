@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emoscale.ablation.edits import EDITS, EditKind
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.options import TWO_LEVEL, AblationOptions
 from emoscale.errors import InputError
 from emoscale.system.option_types import lookup
 from emoscale.tasks.registry import TASKS
@@ -24,6 +24,35 @@ def check_used(options: AblationOptions) -> None:
     problems = _ignored(options, "task", TASKS) + _ignored(options, "edit", EDITS)
     if problems:
         raise InputError(problems)
+
+
+def check_precision(options: AblationOptions, dtype: str, quantised: str | None) -> None:
+    """Refuse a second level that corrects nothing, and its share without it.
+
+    Parameters
+    ----------
+    options : AblationOptions
+    dtype : str
+        Of the weights.
+    quantised : str or None
+        The method by which they are.
+
+    Raises
+    ------
+    InputError
+    """
+    if options.precision != TWO_LEVEL:
+        if options.exact_share is not None:
+            raise InputError(
+                f"ablation.exact_share: precision {options.precision!r} does not use it; remove it, or set "
+                f"ablation.precision to {TWO_LEVEL}"
+            )
+    elif dtype != "float32" or quantised:
+        weights = f"quantised with {quantised}" if quantised else dtype
+        raise InputError(
+            f"ablation.precision {TWO_LEVEL!r}: the weights are {weights}, so there is nothing more exact to correct "
+            "bfloat16 by; set ablation.precision to exact or bfloat16"
+        )
 
 
 def _ignored(options: AblationOptions, setting: str, registry: Mapping[str, TaskKind | EditKind]) -> list[str]:

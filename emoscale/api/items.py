@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoscale.ablation.checks import check_used
 from emoscale.ablation.edits import EDITS, EditKind
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.options import TWO_LEVEL, AblationOptions
 from emoscale.api.arguments import naming
 from emoscale.api.arrays import ArrayActivations, as_activations
 from emoscale.api.models import Model
@@ -250,6 +250,10 @@ def ask(
         }
     )
     task = ItemContext(model, table, settings, seed).task(folder)
+    if settings.ablation.precision == TWO_LEVEL:
+        raise InputError(
+            f"precision {TWO_LEVEL!r}: corrects means over many texts, not single answers; use exact or bfloat16"
+        )
     options = replace(settings.ablation, edit=_edit(settings.ablation.edit, read), seed=seed)
     return Asking(task, table, options, read)
 

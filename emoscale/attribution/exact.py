@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoscale.ablation.ablate import ablate
-from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.options import TWO_LEVEL, AblationOptions
 from emoscale.errors import InputError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
@@ -95,6 +95,8 @@ class ExactAblation:
         if self.ranks.is_main:
             _write_masks(folder, off)
         self.ranks.wait()
+        if options.precision == TWO_LEVEL:  # few masks, of which single items are looked at
+            options = replace(options, precision="exact", exact_share=None)
         if len(off) == 0:  # as much work in a unit as with many masks
             options = replace(options, items_per_unit=options.items_per_unit * options.masks_per_unit, masks_per_unit=1)
         ablate(folder, self.model, task, options, origin=self.origin, ranks=self.ranks, progress=progress)

@@ -174,11 +174,11 @@ def _exact_rate(context: Context, folder: RunFolder, task: Task, seconds: float)
     _write_masks(context, folder)
     options = replace(context.settings.ablation, edit="zero", factor=AblationOptions.factor)
     tried, _ = _answer(context, folder, some_items(task, _TRIED_ITEMS), options)
-    measured = replace(options, tokens_per_pass=tried["tokens_per_pass"])
+    measured = replace(options, tokens_per_pass=int(tried["tokens_per_pass"]), exact_share=tried.get("exact_share"))
 
     def run(items: int) -> tuple[int, float]:
         done, took = _answer(context, folder, some_items(task, items), measured)
-        return done["rows"], took
+        return int(done["rows"]), took
 
     return rate(run, 2 * _TRIED_ITEMS, len(task.items), seconds)
 
@@ -198,7 +198,9 @@ def _estimated_rate(context: Context, task: Task, seconds: float) -> float:
     return rate(run, _TRIED_ITEMS, len(task.items), seconds)
 
 
-def _answer(context: Context, folder: RunFolder, task: Task, options: AblationOptions) -> tuple[dict[str, int], float]:
+def _answer(
+    context: Context, folder: RunFolder, task: Task, options: AblationOptions
+) -> tuple[dict[str, float], float]:
     start = time.perf_counter()
     ranks = one_process(str(context.ranks.device))
     done = ablate(folder, context.model, task, options, ranks=ranks, progress=Silent())

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import torch
 
-from emoscale.ablation.checks import check_used
+from emoscale.ablation.checks import check_precision, check_used
 from emoscale.ablation.edits import EDITS, EditKind
 from emoscale.attribution.rankings import RANKINGS
 from emoscale.concepts.loading import Concepts, load_concepts
@@ -27,6 +27,7 @@ from emoscale.models.identity import identify
 from emoscale.models.loading import LanguageModel, check_split, load_model
 from emoscale.models.outline import ModelOutline, encode_texts, outline_model
 from emoscale.models.prompted import PromptedModel
+from emoscale.models.quantised import quantisation
 from emoscale.pipeline.stage import Stage
 from emoscale.run.stores import needs_every_row
 from emoscale.schema import HALF, PERMUTED
@@ -316,6 +317,7 @@ def _task_checks(context: Context) -> list[Callable[[], object]]:
     options = context.settings.ablation
     return [
         lambda: check_used(options),
+        lambda: check_precision(options, context.settings.model.dtype, quantisation(context.outline.config)),
         lambda: context.texts,
         lambda: TASKS[options.task].check(context),
     ]

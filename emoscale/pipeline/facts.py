@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from emoscale.extraction.rows import ROW_SOURCES
 from emoscale.masks.controls import CONTROLS, Control
 from emoscale.masks.draw_numbers import chosen_draws
@@ -11,6 +13,8 @@ from emoscale.masks.options import MaskOptions
 from emoscale.models.sites.registry import SITES
 from emoscale.pipeline.context import Context
 from emoscale.run.folder import RunFolder
+from emoscale.run.stores import open_finished
+from emoscale.schema import SCORES
 from emoscale.selectivity.measures import MEASURES
 from emoscale.selectivity.row_measures import ROW_MEASURES
 from emoscale.stimuli.sources import SOURCES
@@ -37,6 +41,7 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
         "Texts": f"{source}: {train:,} to learn from, {dev:,} held out",
         **prompts,
         **TASKS[s.ablation.task].facts(context),
+        **_precision_in_words(folder),
         "A concept is represented by": source_of_rows.meaning,
         "Activations": f"stored as {s.extraction.dtype}" if s.extraction.keep == "activations" else "moments only",
         "Selectivity": f"{measure.symbol}: {measure.meaning}",
@@ -44,6 +49,16 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": controls_in_words(s.masks, folder),
     }
+
+
+def _precision_in_words(folder: RunFolder) -> dict[str, str]:
+    """Say of how many items scores were computed in two precisions."""
+    store = open_finished(folder.scores, SCORES)
+    if not store.sizes["exact_item"]:
+        return {}
+    is_exact = ~np.isnan(store.read("exact_scores", mask=slice(0, 1))[:, 0, 0])
+    share = f"{np.count_nonzero(is_exact):,} of {len(is_exact):,} items"
+    return {"Precision": f"bfloat16, outcomes corrected by {share} in the weights' own type too"}
 
 
 def short(name: str) -> str:

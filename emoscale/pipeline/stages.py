@@ -154,7 +154,9 @@ def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
     options = context.settings.ablation
     task, origin = TASKS[options.task].make(context, folder), _origin_of_scores(context)
-    return ablate(folder, context.model, task, options, origin=origin, ranks=context.ranks, progress=progress)
+    made = ablate(folder, context.model, task, options, origin=origin, ranks=context.ranks, progress=progress)
+    share = made.get("exact_share")
+    return {**made, "exact": "" if share is None else f", two precisions of {share:.1%}"}
 
 
 def _analyze(context: Context, folder: RunFolder, progress: Progress) -> Counts:
@@ -358,7 +360,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             name="ablate",
             help="Let the model do its task with neurons edited.",
-            summary="{items:,} items × {masks} masks, {tokens_per_pass:,} tokens a pass",
+            summary="{items:,} items × {masks} masks, {tokens_per_pass:,} tokens a pass{exact}",
             run=_ablate,
             outputs=lambda folder: {folder.scores: "score of every option, for every item and mask"},
             working=lambda folder: (folder.commits(folder.scores),),
