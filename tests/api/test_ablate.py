@@ -189,3 +189,8 @@ def test_effects_name_the_argument(model, options, named):
     with pytest.raises(es.InputError) as caught:
         es.effects(model, ITEMS, **options)
     assert str(caught.value).startswith(named)
+
+
+def test_single_answers_are_not_corrected(model):
+    with pytest.raises(es.InputError, match=r"^precision 'two-level': corrects means over many texts"):
+        es.ablate(model, [3], ITEMS, precision="two-level")

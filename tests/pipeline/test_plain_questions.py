@@ -147,3 +147,23 @@ def test_what_cannot_be_asked_is_reported_before_anything_runs(cli, plain, tiny_
     assert "predicts no words (encoder)" in problem
     (problem,) = problems(ablation={"templates": ["{text}" + " loud" * 70]})
     assert "64 positions" in problem
+
+
+def test_two_precisions_stand_in_the_report(cli, plain):
+    plain.write(
+        ablation={"precision": "two-level", "exact_share": 0.5, "templates": ["{text}\nshe felt", "{text}. he"]}
+    )
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert answer.code == 0
+    scores = open_store(plain.out / "scores.zarr", SCORES)
+    assert scores.sizes["exact_item"] == scores.sizes["item"]
+    assert manifest(plain.out)["stages"]["ablate"]["counts"]["exact_share"] == 0.5
+    report = " ".join((plain.out / "report.html").read_text(encoding="utf-8").split())
+    assert "outcomes corrected by 16 of 16 items" in report  # two texts of each concept are the fewest
+
+
+def test_two_precisions_of_bfloat16_are_refused_before_anything_is_done(cli, plain):
+    plain.write(ablation={"precision": "two-level"}, model={"dtype": "bfloat16"})
+    answer = cli("check", plain.config)
+    assert answer.code != 0
+    assert "the weights are bfloat16, so there is nothing more exact" in " ".join(answer.err.split())
