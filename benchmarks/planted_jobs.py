@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,13 @@ MEMORY = Path("/dev/shm")  # noqa: S108
 TELL_EVERY = 10
 
 
-def run_jobs(jobs: Sequence[Job], draws: Sequence[int], file: Path, processes: int) -> list[dict[str, Any]]:
+Do = Callable[[Job, Sequence[int], Path], dict[str, Any]]
+"""From a model, numbers and a folder for its files to the record, see `record`."""
+
+
+def run_jobs(
+    jobs: Sequence[Job], draws: Sequence[int], file: Path, processes: int, do: Do = record
+) -> list[dict[str, Any]]:
     """Run the models that have no record yet; return the records of all.
 
     Parameters
@@ -32,12 +38,13 @@ def run_jobs(jobs: Sequence[Job], draws: Sequence[int], file: Path, processes: i
     file : Path
         Where records are and to which new ones are appended as they come.
     processes : int
+    do : callable
     """
     done = read_records(file)
     todo = [job for job in jobs if job.key not in done]
     start = time.perf_counter()
     with file.open("a", encoding="utf-8") as records:
-        for number, found in enumerate(_results(todo, draws, processes), 1):
+        for number, found in enumerate(_results(todo, draws, processes, do), 1):
             records.write(json.dumps(found) + "\n")
             records.flush()
             if number % TELL_EVERY == 0 or number == len(todo):
@@ -59,10 +66,10 @@ def read_records(file: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _results(todo: Sequence[Job], draws: Sequence[int], processes: int) -> Iterator[dict[str, Any]]:
+def _results(todo: Sequence[Job], draws: Sequence[int], processes: int, do: Do) -> Iterator[dict[str, Any]]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_prepare) as pool:
-        waiting = {pool.submit(_record, job, draws) for job in todo}
+        waiting = {pool.submit(_record, job, draws, do) for job in todo}
         for future in as_completed(waiting):
             yield future.result()
 
@@ -73,6 +80,6 @@ def _prepare() -> None:
     keep_few_tables()
 
 
-def _record(job: Job, draws: Sequence[int]) -> dict[str, Any]:
+def _record(job: Job, draws: Sequence[int], do: Do) -> dict[str, Any]:
     folder = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
-    return record(job, draws, folder)
+    return do(job, draws, folder)

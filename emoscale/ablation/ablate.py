@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from emoscale.ablation.budget import find_budget, kept_budget, kept_number, one_
 from emoscale.ablation.edits import make_edit
 from emoscale.ablation.exact_share import draw_share, find_share, warn_of_slow_bfloat16
 from emoscale.ablation.forward_options import ForwardOptions
+from emoscale.ablation.looks import Judge, Looks, Score
 from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import TWO_LEVEL, AblationOptions
+from emoscale.ablation.units import Unit, make_units
 from emoscale.errors import InputError, StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
@@ -27,22 +30,11 @@ from emoscale.schema import MASKS, SCORES
 from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
+from emoscale.tasks.item_scores import count_asked
+from emoscale.tasks.outcomes import Design, read_design
 from emoscale.tasks.task import Task
 
 _TOKENS_A_CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """A chunk of the scores: some consecutive items under some consecutive masks."""
-
-    number: int
-    items: NDArray[np.int64]
-    masks: NDArray[np.int64]
-
-    @property
-    def rows(self) -> int:
-        return len(self.items) * len(self.masks)
 
 
 def ablate(
@@ -52,6 +44,7 @@ def ablate(
     options: AblationOptions,
     *,
     origin: Mapping[str, Any] | None = None,
+    judge: Callable[[Design], Judge] | None = None,
     ranks: Ranks,
     progress: Progress,
 ) -> dict[str, float]:
@@ -68,6 +61,9 @@ def ablate(
         is measured and kept until the stage is done.
     origin : mapping, optional
         Where the scores come from, as plain JSON values; scores of another origin are replaced.
+    judge : callable, optional
+        Makes of what is asked the judge that says after a share of the items which masks need no more; the scores of
+        the others under them are NaN.
     ranks : Ranks
         They share the units; the parts of one model do all of them together.
     progress : Progress
@@ -92,19 +88,33 @@ def ablate(
         _create(folder, task, table, units, dict(origin or {}), is_exact is not None)
     ranks.wait()
     store, log = open_store(folder.scores, SCORES, mode="r+"), CommitLog(folder.commits(folder.scores), ranks.rank)
+
+    def scores_of(
+        items: NDArray[np.int64], numbers: NDArray[np.int64], how: ForwardOptions = forward
+    ) -> NDArray[np.float32]:
+        # Rows count once, in whatever precisions they are scored.
+        advance = progress.advance if how is forward else lambda _: None
+        try:
+            return score(model, task, items, masks.off(numbers), numbers, how, advance)
+        except torch.OutOfMemoryError as error:
+            raise _too_large(folder, forward.tokens_per_pass, options.tokens_per_pass is not None) from error
+
+    exactly = partial(scores_of, how=replace(forward, precision="exact"))
+    looks = None
+    if judge is not None and not store.complete:
+        looks = Looks(log.folder, task.items, len(table), len(task.options), units, options.seed)
+        looks.score(scores_of, judge(read_design(store)), ranks, progress)
     done = {unit.number for unit in units} if store.complete else set(log.done())
     ranks.wait()  # all have looked before one does more
     own = ranks.own(units)
     # A part that saw another folder would leave the others waiting for it in a unit that it skips.
     todo = ranks.agree([unit for unit in own if unit.number not in done])
-    total = sum(unit.rows for unit in own)
-    progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
+    if looks is None:
+        total = sum(unit.rows for unit in own)
+        progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
     for unit in todo:
-        try:
-            scores = score(model, task, unit.items, masks.off(unit.masks), unit.masks, forward, progress.advance)
-            exact = None if is_exact is None else _exact_scores(model, task, unit, masks, forward, is_exact)
-        except torch.OutOfMemoryError as error:
-            raise _too_large(folder, forward.tokens_per_pass, options.tokens_per_pass is not None) from error
+        scores = scores_of(unit.items, unit.masks) if looks is None else looks.scores(unit)
+        exact = None if is_exact is None else _exact_scores(unit, is_exact, exactly, len(task.options))
         if ranks.saves:
             store.write("scores", scores, item=int(unit.items[0]), mask=int(unit.masks[0]))
             if exact is not None:
@@ -116,8 +126,8 @@ def ablate(
             store.mark_complete()
         shutil.rmtree(folder.commits(folder.scores), ignore_errors=True)
     ranks.wait()
-    count = len(task.items)
-    found = {"items": count, "masks": len(table), "rows": count * len(table)}
+    items, rows = len(task.items), len(task.items) * len(table) if judge is None else int(count_asked(store).sum())
+    found = {"items": items, "masks": len(table), "rows": rows}
     chosen = {} if share is None else {"exact_share": share}
     return {**found, "tokens_per_pass": forward.tokens_per_pass, **chosen}
 
@@ -142,41 +152,20 @@ def _exact_share(
     return kept_number(file, "exact_share", lambda: find_share(model, task, masks.off, len(masks.bits), forward), ranks)
 
 
-def _exact_scores(
-    model: LanguageModel,
-    task: Task,
-    unit: _Unit,
-    masks: PackedMasks,
-    forward: ForwardOptions,
-    is_exact: NDArray[np.bool_],
-) -> NDArray[np.float32]:
+def _exact_scores(unit: Unit, is_exact: NDArray[np.bool_], score: Score, options: int) -> NDArray[np.float32]:
     """Score the items of a unit that are in the share in the weights' own type; the others are NaN."""
-    found = np.full((len(unit.items), len(unit.masks), len(task.options)), np.nan, np.float32)
+    found = np.full((len(unit.items), len(unit.masks), options), np.nan, np.float32)
     own = is_exact[unit.items]
     if own.any():
-        exact = replace(forward, precision="exact")
-        found[own] = score(model, task, unit.items[own], masks.off(unit.masks), unit.masks, exact, lambda _: None)
+        found[own] = score(unit.items[own], unit.masks)
     return found
-
-
-def make_units(items: int, masks: int, options: AblationOptions) -> list[_Unit]:
-    """Cut items and masks into units; all but the last of each are equal in size, the last not much smaller."""
-    item_starts, mask_starts = _cuts(items, options.items_per_unit), _cuts(masks, options.masks_per_unit)
-    pairs = [(some, those) for some in item_starts for those in mask_starts]
-    return [_Unit(number, some, those) for number, (some, those) in enumerate(pairs)]
-
-
-def _cuts(count: int, most: int) -> list[NDArray[np.int64]]:
-    # As large as the fewest pieces allow: with a small last one, and as many pieces as ranks, one rank would idle.
-    size = -(-count // -(-count // most))
-    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _forward_options(
     folder: RunFolder,
     model: LanguageModel,
     task: Task,
-    units: list[_Unit],
+    units: list[Unit],
     masks: PackedMasks,
     options: AblationOptions,
     ranks: Ranks,
@@ -198,14 +187,15 @@ def _budget_file(folder: RunFolder) -> Path:
 
 
 def _create(
-    folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[_Unit], origin: dict[str, Any], two_level: bool
+    folder: RunFolder, task: Task, masks: pd.DataFrame, units: list[Unit], origin: dict[str, Any], two_level: bool
 ) -> None:
     """Create the store, unless there is one of the same origin."""
     exact_items = len(task.items) if two_level else 0
     if _is_same(folder, origin, (len(task.items), len(masks), len(task.options), exact_items), units[0]):
         return
-    for file in folder.commits(folder.scores).glob("rank-*"):  # of what is replaced; the budget stays
-        file.unlink()
+    for file in folder.commits(folder.scores).glob("*"):  # of what is replaced
+        if file.suffix != ".json":  # the numbers of tokens and of the share stay
+            file.unlink()
     ids = np.concatenate([np.asarray(row, np.int32) for row in task.rows])
     option_ids = np.concatenate([np.asarray(row, np.int32) for row in task.option_ids])
     items = task.items
@@ -230,7 +220,7 @@ def _create(
             store.write(name, values)
 
 
-def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, int, int], unit: _Unit) -> bool:
+def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, int, int], unit: Unit) -> bool:
     try:
         store = open_store(folder.scores, SCORES)
     except InputError:

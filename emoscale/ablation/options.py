@@ -42,7 +42,12 @@ class AblationOptions:
     factor: Number = 0.5
     """Of ``edit: scale``."""
     seed: Seed = 0
-    """Of ``edit: resample``, and of the share of ``precision: two-level``."""
+    """Of ``edit: resample``, of the share of ``precision: two-level``, and of the order in which ``stop_when: decided``
+    asks."""
+    stop_when: Literal["never", "decided"] = "never"
+    """``decided`` asks an eighth, a quarter, a half and all of the texts, and no more under the masks of an attribute
+    and its own controls once it is known whether the drop is smaller than ``analysis.smallest_effect``, or larger. What
+    an ended comparison saves is told in the report."""
     items_per_unit: Count = 16
     """Items in one unit of work, which is computed and saved as a whole."""
     masks_per_unit: Count = 64

@@ -43,7 +43,7 @@ def mask_effects(folder: RunFolder) -> pd.DataFrame:
     if not table.equals(pd.DataFrame({name: scores.read(name) for name in names})):
         raise StageError(f"{folder.scores}: not of the masks in {folder.masks}; run ablate again with --fresh")
     outcome = _mean_outcome(scores, open_effects(folder).attributes["origin"]["normalization"])
-    without = outcome[np.flatnonzero(table["kind"] == NO_MASK)[0]]
+    without = outcome[read_design(scores).without_mask]
     table = table.assign(estimated=sum_over_masks(masks, mean_effects(folder).overall), exact=outcome - without)
     return table[table["kind"] != NO_MASK].reset_index(drop=True)
 

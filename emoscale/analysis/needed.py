@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from emoscale.analysis.drop_estimates import Covariate, Drop, estimate_drops
 from emoscale.analysis.item_outcomes import ItemSample
@@ -43,7 +44,8 @@ def needed_table(masks: PermutedMasks) -> pd.DataFrame:
     DataFrame
         One row a size and attribute, and one a size for the mean over attributes:
 
-        - ``k``, ``attribute``, ``draws``: permutations whose masks were ablated;
+        - ``k``, ``attribute``, ``draws``: permutations whose masks were ablated; ``items`` that were asked, of the mean
+          the fewest;
         - ``drop``: mean outcome after the permuted masks minus that after the attribute's own, positive where its own
           neurons are needed more; ``ci_low``, ``ci_high``, ``se``, ``df``, and ``equivalence_low``,
           ``equivalence_high``, the 90 % interval that two one-sided tests at .05 need: see `estimate_drops`;
@@ -74,6 +76,7 @@ def _of_size(masks: PermutedMasks, k: int) -> pd.DataFrame:
             "k": k,
             "attribute": [*masks.attributes, ALL_ATTRIBUTES],
             "draws": draws,
+            "items": _with_least(masks.items(k)),
             "drop": [drop.drop for drop in drops],
             **_ends("ci", drops, INTERVAL),
             "se": [drop.se for drop in drops],
@@ -90,6 +93,10 @@ def _of_size(masks: PermutedMasks, k: int) -> pd.DataFrame:
     return table.assign(
         tests_disagree=[_disagree(row) for row in rows], answer=[answer(row, smallest).value for row in rows]
     )
+
+
+def _with_least(items: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.append(items, items.min(initial=items.max(initial=0)))
 
 
 def _drops(values: Floats, sample: ItemSample, covariate: Covariate | None = None) -> list[Drop]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from emoscale.errors import StageError
-from emoscale.schema import NO_MASK
 from emoscale.statistics import Floats
 from emoscale.store import Store
 from emoscale.tasks.halves import HALVES, halves
@@ -115,8 +114,7 @@ def _columns() -> list[str]:
 
 def _baseline(store: Store, design: Design, normalization: str) -> list[Floats]:
     """Return the log probabilities of the options without a mask in each precision, shape (items, 1, options)."""
-    number = int(np.flatnonzero(design.masks["kind"] == NO_MASK)[0])
-    scores = read_scores(store, design, slice(number, number + 1))
+    scores = read_scores(store, design, slice(design.without_mask, design.without_mask + 1))
     return [np.asarray(log_softmax(values, axis=2)) for values in scores.levels(normalization)]
 
 
@@ -129,7 +127,7 @@ def _block(
     for name in names:
         by_level = [
             _per_item(values, right, unmasked if name == chosen else None)
-            for values, unmasked in zip(scores.levels(name), baseline, strict=True)
+            for values, unmasked in zip(scores.levels(name), [*baseline, baseline[-1]], strict=False)
         ]
         for what in by_level[0]:
             found[name, what] = sums(scores.combined([per_item[what] for per_item in by_level]))

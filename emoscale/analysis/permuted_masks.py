@@ -17,6 +17,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import HALF, PERMUTED, SCORES, SELECTIVE
 from emoscale.statistics import Floats
+from emoscale.tasks.item_scores import count_asked
 from emoscale.tasks.outcomes import ATTRIBUTED, OUTCOMES, Design, read_design
 
 
@@ -83,6 +84,15 @@ class PermutedMasks:
     def draws(self, k: int) -> int:
         """Return the number D of permuted draws of one size."""
         return len(self.numbers[k]) - 1
+
+    def items(self, k: int) -> NDArray[np.int64]:
+        """Return how many items were asked under the masks of one size: (A,)."""
+        first = self.numbers[k][0]
+        return np.array([self._asked[number] for number in first], np.int64)
+
+    @cached_property
+    def _asked(self) -> NDArray[np.int64]:
+        return count_asked(open_finished(self.folder.scores, SCORES))
 
     @cached_property
     def _measured(self) -> tuple[Floats, Floats]:

@@ -12,6 +12,8 @@ import torch
 
 from emoscale.ablation.checks import check_precision, check_used
 from emoscale.ablation.edits import EDITS, EditKind
+from emoscale.ablation.options import TWO_LEVEL
+from emoscale.analysis.drop_estimates import FEWEST_DRAWS
 from emoscale.attribution.rankings import RANKINGS
 from emoscale.concepts.loading import Concepts, load_concepts
 from emoscale.config import Settings
@@ -265,6 +267,25 @@ class Context:
     def _check_rankings(self) -> None:
         if not self.settings.faithfulness.rankings:
             raise InputError(f"faithfulness.rankings: names none; list some of {', '.join(RANKINGS)}")
+
+    def check_stop(self) -> None:
+        """Check that comparisons which may end early are with permuted masks."""
+        masks, ablation = self.settings.masks, self.settings.ablation
+        if ablation.stop_when == "never":
+            return
+        if ablation.precision == TWO_LEVEL:
+            raise InputError(
+                f"ablation.stop_when: not together with ablation.precision {TWO_LEVEL}; set one of them otherwise"
+            )
+        if PERMUTED not in masks.controls:
+            raise InputError(
+                f"ablation.stop_when: comparisons with permuted masks end early; list {PERMUTED} in masks.controls"
+            )
+        if masks.draws != AUTO and masks.draws < FEWEST_DRAWS:
+            raise InputError(
+                f"ablation.stop_when: how permuted masks differ is not known from {masks.draws}; set masks.draws to "
+                f"{FEWEST_DRAWS} or more"
+            )
 
     def check_k(self) -> None:
         """Check that there are enough neurons for every size of masks."""

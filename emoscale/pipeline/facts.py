@@ -48,6 +48,7 @@ def run_facts(context: Context, folder: RunFolder) -> dict[str, str]:
         **({"Measures over rows": "; ".join(f"{m.name}: {m.meaning}" for m in row_measures)} if row_measures else {}),
         "Neurons switched off (k)": ", ".join(map(str, s.masks.k)),
         "Controls": controls_in_words(s.masks, folder),
+        **_early_stop(context, folder),
     }
 
 
@@ -59,6 +60,14 @@ def _precision_in_words(folder: RunFolder) -> dict[str, str]:
     is_exact = ~np.isnan(store.read("exact_scores", mask=slice(0, 1))[:, 0, 0])
     share = f"{np.count_nonzero(is_exact):,} of {len(is_exact):,} items"
     return {"Precision": f"bfloat16, outcomes corrected by {share} in the weights' own type too"}
+
+
+def _early_stop(context: Context, folder: RunFolder) -> dict[str, str]:
+    if context.settings.ablation.stop_when == "never":
+        return {}
+    counts = folder.stage("ablate")["counts"]
+    saved = 1 - counts["rows"] / (counts["items"] * counts["masks"])
+    return {"Comparisons": f"ended once they were decided: {saved:.0%} of all texts and masks were not asked"}
 
 
 def short(name: str) -> str:

@@ -151,10 +151,17 @@ def _mask(context: Context, folder: RunFolder, progress: Progress) -> Counts:
 
 def _ablate(context: Context, folder: RunFolder, progress: Progress) -> Counts:
     from emoscale.ablation.ablate import ablate
+    from emoscale.ablation.looks import LOOKS
+    from emoscale.analysis.early_stop import judge_masks
 
     options = context.settings.ablation
     task, origin = TASKS[options.task].make(context, folder), _origin_of_scores(context)
-    made = ablate(folder, context.model, task, options, origin=origin, ranks=context.ranks, progress=progress)
+    judge = None
+    if options.stop_when == "decided":
+        judge = partial(partial, judge_masks, context.settings.analysis, len(LOOKS))
+    made = ablate(
+        folder, context.model, task, options, origin=origin, judge=judge, ranks=context.ranks, progress=progress
+    )
     share = made.get("exact_share")
     return {**made, "exact": "" if share is None else f", two precisions of {share:.1%}"}
 
@@ -306,7 +313,8 @@ STAGES: dict[str, Stage] = {
             # Some edits take values from the extraction.
             needs=lambda settings: ("tune", "extract") if TASKS[settings.ablation.task].uses_prompts else ("extract",),
             depends_on=lambda _: (
-                *(*_ASKED, "model.site", "ablation"),
+                *(*_ASKED, "model.site"),
+                *_fields("ablation", AblationOptions, but=("stop_when",)),
                 *_fields("attribution", AttributionOptions, but=_RELATION),
             ),
             checks=lambda context: context.task_checks(),
@@ -340,7 +348,7 @@ STAGES: dict[str, Stage] = {
             ),
             depends_on=lambda _: (
                 *(*_ASKED, "model.site", "attribution.normalization", "faithfulness"),
-                *_fields("ablation", AblationOptions, but=("edit",)),
+                *_fields("ablation", AblationOptions, but=("edit", "stop_when")),
             ),
             checks=lambda context: context.faithfulness_checks(),
             shared=True,
@@ -365,8 +373,11 @@ STAGES: dict[str, Stage] = {
             outputs=lambda folder: {folder.scores: "score of every option, for every item and mask"},
             working=lambda folder: (folder.commits(folder.scores),),
             needs=lambda settings: ("tune", "mask") if TASKS[settings.ablation.task].uses_prompts else ("mask",),
-            depends_on=lambda _: (*_ASKED, "ablation"),
-            checks=lambda context: context.task_checks(),
+            depends_on=lambda settings: (
+                *(*_ASKED, "ablation"),
+                *(("analysis",) if settings.ablation.stop_when == "decided" else ()),
+            ),
+            checks=lambda context: [*context.task_checks(), context.check_stop],
             shared=True,
             loads_model=True,
         ),

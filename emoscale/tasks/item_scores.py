@@ -1,4 +1,4 @@
-"""Scores of a run's items under some masks, in one precision or in two, and outcomes computed of them."""
+"""Scores of a run's items under some masks, and outcomes computed of them, some from a share of the items."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class ItemScores:
     Attributes
     ----------
     scores : ndarray of float64, shape (items, masks, options)
+        In the type that all were computed in; under masks that were not put to all items, those without a mask.
     exact : ndarray of float64, shape (items, masks, options), optional
-        The same in the weights' own type; NaN of the items of which it was not computed.
+        The same in the weights' own type, or under the masks; NaN of the items of which it was not computed.
     design : Design
     """
 
@@ -83,6 +84,18 @@ def read_scores(store: Store, design: Design, masks: slice = slice(None)) -> Ite
         From `emoscale.tasks.outcomes.read_design`.
     masks : slice
     """
-    names = ["scores", "exact_scores"] if store.sizes["exact_item"] else ["scores"]
-    read = [store.read(name, mask=masks).astype(np.float64) for name in names]
-    return ItemScores(read[0], read[1] if len(read) > 1 else None, design)
+    scores = store.read("scores", mask=masks).astype(np.float64)
+    if store.sizes["exact_item"]:
+        return ItemScores(scores, store.read("exact_scores", mask=masks).astype(np.float64), design)
+    if not np.isnan(scores).any():
+        return ItemScores(scores, None, design)
+    first = design.without_mask
+    without = store.read("scores", mask=slice(first, first + 1)).astype(np.float64)
+    return ItemScores(np.broadcast_to(without, scores.shape), scores, design)
+
+
+def count_asked(store: Store) -> NDArray[np.int64]:
+    """Count the items that were asked under each mask: (masks,)."""
+    width = store.chunks("scores")[1]
+    parts = (store.read("scores", mask=slice(start, start + width)) for start in range(0, store.sizes["mask"], width))
+    return np.concatenate([np.count_nonzero(~np.isnan(scores[:, :, 0]), axis=0) for scores in parts])

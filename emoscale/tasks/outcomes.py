@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from emoscale.schema import NO_MASK
 from emoscale.statistics import Floats
 from emoscale.store import Store
 
@@ -43,6 +44,11 @@ class Design:
     options: list[str]
     tokens: NDArray[np.int64]
     question: NDArray[np.int64]
+
+    @property
+    def without_mask(self) -> int:
+        """Number of the first mask that edits nothing."""
+        return int(np.flatnonzero(self.masks["kind"] == NO_MASK)[0])
 
     @property
     def concepts_share_questions(self) -> bool:

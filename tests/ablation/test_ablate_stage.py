@@ -3,12 +3,13 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.ablation.ablate import ablate, make_units, read_masks
+from emoscale.ablation.ablate import ablate, read_masks
 from emoscale.ablation.budget import find_budget, kept_budget, one_pass
 from emoscale.ablation.edits import DONORS, RowEdit, make_edit
 from emoscale.ablation.forward_options import SMALLEST_PASS, ForwardOptions
 from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.units import make_units
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
 from emoscale.models.outline import encode_texts
