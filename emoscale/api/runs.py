@@ -27,6 +27,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.run.verdicts import read_verdicts, verdict_table
 from emoscale.schema import MASKS, SCORES, SELECTIVITY
+from emoscale.system.addresses import place, reading
 from emoscale.system.logs import logging_unless_routed
 
 
@@ -154,7 +155,8 @@ def open_run(path: str | Path) -> Run:
     Parameters
     ----------
     path : path
-        What ``--out`` named.
+        What ``--out`` named; or the address of such a folder, ``s3://BUCKET/PATH``, ``gs://BUCKET/PATH`` or
+        ``file://``, from which only what is asked for is fetched (the extra ``remote``).
 
     Returns
     -------
@@ -165,7 +167,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     InputError
-        If `path` is not a run folder.
+        If `path` is not a run folder, or cannot be read.
 
     Examples
     --------
@@ -175,9 +177,9 @@ def open_run(path: str | Path) -> Run:
     >>> run.masks.sel(neuron=[0, 5]).dtype
     dtype('bool')
     """
-    given = Path(path).expanduser()
+    given = place(path).expanduser()
     folder = RunFolder(given)
-    with naming({"--out": "path"}):
+    with naming({"--out": "path"}), reading(given):
         if not holds_run(folder):
             raise InputError(f"path {str(given)!r}: holds no run; give the folder that --out named")
     return Run(folder)

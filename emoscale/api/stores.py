@@ -15,6 +15,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import ACTIVATIONS, StoreSchema
 from emoscale.store import Store
+from emoscale.store.store import zarr_store
 from emoscale.store.types import stored_type
 
 
@@ -42,7 +43,7 @@ def open_activations(folder: RunFolder, lazy: bool = True) -> xarray.DataArray:
 def open_dataset(path: Path, schema: StoreSchema) -> xarray.Dataset:
     """Open a store, all its arrays, as they are needed."""
     store = open_finished(path.resolve(), schema)
-    dataset = xarray.open_zarr(store.path, consolidated=False)
+    dataset = xarray.open_zarr(zarr_store(store.path), consolidated=False)
     # Coordinates are one-dimensional and are looked at first: texts and numbers in memory are easier to use.
     coordinates = {
         array.name: (array.dims, store.read(array.name))
@@ -62,7 +63,7 @@ def with_neurons(array: Any, store: Store) -> Any:
 
 def lazily(store: Store, name: str) -> Any:
     """Return an array of a store as Dask's, decoded if it is encoded."""
-    array = xarray.open_zarr(store.path, consolidated=False)[name]
+    array = xarray.open_zarr(zarr_store(store.path), consolidated=False)[name]
     kind = stored_type(store.dtype(name))
     if kind.is_encoded:
         decode = partial(_decode, name=kind.name)

@@ -13,11 +13,17 @@ from emoscale.config.fields import expanded
 from emoscale.config.loading import Reading, read_settings
 from emoscale.errors import InputError
 from emoscale.run.folder import RunFolder
+from emoscale.system.addresses import place
 
 
 def path(text: str | Path) -> Path:
     """Read a path, or a default; ``~`` is the home folder also where no shell has replaced it (``--out=~/runs``)."""
     return expanded(str(text))
+
+
+def path_or_address(text: str | Path) -> Path:
+    """Read a path, or the address of a folder on an object store."""
+    return place(text) if "://" in str(text) else path(text)
 
 
 Config = Annotated[

@@ -12,7 +12,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from emoscale.commands.arguments import Config, ConfigOrExample, Example, Out, Overrides, example_of, run_of
+from emoscale.commands.arguments import (
+    Config,
+    ConfigOrExample,
+    Example,
+    Out,
+    Overrides,
+    example_of,
+    path_or_address,
+    run_of,
+)
 from emoscale.commands.arguments import path as to_path
 from emoscale.commands.reproduce.options import UNPACK_LIMIT, ReproductionOptions
 from emoscale.errors import InputError
@@ -90,8 +99,8 @@ def run(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Reuse stages of another run where nothing they depend on differs.",
-            parser=to_path,
+            help="Reuse stages of another run where nothing they depend on differs; s3:// and gs:// are copied.",
+            parser=path_or_address,
         ),
     ] = None,
     verbose: Verbose = False,

@@ -24,6 +24,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.lock import locked
 from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
+from emoscale.system.addresses import download, is_here, reading
 from emoscale.system.files import disk_is_full, link, remove, write_text
 from emoscale.system.launcher import rank
 from emoscale.system.memory import peak_memory
@@ -223,7 +224,9 @@ def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Finger
 
 def _source(path: Path) -> RunFolder:
     source = RunFolder(path)
-    if not source.manifest_file.is_file():
+    with reading(path):
+        is_run = source.manifest_file.is_file()
+    if not is_run:
         raise InputError(f"--from {path}: not a run folder; give one that emoscale has written")
     return source
 
@@ -324,7 +327,7 @@ def _link_stage(name: str, source: RunFolder, work: RunFolder, folder: RunFolder
     outputs = zip(stage.outputs(source), stage.outputs(work), strict=True)
     for old, new in (*outputs, (source.checksums(name), work.checksums(name))):
         if old.exists():
-            link(old, new)
+            (link if is_here(old) else download)(old, new)
     origin = {} if source == folder else {"from": str(source.path)}
     record(work, name, source.stage(name) | origin)
 

@@ -268,9 +268,8 @@ class RunFolder:
         import pandas as pd  # takes half a second, which a run with nothing left to do should not cost
 
         names = [*TEXT_COLUMNS, *text]
-        table = pd.read_csv(
-            self.tables / f"{name}.csv", dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""]
-        )
+        with (self.tables / f"{name}.csv").open("rb") as file:
+            table = pd.read_csv(file, dtype=dict.fromkeys(names, str), keep_default_na=False, na_values=[""])
         table = from_cells(table)
         return table.fillna(dict.fromkeys([name for name in names if name in table], ""))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from emoscale.errors import StoreError
 from emoscale.store.layout import CHECKSUM_BYTES, Key, Layout, checksum_of, read_layout
+from emoscale.system.addresses import is_here, read_bytes
 
 _ALGORITHM = "crc32c"
 _MISSING, _DAMAGED = "chunk is missing", "chunk is damaged (checksum)"
@@ -114,6 +116,8 @@ def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
         If the chunk is missing or damaged. It names the file.
     """
     file, start, length = layout.locate(key)
+    if not is_here(file):
+        return _read_remote(layout, file, start, fix)
     try:
         with file.open("rb", buffering=0) as stream:
             if os.fstat(stream.fileno()).st_size != length:
@@ -127,6 +131,16 @@ def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
     if not complete or checksum_of(body.data) != checksum.tobytes():
         raise StoreError(f"{file}: {_DAMAGED}; {fix}")
     return np.frombuffer(body, dtype=layout.dtype).reshape(layout.chunk)
+
+
+def _read_remote(layout: Layout, file: Path, start: int, fix: str) -> NDArray[Any]:
+    try:
+        content = read_bytes(file, start, layout.chunk_bytes + CHECKSUM_BYTES)
+    except FileNotFoundError:
+        raise StoreError(f"{file}: {_MISSING}; {fix}") from None
+    if not _are_intact(memoryview(content), 1, layout.chunk_bytes + CHECKSUM_BYTES):
+        raise StoreError(f"{file}: {_DAMAGED}; {fix}")
+    return np.frombuffer(content, layout.dtype, count=math.prod(layout.chunk)).reshape(layout.chunk)
 
 
 def find_damage(layout: Layout, keys: Iterable[Key]) -> dict[Key, str]:

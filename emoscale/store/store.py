@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import ObjectStore
 
 from emoscale.errors import EmoscaleError, InputError, StoreError, first_lines
 from emoscale.schema import FORMAT, StoreSchema
@@ -18,6 +19,7 @@ from emoscale.store.description import stored_schema
 from emoscale.store.layout import Key, Layout, read_layout
 from emoscale.store.types import StoredType, type_of
 from emoscale.store.writing import write_files
+from emoscale.system.addresses import is_here
 from emoscale.system.files import naming, sync
 
 PROVENANCE = "emoscale"
@@ -263,7 +265,7 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         )
         raise InputError(f"{path}: no store is here{written_by}")
     try:
-        group = zarr.open_group(str(path), mode=mode)  # type: ignore[arg-type]
+        group = zarr.open_group(zarr_store(path), mode=mode)  # type: ignore[arg-type]
         provenance = dict(group.attrs[PROVENANCE])  # type: ignore[arg-type]
     except (LookupError, ValueError, TypeError, AttributeError, FileNotFoundError) as error:
         raise InputError(f"{path}: not an emoscale store; give a folder that emoscale wrote") from error
@@ -279,6 +281,15 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         raise InputError(f"{path}: the store lacks {', '.join(missing)}; write it again with --fresh")
     with _reading_metadata(path):
         return Store(path, schema, group)
+
+
+def zarr_store(path: Path) -> Any:
+    """Return what zarr-python and xarray open a store by."""
+    if is_here(path):
+        return str(path)
+    from obstore.store import from_url  # of an extra
+
+    return ObjectStore(from_url(str(path)), read_only=True)
 
 
 @contextmanager
