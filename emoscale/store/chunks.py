@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _read_remote(layout: Layout, file: Path, start: int, fix: str) -> NDArray[An
     return np.frombuffer(content, layout.dtype, count=math.prod(layout.chunk)).reshape(layout.chunk)
 
 
-def find_damage(layout: Layout, keys: Iterable[Key]) -> dict[Key, str]:
+def find_damage(layout: Layout, keys: Iterable[Key], known: Collection[Path] = ()) -> dict[Key, str]:
     """Find files of chunks that are missing or damaged.
 
     Parameters
@@ -151,6 +151,8 @@ def find_damage(layout: Layout, keys: Iterable[Key]) -> dict[Key, str]:
     layout : Layout
     keys : iterable of tuple of int
         Places of files.
+    known : collection of Path
+        Files that are known to be as they were written.
 
     Returns
     -------
@@ -160,6 +162,8 @@ def find_damage(layout: Layout, keys: Iterable[Key]) -> dict[Key, str]:
     damage = {}
     for key in keys:
         file = layout.path_of(key)
+        if file in known:
+            continue
         if not file.is_file():
             damage[key] = f"{file}: {_MISSING}"
         elif _is_damaged(layout, key):

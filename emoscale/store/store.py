@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,8 +163,13 @@ class Store:
             values[place] = chunk[tuple(slice(0, p.stop - p.start) for p in place)]
         return values
 
-    def verify(self) -> list[str]:
+    def verify(self, known: Collection[Path] = ()) -> list[str]:
         """Check every chunk of every array.
+
+        Parameters
+        ----------
+        known : collection of Path
+            Files that have been read and found to be as they were written.
 
         Returns
         -------
@@ -172,7 +177,9 @@ class Store:
             One line for each file that is missing or damaged; empty if there is none.
         """
         return [
-            f"{problem}; {self._fix}" for array in self.schema.arrays for problem in self.damage(array.name).values()
+            f"{problem}; {self._fix}"
+            for layout in (self._layout(array.name) for array in self.schema.arrays)
+            for problem in find_damage(layout, layout.files_in([slice(0, n) for n in layout.shape]), known).values()
         ]
 
     def damage(self, name: str, **ranges: slice) -> dict[Key, str]:
@@ -275,6 +282,8 @@ def open_store(path: Path, schema: StoreSchema | None = None, mode: str = "r") -
         raise InputError(
             f"{path}: store format {provenance.get('format')}, this version reads {FORMAT}; write it again with --fresh"
         )
+    if not isinstance(provenance.get("complete"), bool):
+        raise InputError(f"{path}: does not say whether it is complete; write it again with --fresh")
     with _reading_metadata(path):
         schema = schema or stored_schema(path, group, provenance)
     if missing := [array.name for array in schema.arrays if array.name not in group]:
