@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +10,9 @@ from rich.table import Table
 
 from emoscale.errors import InputError, StoreError
 from emoscale.pipeline.stages import STAGES
-from emoscale.run.checksums import verify_files
+from emoscale.run.checksums import Verified, verify_files
 from emoscale.run.folder import RunFolder
-from emoscale.store import Store, open_store
+from emoscale.store import Store, is_chunk, open_store
 from emoscale.system.progress import say
 
 
@@ -35,37 +34,42 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
     StoreError
         If `verify` finds something missing, changed or added; names every file.
     """
-    folder = RunFolder(path)
+    folder, found = RunFolder(path), Verified({}, set())
     if (path / "zarr.json").is_file():
-        stores, listed = [open_store(path)], dict[Path, str]()
+        stores = [open_store(path)]
         _print_store(stores[0], console)
     elif folder.manifest_file.is_file():
         paths = [path for stage in STAGES.values() for path in stage.outputs(folder)]
-        listed = verify_files(folder, folder.manifest()["stages"]) if verify else {}
+        found = verify_files(folder) if verify else found
         present = [path for path in paths if (path / "zarr.json").is_file()]
         if verify:
-            present = [path for path in present if _opens(path, listed)]
+            present = [path for path in present if _is_usable(path, found.problems)]
         stores = [open_store(path) for path in present]
         _print_run(folder, stores, console)
     else:
         raise InputError(f"{path}: neither a run folder nor a store; give a folder that emoscale wrote")
     if verify:
-        _verify([store for store in stores if store.complete], listed, console)
+        _verify([store for store in stores if store.complete], found, console)
 
 
-def _opens(path: Path, listed: dict[Path, str]) -> bool:
+def _is_usable(path: Path, problems: dict[Path, str]) -> bool:
+    """Whether a store can be opened and its metadata, which say what chunks there are, have not changed."""
+    if any(path in file.parents and not is_chunk(file) for file in problems):
+        return False
     try:
         open_store(path)
     except InputError as error:
-        if not any(path in file.parents for file in listed):
-            listed[path] = str(error)
+        if not any(path in file.parents for file in problems):
+            problems[path] = str(error)
         return False
     return True
 
 
-def _verify(stores: list[Store], listed: Mapping[Path, str], console: Console) -> None:
-    damaged = [problem for store in stores for problem in store.verify()]
-    others = [line for file, line in listed.items() if not any(problem.startswith(f"{file}: ") for problem in damaged)]
+def _verify(stores: list[Store], found: Verified, console: Console) -> None:
+    damaged = [problem for store in stores for problem in store.verify(found.unchanged)]
+    others = [
+        line for file, line in found.problems.items() if not any(problem.startswith(f"{file}: ") for problem in damaged)
+    ]
     if problems := [*damaged, *others]:
         raise StoreError(problems)
     names = ", ".join(store.path.name for store in stores) or "no complete store to look at"

@@ -18,14 +18,14 @@ from emoscale.errors import InputError
 from emoscale.pipeline.dependencies import dependency_values
 from emoscale.pipeline.stage import Fingerprint, Stages, changes, fingerprints, stages_after, stages_of_run, status
 from emoscale.pipeline.stages import STAGES
-from emoscale.run.checksums import check_files, remove_temporary_files
+from emoscale.run.checksums import MANIFEST_CHANGED, check_files, remove_temporary_files
 from emoscale.run.compatibility import check_same_model, holds_run, model_differences
 from emoscale.run.folder import RunFolder
 from emoscale.run.lock import locked
-from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record
+from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record, write_config
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
 from emoscale.system.addresses import download, is_here, reading
-from emoscale.system.files import disk_is_full, link, remove, write_text
+from emoscale.system.files import disk_is_full, link, remove
 from emoscale.system.launcher import rank
 from emoscale.system.memory import peak_memory
 from emoscale.system.progress import Silent, duration
@@ -134,6 +134,8 @@ def _run(
         check_same_model(folder, context.outline.name, context.identity)
     ranks.wait()
     if ranks.is_main:
+        if not request.fresh and folder.manifest_file.exists() and not folder.manifest_is_unchanged():
+            _log.warning(f"{folder.manifest_file}: {MANIFEST_CHANGED}")
         _check_kept(agenda, folder, expected)
         _announce(agenda, folder, expected)
         for line in context.outline.notes:
@@ -302,7 +304,7 @@ def _prepare(
         manifest = manifest or (folder.manifest() | {"stages": {}} if work != folder else {}) or new_manifest()
         work.write_manifest(manifest | _circumstances(settings, context))
         _undo(work, [name for name in STAGES if _is_left_over(work, name, expected[name], work != folder)], settings)
-        write_text(work.config, settings_yaml(settings))
+        write_config(work, settings_yaml(settings))
         for name, source in agenda.linked.items():
             if status(work, name, expected[name]) != "done":
                 _link_stage(name, source, work, folder)

@@ -18,8 +18,28 @@ from emoscale.store import chunk_checksum, has_checksum, is_chunk
 from emoscale.system.files import sha256, write_text
 
 _MOST_NAMED = 20
+MANIFEST_CHANGED = (
+    "has changed since emoscale wrote it, and what it records is uncertain; "
+    "restore it, or run emoscale run with --fresh"
+)
 _TEMPORARY = re.compile(r"\..+\.\d+(\.\w+)?")
 """Names of files that `emoscale.system.files.replacing` and `link` have not finished."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What comparing a run with what it recorded has found.
+
+    Attributes
+    ----------
+    problems : dict of Path to str
+        A line for each file that is missing, has changed, or is there though no stage wrote it.
+    unchanged : set of Path
+        Files of chunks every byte of which is as it was recorded.
+    """
+
+    problems: dict[Path, str]
+    unchanged: set[Path]
 
 
 @dataclass(frozen=True)
@@ -119,24 +139,39 @@ def check_files(folder: RunFolder, stages: Iterable[str]) -> None:
         raise StoreError([*problems[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
-def verify_files(folder: RunFolder, stages: Iterable[str]) -> dict[Path, str]:
-    """Compare every byte of what finished stages left with what they recorded.
+def verify_files(folder: RunFolder) -> Verified:
+    """Compare every byte of a run's manifest, settings, and what finished stages left with what was recorded.
 
     Parameters
     ----------
     folder : RunFolder
-    stages : iterable of str
+        With a manifest.
 
     Returns
     -------
-    dict of Path to str
-        A line for each file that is missing, has changed, or is there though no stage wrote it.
+    Verified
+        With a manifest that has changed nothing else can be compared, and only that is named.
+
+    Raises
+    ------
+    InputError
+        If the manifest cannot be read.
     """
-    problems: dict[Path, str] = {}
-    for stage in stages:
-        problems |= _problems(folder, stage, lambda _: True)
+    if not folder.manifest_is_unchanged():
+        return Verified({folder.manifest_file: f"{folder.manifest_file}: {MANIFEST_CHANGED}"}, set())
+    problems, unchanged = _problems_of_config(folder), set[Path]()
+    for stage in folder.manifest()["stages"]:
+        problems |= _problems(folder, stage, lambda _: True, unchanged)
         problems |= {file: f"{file}: no stage wrote it; remove it" for file in _extra(folder, stage)}
-    return problems
+    return Verified(problems, unchanged)
+
+
+def _problems_of_config(folder: RunFolder) -> dict[Path, str]:
+    recorded, file = folder.manifest().get("config"), folder.config
+    if recorded is None or (file.is_file() and _checksum(file) == recorded):
+        return {}
+    what = "has changed since the last stage began" if file.is_file() else "missing"
+    return {file: f"{file}: {what}; restore it, or run emoscale run with the settings that are wanted"}
 
 
 def remove_temporary_files(folder: RunFolder) -> None:
@@ -147,7 +182,10 @@ def remove_temporary_files(folder: RunFolder) -> None:
                 file.unlink()
 
 
-def _problems(folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool]) -> dict[Path, str]:
+def _problems(
+    folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool], unchanged: set[Path] | None = None
+) -> dict[Path, str]:
+    """Return a line for each file that is missing or has changed; add chunks' files that have not to `unchanged`."""
     fix = f"run emoscale {stage} again with --fresh"
     try:
         recorded = read_checksums(folder, stage) or {}
@@ -162,6 +200,8 @@ def _problems(folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool]) 
             found[file] = f"{file}: missing; {fix}"
         elif not _is_unchanged(file, one):
             found[file] = f"{file}: has changed since {stage} was done; {fix}"
+        elif unchanged is not None and is_chunk(file):
+            unchanged.add(file)
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,7 @@ TEXT_COLUMNS = (
 
 _LONGEST_NAME = 255
 _KINDS: dict[type, str] = {dict: "mapping", list: "list", str: "text"}
-_PARTS: dict[str, type] = {"model": dict, "versions": dict, "hardware": dict}
+_PARTS: dict[str, type] = {"model": dict, "versions": dict, "hardware": dict, "config": str}
 _PARTS_OF_A_STAGE: dict[str, type] = {
     "state": str,
     "id": str,
@@ -48,6 +50,16 @@ _PARTS_OF_A_STAGE: dict[str, type] = {
     "outputs": list,
     "checksums": str,
 }
+
+
+def _as_text(manifest: dict[str, Any]) -> str:
+    """Return the text of a manifest, which ends with the checksum of all else that it holds."""
+    digest = hashlib.sha256(_as_json(manifest).encode("utf-8", "surrogatepass")).hexdigest()
+    return _as_json(manifest | {"checksum": f"sha256:{digest}"})
+
+
+def _as_json(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
 
 
 def _wrong_types(manifest: dict[str, Any]) -> Iterator[str]:
@@ -228,10 +240,28 @@ class RunFolder:
         InputError
             If the file is there but is not a manifest.
         """
+        return self._read_manifest()[0]
+
+    def manifest_is_unchanged(self) -> bool:
+        """Whether the manifest is what `write_manifest` wrote, to the last bit.
+
+        Raises
+        ------
+        InputError
+            As `manifest`.
+        """
+        manifest, text = self._read_manifest()
+        with suppress(RecursionError):
+            return text == _as_text(manifest)
+        return False
+
+    def _read_manifest(self) -> tuple[dict[str, Any], str]:
+        """Return the manifest without its checksum, and the text of the file."""
         if not self.manifest_file.exists():
-            return {}
+            return {}, ""
         try:
-            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+            text = self.manifest_file.read_text(encoding="utf-8")
+            manifest = json.loads(text)
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{self.manifest_file}: cannot be read ({first_lines(error)}); give another --out, or delete the folder"
@@ -240,7 +270,8 @@ class RunFolder:
             raise InputError(f"{self.manifest_file}: not an emoscale manifest; give another --out")
         if wrong := next(_wrong_types(manifest), None):
             raise InputError(f"{self.manifest_file}: damaged ({wrong}); give another --out, or delete the folder")
-        return manifest
+        manifest.pop("checksum", None)
+        return manifest, text
 
     def stage(self, name: str) -> dict[str, Any]:
         """Read what the manifest records of a stage; empty if nothing."""
@@ -248,8 +279,8 @@ class RunFolder:
         return recorded if isinstance(recorded, dict) else {}
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replace the manifest, whole or not at all."""
-        write_text(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        """Replace the manifest, whole or not at all, and add its checksum."""
+        write_text(self.manifest_file, _as_text(manifest))
 
     def table(self, name: str, text: Collection[str] = ()) -> pd.DataFrame:
         """Read one of the result tables, e.g. ``"drop_by_attribute"``, as it was written.

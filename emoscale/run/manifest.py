@@ -17,6 +17,7 @@ from rich.console import Console
 from emoscale import __version__
 from emoscale.run.checksums import write_checksums
 from emoscale.run.folder import RunFolder
+from emoscale.system.files import sha256, write_text
 from emoscale.system.progress import Progress, stage_progress
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,23 @@ def record(folder: RunFolder, name: str, facts: Mapping[str, Any]) -> None:
     manifest = folder.manifest()
     manifest["stages"][name] = dict(facts)
     folder.write_manifest(manifest)
+
+
+def write_config(folder: RunFolder, text: str) -> None:
+    """Replace the settings as used, and what the manifest records of them.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        With a manifest.
+    text : str
+        YAML.
+    """
+    manifest = folder.manifest()
+    if manifest.pop("config", None):  # should this be killed in between, nothing wrong is recorded of the file
+        folder.write_manifest(manifest)
+    write_text(folder.config, text)
+    folder.write_manifest(manifest | {"config": f"sha256:{sha256(folder.config)}"})
 
 
 def forget(folder: RunFolder, names: list[str]) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from emoscale.run.folder import RunFolder
-from emoscale.system.files import remove, sync, write_text
+from emoscale.run.manifest import write_config
+from emoscale.system.files import remove, sync
 
 FilesOf = Callable[[str, RunFolder], Sequence[Path]]
 """From a stage's name and a folder to everything that the stage may leave there."""
@@ -58,6 +59,6 @@ def finish_replacement(folder: RunFolder, stages: Collection[str], files_of: Fil
                 old.parent.mkdir(exist_ok=True)
                 os.replace(made, old)
     sync(folder.path)
-    write_text(folder.config, new.config.read_text(encoding="utf-8"))
+    write_config(folder, new.config.read_text(encoding="utf-8"))
     folder.write_manifest(manifest)
     remove(new.path)

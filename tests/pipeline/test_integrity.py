@@ -1,11 +1,18 @@
 """What changed, is missing, or was added after a stage was done is noticed, by `--verify` and by the next stage."""
 
+import itertools
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
+from emoscale.config import load_settings
+from emoscale.errors import InputError
+from emoscale.run import manifest
+from emoscale.run.checksums import verify_files
 from emoscale.run.folder import RunFolder
+from emoscale.run.manifest import write_config
 from emoscale.store import is_chunk
 
 UNCHANGED = "verified: every file and every chunk is there and unchanged"
@@ -35,13 +42,87 @@ def test_sixty_flips_over_all_kinds_of_files_are_named(cli, copied):
         by_kind.setdefault("chunk" if is_chunk(file) else file.suffix, []).append(file)
     kinds = sorted(by_kind)
     chosen = {rng.choice(by_kind[kinds[number % len(kinds)]]) for number in range(120)}
-    chosen = sorted(file for file in chosen if file.stat().st_size)[:60]
+    chosen = sorted({copied / "config.yaml", *sorted(file for file in chosen if file.stat().st_size)[:59]})
     assert {"chunk", ".json", ".csv", ".png", ".html"} <= {*kinds}
     for file in chosen:
         flip(file, rng.randrange(8 * file.stat().st_size))
     answer = cli("inspect", copied, "--verify")
     assert answer.code == 1
     assert sorted(problem.split(": ")[0] for problem in answer.problems) == sorted(map(str, chosen))
+
+
+def test_any_flip_in_the_manifest_is_named(copied):
+    folder = RunFolder(copied)
+    content = folder.manifest_file.read_bytes()
+    assert verify_files(folder).problems == {}
+    rng = random.Random(0)
+    places = [8 * content.index(word) + bit for word in (b'"config"', b'"checksum"', b"created") for bit in range(32)]
+    for bit in (*places, *(rng.randrange(8 * len(content)) for _ in range(300))):
+        flip(folder.manifest_file, bit)
+        try:
+            named = [*verify_files(folder).problems]
+        except InputError as error:  # no JSON any more, or no manifest
+            named = [Path(error.problems[0].partition(": ")[0])]
+        assert named == [folder.manifest_file]
+        folder.manifest_file.write_bytes(content)
+
+
+def test_a_run_goes_on_from_a_changed_manifest_and_says_so(cli, world, copied):
+    file = copied / "manifest.json"
+    file.write_text(file.read_text().replace('"cores": ', '"cores": 1'))
+    changed = f"{file}: has changed since emoscale wrote it"
+    [problem] = cli("inspect", copied, "--verify").problems
+    assert problem.startswith(changed)
+    answer = cli("run", world.config, "--out", copied, "--set", "title=Another")
+    assert answer.code == 0
+    assert f"warning: {changed}" in answer.out
+    assert cli("inspect", copied, "--verify").code == 0
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.write_text("masks: {k: 3}"), lambda file: file.unlink()])
+def test_another_config_is_named_and_does_not_fail_a_run(cli, world, copied, spoil):
+    file = copied / "config.yaml"
+    spoil(file)
+    [problem] = cli("inspect", copied, "--verify").problems
+    what = "has changed since the last stage began" if file.exists() else "missing"
+    assert problem.startswith(f"{file}: {what}; ")
+    assert cli("report", world.config, "--out", copied, "--fresh").code == 0
+    assert load_settings(file) == load_settings(world.config)
+    assert cli("inspect", copied, "--verify").code == 0
+
+
+def test_an_edited_config_that_is_run_is_the_one_that_is_recorded(cli, copied):
+    file = copied / "config.yaml"
+    file.write_text(file.read_text().replace("title: ", "title: Another "))
+    assert len(cli("inspect", copied, "--verify").problems) == 1
+    assert cli("run", file, "--out", copied).code == 0
+    assert cli("inspect", copied, "--verify").code == 0
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_killed_while_the_config_is_replaced(copied, monkeypatch, call):
+    """Before each of its writes what is recorded of the config is right, or nothing is."""
+    folder, calls = RunFolder(copied), itertools.count(1)
+
+    def deadly(write):
+        def write_or_end(*given):
+            if next(calls) == call:
+                raise KeyboardInterrupt
+            write(*given)
+
+        return write_or_end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write_text", deadly(manifest.write_text))
+        patch.setattr(RunFolder, "write_manifest", deadly(RunFolder.write_manifest))
+        with pytest.raises(KeyboardInterrupt):
+            write_config(folder, "masks: {k: 3}")
+    assert (folder.config.read_text() == "masks: {k: 3}") == (call == 3)
+    assert verify_files(folder).problems == {}
+    write_config(folder, "masks: {k: 3}")
+    assert verify_files(folder).problems == {}
+    folder.config.write_text("masks: {k: 4}")
+    assert [*verify_files(folder).problems] == [folder.config]
 
 
 def test_what_is_missing_or_was_added_is_named(cli, copied):
@@ -108,10 +189,10 @@ def test_leftovers_of_killed_processes_go_at_the_next_run(cli, world, copied):
 
 def test_a_run_of_a_version_without_lists_is_read(cli, world, copied):
     folder = RunFolder(copied)
-    manifest = folder.manifest()
-    for facts in manifest["stages"].values():
+    recorded = folder.manifest()
+    for facts in recorded["stages"].values():
         del facts["checksums"], facts["outputs"]
-    folder.write_manifest(manifest)
+    folder.write_manifest(recorded)
     shutil.rmtree(folder.checksums("").parent)
     assert cli("inspect", copied, "--verify").code == 0
     assert cli("run", world.config, "--out", copied, "--set", "title=Another").code == 0

@@ -122,7 +122,7 @@ class Tried:
         store = open_store(file.parents[1])
         store.read("tau")
         store.verify()
-        verify_files(RunFolder(self.run), ["select"])
+        verify_files(RunFolder(self.run))
 
     def log(self, content: bytes) -> None:
         self._file("rank-0.log", content)
