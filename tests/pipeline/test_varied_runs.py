@@ -216,7 +216,7 @@ VARIED = ("--set", "masks.k=[6]", "--set", "masks.draws=1")
         ("emoscale.pipeline.runner", "do_stage", 4, False),
         ("emoscale.run.replacement", "remove", 1, True),
         ("emoscale.run.replacement", "remove", 3, True),
-        ("emoscale.run.replacement", "write_text", 1, True),
+        ("emoscale.run.replacement", "write_config", 1, True),
     ],
 )
 def test_killed_while_varied(cli, copied, world, module, name, call, is_replaced):
