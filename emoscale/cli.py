@@ -25,7 +25,7 @@ from emoscale.errors import EmoscaleError, InputError, PreemptedError, shortened
 from emoscale.run.lock import release_all
 from emoscale.system.files import disk_is_full, mount_point, write_text
 from emoscale.system.launcher import rank
-from emoscale.system.output import tolerate_closed_output
+from emoscale.system.output import result_is_lost, results_are_in_files, tolerate_failing_output
 from emoscale.system.preemption import INTERRUPTED, STOPPED, end_on_sigterm, interrupt_on_sigint
 
 # Torch, transformers and zarr take seconds to import; commands that need them import what they call, so that --help and
@@ -90,6 +90,7 @@ def scores(
     """
     from emoscale.concepts.score_files import score_files
 
+    results_are_in_files()
     result = score_files(ratings, out, ScoreOptions(scale=scale, seed=seed))
     for note in [*result.how, *result.notes]:
         typer.echo(note)
@@ -122,6 +123,7 @@ def fetch_data(
     """Download data, check every file's SHA-256 and put it into a folder."""
     from emoscale.commands.fetch import fetch
 
+    results_are_in_files()
     folder, digest = fetch(name, out)
     archive = f" (the archive's SHA-256 was {digest})" if digest else ""
     typer.echo(f"{folder}: fetched, every checked file is as expected{archive}")
@@ -145,6 +147,8 @@ def plan(
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
 
     settings, _ = load(config, example, overrides)
+    if json:
+        results_are_in_files()
     planned = make_plan(settings, measure_seconds=probe, ranks=ranks)
     show_plan(planned, Console())
     if json:
@@ -188,7 +192,7 @@ def steer(  # twelve parameters: each is an option of the command line
 
     ablation = AblationOptions(edit=edit, factor=factor, seed=seed)
     options = SteerOptions(read_texts(text or [], texts), attribute, _number(k), draws, ablation, run, keep)
-    with Output().console(stderr=as_json) as console:
+    with Output(has_files=False).console(stderr=as_json) as console:
         steered = steering.steer(model, options, console)
     if as_json:
         typer.echo(steering.as_json(steered, model, options))
@@ -214,10 +218,10 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line and end the process with its exit code.
 
-    0: done; 1: failed while running; 2: unusable input; 130: interrupted; 143: stopped by SIGTERM. After the last two
-    the same command resumes.
+    0: done; 1: failed while running, or what is only printed could not be; 2: unusable input; 130: interrupted; 143:
+    stopped by SIGTERM. After the last two the same command resumes.
     """
-    tolerate_closed_output()
+    tolerate_failing_output()
     end_on_sigterm(_leave_hastily)
     interrupt_on_sigint()
     code = 0
@@ -240,7 +244,7 @@ def main() -> None:
         if usage is None:
             raise
         code = _fail([f"{usage()} (see --help)"], InputError.exit_code)
-    sys.exit(code)
+    sys.exit(max(code, int(result_is_lost())))
 
 
 _failed: list[int] = []

@@ -11,6 +11,7 @@ from rich.console import Console
 from emoscale.commands.arguments import Config, Overrides, example_of, run_of
 from emoscale.commands.arguments import path as to_path
 from emoscale.commands.top_options import TopOptions
+from emoscale.system.output import results_are_in_files
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -66,6 +67,7 @@ def compare(
     """Put runs, such as those of several models, side by side in one page."""
     from emoscale.commands.compare import compare_runs
 
+    results_are_in_files()
     compare_runs(runs, out, Console())
 
 

@@ -32,6 +32,7 @@ from emoscale.pipeline.stage import Stage
 from emoscale.pipeline.stages import STAGES
 from emoscale.system.launcher import rank
 from emoscale.system.logs import logging_to
+from emoscale.system.output import results_are_in_files
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +54,14 @@ class Output:
     verbose, quiet : bool
     log_file : path, optional
         Gets everything, whatever is printed. Each further rank has a file of its own beside it.
+    has_files : bool
+        Whether the command's results are in files; if not, they are only printed.
     """
 
     verbose: bool = False
     quiet: bool = False
     log_file: Path | None = None
+    has_files: bool = True
 
     @contextmanager
     def console(self, stderr: bool = False) -> Iterator[Console]:
@@ -70,6 +74,8 @@ class Output:
         """
         if self.verbose and self.quiet:
             raise InputError("--verbose and --quiet: one prints more, the other less; give one of them")
+        if self.has_files:
+            results_are_in_files()
         is_seen = rank() == 0
         level = logging.DEBUG if self.verbose else logging.WARNING if self.quiet else logging.INFO
         file = self.log_file

@@ -14,6 +14,7 @@ from emoscale.commands.arguments import path as to_path
 from emoscale.config.schema import schema_text
 from emoscale.errors import InputError
 from emoscale.system.files import write_text
+from emoscale.system.output import results_are_in_files
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -63,6 +64,7 @@ def init(
     """Look at ratings and texts, and write a commented config that runs."""
     from emoscale.commands.init import Sources, write_config, write_example
 
+    results_are_in_files()
     if example is not None:
         if ratings or texts or model:
             raise InputError("--example: is complete already; leave out --ratings, --texts and --model, or --example")

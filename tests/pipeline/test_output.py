@@ -21,9 +21,9 @@ WORK = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from emoscale.system.output import tolerate_closed_output
+from emoscale.system.output import tolerate_failing_output
 from emoscale.system.progress import say
-tolerate_closed_output()
+tolerate_failing_output()
 console = Console()
 for number in range(5_000):
     say(console, f"line {number}")
@@ -41,20 +41,58 @@ def shell(line, *arguments):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-WAYS = pytest.mark.parametrize("way", ["| head -1", "> /dev/full", ">&-"])
+NO_READER = pytest.mark.parametrize("way", ["| head -1", ">&-"])
+FULL = "emoscale: standard output (/dev/full): No space left on device; "
+NOT_SHOWN = f"{FULL}no more lines are shown; the work goes on, and its files are not affected\n"
+LOST = f"{FULL}the result is not shown, or not all of it; print it to a place that has room\n"
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 
 
-@WAYS
+@NO_READER
 def test_work_goes_on_when_nobody_reads(tmp_path, way):
     done = shell(f'"$@" {way}', "-c", WORK, tmp_path / "finished")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "finished").exists()
 
 
-@WAYS
+@NO_READER
 def test_a_command_ends_as_it_would_when_nobody_reads(finished, way):
     done = shell(f'"$@" {way}', "-m", "emoscale", "run", finished.config, "--out", finished.out)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_full
+def test_work_goes_on_when_nothing_can_be_printed(tmp_path):
+    done = shell('"$@" > /dev/full', "-c", WORK, tmp_path / "finished")
+    assert (done.returncode, done.stderr) == (0, LOST)
+    assert (tmp_path / "finished").exists()
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        (("run", "CONFIG", "--out", "OUT"), NOT_SHOWN, 0),
+        (("select", "CONFIG", "--out", "OUT"), NOT_SHOWN, 0),
+        (("init", "--example", "demo", "--out", "PAGE"), NOT_SHOWN, 0),
+        (("inspect", "OUT"), LOST, 1),
+        (("schema",), LOST, 1),
+        (("schema", "--out", "PAGE"), "", 0),
+        (("--help",), LOST, 1),
+    ],
+)
+def test_what_only_prints_fails_when_nothing_can_be_printed(finished, tmp_path, arguments, said, code):
+    places = {"CONFIG": finished.config, "OUT": finished.out, "PAGE": tmp_path / "page"}
+    done = shell('"$@" > /dev/full', "-m", "emoscale", *(places.get(word, word) for word in arguments))
+    assert (done.returncode, done.stderr) == (code, said)
+    assert (tmp_path / "page").exists() == ("PAGE" in arguments)
+
+
+@needs_full
+def test_an_error_keeps_its_code_when_nothing_can_be_printed(tmp_path):
+    done = shell('"$@" > /dev/full', "-m", "emoscale", "inspect", tmp_path)
+    assert done.returncode == 2
+    assert "neither a run folder nor a store" in done.stderr
 
 
 def test_without_a_terminal_a_line_a_minute(monkeypatch):
