@@ -1,6 +1,5 @@
 """A finished run is varied: what a change affects is done again, and nothing else."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,46 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
-from tiny_run import RESULTS, STAGES, contents, manifest, states, times
+from tiny_run import RESULTS, STAGES, contents, manifest, states
 
 from emoscale.config import load_settings
-from emoscale.errors import InputError
-from emoscale.pipeline import runner
-from emoscale.pipeline.runner import Request
-from emoscale.run.folder import RunFolder
 from emoscale.system import files
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def refused(cli):
-    """Run a config into a folder that holds a run; return the one problem when nothing has changed there."""
-
-    def call(config, out, *options, command="run"):
-        before = times(out)
-        answer = cli(command, config, "--out", out, *options)
-        assert (answer.code, answer.out) == (2, "")
-        assert times(out) == before
-        (problem,) = answer.problems
-        return problem
-
-    return call
-
-
-@pytest.fixture
-def tuned(cli, world):
-    """Give a run whose first stage is done, in a folder of its own."""
-    assert cli("tune", world.config, "--out", world.out).code == 0
-    return world
-
-
-@pytest.fixture
-def copied(world, finished):
-    """Give a finished run in a folder of its own."""
-    shutil.copytree(finished.out, world.out)
-    return world
 
 
 def done_stages(out):
@@ -79,41 +44,41 @@ AFTER["select"].remove("attribute-effects")
         ("selectivity.block_neurons=40", []),
     ],
 )
-def test_a_change_redoes_what_depends_on_it(cli, copied, change, stages):
-    before = contents(copied.out)
-    answer = cli("run", copied.config, "--out", copied.out, "--set", change)
+def test_a_change_redoes_what_depends_on_it(cli, copied_world, change, stages):
+    before = contents(copied_world.out)
+    answer = cli("run", copied_world.config, "--out", copied_world.out, "--set", change)
     assert (answer.code, answer.err) == (0, "")
     assert done_stages(answer.out) == stages
     first, key = answer.out.splitlines()[0], change.partition("=")[0]
     assert (key in first and "→" in first) == bool(stages)
-    assert states(copied.out) == dict.fromkeys(STAGES, "done")
-    assert not (copied.out / ".replacement").exists()
+    assert states(copied_world.out) == dict.fromkeys(STAGES, "done")
+    assert not (copied_world.out / ".replacement").exists()
     kept = [RESULTS[STAGES.index(stage)] for stage in ("tune", "extract") if stage not in stages]
     for name in kept:
-        ours = contents(copied.out, name)
+        ours = contents(copied_world.out, name)
         assert ours == {path: digest for path, digest in before.items() if path in ours}
-    again = cli("run", copied.config, "--out", copied.out, "--set", change)
+    again = cli("run", copied_world.config, "--out", copied_world.out, "--set", change)
     assert "all stages are done" in again.out
 
 
-def test_without_rankings_faithfulness_is_not_measured(cli, refused, copied):
+def test_without_rankings_faithfulness_is_not_measured(cli, refused_there, copied_world):
     none = ("--set", "faithfulness.rankings=[]")
-    said = refused(copied.config, copied.out, *none, command="measure-faithfulness")
+    said = refused_there(copied_world.config, copied_world.out, *none, command="measure-faithfulness")
     assert said == "faithfulness.rankings: names none; list some of effect, tau, both, random"
-    answer = cli("run", copied.config, "--out", copied.out, *none)
+    answer = cli("run", copied_world.config, "--out", copied_world.out, *none)
     assert (answer.code, answer.err) == (0, "")
     assert done_stages(answer.out) == AFTER["analyze"]
-    assert "measure-faithfulness" not in states(copied.out)
-    assert not (copied.out / "faithfulness.zarr").exists()
-    assert not (copied.out / "tables" / "faithfulness.csv").exists()
+    assert "measure-faithfulness" not in states(copied_world.out)
+    assert not (copied_world.out / "faithfulness.zarr").exists()
+    assert not (copied_world.out / "tables" / "faithfulness.csv").exists()
 
 
-def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
+def test_a_varied_run_is_the_same_as_one_made_so(cli, copied_world, world):
     change = ("--set", "masks.k=[6]", "--set", "selectivity.permutations=9")
-    assert cli("run", copied.config, "--out", copied.out, *change).code == 0
+    assert cli("run", copied_world.config, "--out", copied_world.out, *change).code == 0
     other = world.folder / "other"
-    assert cli("run", copied.config, "--out", other, *change).code == 0
-    assert contents(copied.out, *RESULTS) == contents(other, *RESULTS)
+    assert cli("run", copied_world.config, "--out", other, *change).code == 0
+    assert contents(copied_world.out, *RESULTS) == contents(other, *RESULTS)
 
 
 @pytest.mark.parametrize(
@@ -124,20 +89,20 @@ def test_a_varied_run_is_the_same_as_one_made_so(cli, copied, world):
         ("attributes", "joy,0.7", "joy,0.70", []),
     ],
 )
-def test_one_number_of_people(cli, copied, finished, name, old, new, stages):
-    # The copied run was made with the files of another folder: what they hold counts, not where they are.
-    file = getattr(copied, name)
+def test_one_number_of_people(cli, copied_world, finished, name, old, new, stages):
+    # The copied_world run was made with the files of another folder: what they hold counts, not where they are.
+    file = getattr(copied_world, name)
     file.write_text(file.read_text().replace(old, new))
-    answer = cli("run", copied.config, "--out", copied.out)
+    answer = cli("run", copied_world.config, "--out", copied_world.out)
     assert (answer.code, answer.err) == (0, "")
     assert done_stages(answer.out) == stages
     if stages:
         assert answer.out.splitlines()[0].startswith(f"concepts.{name} has changed; ")
 
 
-def test_changed_texts_redo_everything_that_read_them(cli, copied):
-    copied.texts.write_text(copied.texts.read_text().replace("train", "dev", 1))
-    answer = cli("run", copied.config, "--out", copied.out)
+def test_changed_texts_redo_everything_that_read_them(cli, copied_world):
+    copied_world.texts.write_text(copied_world.texts.read_text().replace("train", "dev", 1))
+    answer = cli("run", copied_world.config, "--out", copied_world.out)
     assert done_stages(answer.out) == list(STAGES)
     assert answer.out.startswith("stimuli.path has changed; ")
 
@@ -156,24 +121,24 @@ def test_a_changed_file_in_a_folder_of_texts_is_noticed(world):
     assert [key for key in before if before[key] != after[key]] == ["stimuli.path"]
 
 
-def test_a_stage_by_itself_undoes_those_after_it(cli, copied):
-    answer = cli("mask", copied.config, "--out", copied.out, "--set", "masks.k=[6]")
+def test_a_stage_by_itself_undoes_those_after_it(cli, copied_world):
+    answer = cli("mask", copied_world.config, "--out", copied_world.out, "--set", "masks.k=[6]")
     assert done_stages(answer.out) == ["mask"]
     before = [stage for stage in STAGES[: STAGES.index("ablate")] if stage != "relate"]  # which has the masks' sizes
-    assert states(copied.out) == dict.fromkeys(before, "done")
-    assert not (copied.out / "scores.zarr").exists()
-    assert not (copied.out / "report.html").exists()
+    assert states(copied_world.out) == dict.fromkeys(before, "done")
+    assert not (copied_world.out / "scores.zarr").exists()
+    assert not (copied_world.out / "report.html").exists()
 
 
-def test_a_stage_after_an_outdated_one_is_refused(refused, copied):
-    said = refused(copied.config, copied.out, "--set", "masks.k=[6]", command="ablate")
+def test_a_stage_after_an_outdated_one_is_refused(refused_there, copied_world):
+    said = refused_there(copied_world.config, copied_world.out, "--set", "masks.k=[6]", command="ablate")
     assert "mask was done with other settings (masks.k: [5, 0.25] → [6])" in said
     assert "run emoscale mask first" in said
 
 
-def test_bad_settings_keep_the_old_results(refused, copied):
-    assert "masks.k = 0: not positive" in refused(copied.config, copied.out, "--set", "masks.k=[0]")
-    assert states(copied.out) == dict.fromkeys(STAGES, "done")
+def test_bad_settings_keep_the_old_results(refused_there, copied_world):
+    assert "masks.k = 0: not positive" in refused_there(copied_world.config, copied_world.out, "--set", "masks.k=[0]")
+    assert states(copied_world.out) == dict.fromkeys(STAGES, "done")
 
 
 KILLED = """
@@ -219,28 +184,30 @@ VARIED = ("--set", "masks.k=[6]", "--set", "masks.draws=1")
         ("emoscale.run.replacement", "write_config", 1, True),
     ],
 )
-def test_killed_while_varied(cli, copied, world, module, name, call, is_replaced):
-    before = contents(copied.out, *RESULTS)
-    arguments = ("run", copied.config, "--out", copied.out, *VARIED)
+def test_killed_while_varied(cli, copied_world, world, module, name, call, is_replaced):
+    before = contents(copied_world.out, *RESULTS)
+    arguments = ("run", copied_world.config, "--out", copied_world.out, *VARIED)
     assert killed(arguments, module, name, call)
     if not is_replaced:  # the old results stay until the new ones are finished
-        assert contents(copied.out, *RESULTS) == before
-        assert states(copied.out) == dict.fromkeys(STAGES, "done")
+        assert contents(copied_world.out, *RESULTS) == before
+        assert states(copied_world.out) == dict.fromkeys(STAGES, "done")
     assert cli(*arguments).code == 0
     other = world.folder / "other"
-    assert cli("run", copied.config, "--out", other, *VARIED).code == 0
-    assert contents(copied.out, *RESULTS) == contents(other, *RESULTS)
-    assert not (copied.out / ".replacement").exists()
+    assert cli("run", copied_world.config, "--out", other, *VARIED).code == 0
+    assert contents(copied_world.out, *RESULTS) == contents(other, *RESULTS)
+    assert not (copied_world.out / ".replacement").exists()
     assert "all stages are done" in cli(*arguments).out
 
 
-def test_an_abandoned_variation_leaves_nothing(cli, copied):
-    before = contents(copied.out, *RESULTS)
-    assert killed(("run", copied.config, "--out", copied.out, *VARIED), "emoscale.pipeline.runner", "do_stage", 2)
-    answer = cli("run", copied.config, "--out", copied.out)
+def test_an_abandoned_variation_leaves_nothing(cli, copied_world):
+    before = contents(copied_world.out, *RESULTS)
+    assert killed(
+        ("run", copied_world.config, "--out", copied_world.out, *VARIED), "emoscale.pipeline.runner", "do_stage", 2
+    )
+    answer = cli("run", copied_world.config, "--out", copied_world.out)
     assert (answer.code, done_stages(answer.out)) == (0, [])
-    assert not (copied.out / ".replacement").exists()
-    assert contents(copied.out, *RESULTS) == before
+    assert not (copied_world.out / ".replacement").exists()
+    assert contents(copied_world.out, *RESULTS) == before
 
 
 def test_from_another_run(cli, world, finished, monkeypatch):
@@ -304,102 +271,3 @@ def test_a_folder_on_another_file_system_is_linked_to(tmp_path, monkeypatch):
     assert (tmp_path / "target" / "a").read_text() == "x"
     files.remove(tmp_path / "target")
     assert (source / "a").exists()
-
-
-def test_changed_weights_are_noticed(refused, cli, world, tiny_folder):
-    model = shutil.copytree(tiny_folder("bert-encoder"), world.folder / "model")
-    world.write(model={"name": str(model)})
-    assert cli("tune", world.config, "--out", world.out).code == 0
-    file = model / "model.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    told = refused(world.config, world.out)
-    assert told.startswith(f"{world.out}: was made with another model of that name (the model's weights: ")
-    assert told.endswith("or start again with emoscale run --fresh")
-
-
-def test_a_changed_tokenizer_is_noticed(refused, cli, world, tiny_folder):
-    model = shutil.copytree(tiny_folder("bert-encoder"), world.folder / "model")
-    world.write(model={"name": str(model)})
-    assert cli("tune", world.config, "--out", world.out).code == 0
-    file = model / "tokenizer.json"
-    file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))
-    told = refused(world.config, world.out)
-    assert told.startswith(f"{world.out}: was made with another model of that name (the model's tokenizer: ")
-    assert told.endswith("or start again with emoscale run --fresh")
-
-
-@pytest.mark.parametrize(
-    ("change", "before", "next_stage"),
-    [
-        ({"hidden_act": "relu"}, "tune", "extract"),
-        ({"layer_norm_eps": 0.1}, "tune", "extract"),
-        ({"hidden_act": "relu"}, "mask", "ablate"),
-    ],
-)
-def test_a_changed_configuration_is_noticed(refused, cli, world, tiny_folder, change, before, next_stage):
-    model = shutil.copytree(tiny_folder("bert-encoder"), world.folder / "model")
-    world.write(model={"name": str(model)})
-    for stage in STAGES[: STAGES.index(before) + 1]:
-        assert cli(stage, world.config, "--out", world.out).code == 0
-    file = model / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    told = refused(world.config, world.out, command=next_stage)
-    assert told.startswith(f"{world.out}: was made with another model of that name (the model's config: ")
-    assert told.endswith("or start again with emoscale run --fresh")
-
-
-def test_fresh_with_the_same_settings_gives_the_same(cli, copied, finished):
-    (copied.out / "notes.txt").write_text("mine")
-    assert cli("run", finished.config, "--out", copied.out, "--fresh").code == 0
-    assert contents(copied.out, *RESULTS) == contents(finished.out, *RESULTS)
-    assert (copied.out / "notes.txt").read_text() == "mine"
-
-
-def test_bad_settings_and_fresh_keep_the_old_run(refused, tuned):
-    tuned.write(masks={"k": [0]})
-    assert "masks.k = 0: not positive" in refused(tuned.config, tuned.out, "--fresh")
-    assert states(tuned.out) == {"tune": "done"}
-
-
-def test_a_folder_that_cannot_be_cleared_does_not_count_as_done(monkeypatch, copied):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.shutil, "rmtree", refuse)
-        with pytest.raises(InputError, match=r"cannot be written \(Permission denied\); choose another --out"):
-            runner.run(load_settings(copied.config), RunFolder(copied.out), Console(quiet=True), Request(fresh=True))
-    assert states(copied.out) == {}
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"emoscale": "0.1.0"}', '{"emoscale": "0.1.0", "stages": []}'])
-@pytest.mark.parametrize("options", [[], ["--fresh"]])
-def test_manifest_that_cannot_be_read(refused, tuned, content, options):
-    (tuned.out / "manifest.json").write_text(content)
-    told = refused(tuned.config, tuned.out, *options)
-    assert told.startswith(f"{tuned.out / 'manifest.json'}: ")
-    assert "give another --out" in told
-
-
-def test_a_hidden_file_does_not_make_a_folder_foreign(cli, world):
-    world.out.mkdir()
-    (world.out / ".gitkeep").touch()
-    assert cli("tune", world.config, "--out", world.out).code == 0
-
-
-def test_the_config_in_the_folder_continues_the_run(cli, tuned):
-    answer = cli("extract", tuned.out / "config.yaml", "--out", tuned.out)
-    assert (answer.code, answer.err) == (0, "")
-    assert states(tuned.out) == {"tune": "done", "extract": "done"}
-
-
-def test_manifest_keeps_when_the_run_was_begun(cli, tuned):
-    file = tuned.out / "manifest.json"
-    manifest = json.loads(file.read_text())
-    file.write_text(json.dumps(manifest | {"created": "long ago"}))
-    assert cli("extract", tuned.config, "--out", tuned.out).code == 0
-    assert json.loads(file.read_text())["created"] == "long ago"
-    assert cli("run", tuned.config, "--out", tuned.out, "--fresh").code == 0
-    assert json.loads(file.read_text())["created"] != "long ago"

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from clusters import ATTRIBUTES, CONCEPTS, SCORES
 from distributed import Client, LocalCluster
 from selecting import executor, select
-from test_cluster import ATTRIBUTES, CONCEPTS, SCORES, folder  # noqa: F401
 
 from emoscale.errors import InputError
 from emoscale.selectivity import backends, kendall
@@ -135,7 +135,7 @@ def test_a_kernel_without_a_twin_is_the_processors(on_gpu, monkeypatch):
     assert backends.kernel("null_counts", "auto") is numba_backend.null_counts
 
 
-def test_a_gpu_that_is_missing_is_refused_before_anything_is_computed(folder, monkeypatch):  # noqa: F811
+def test_a_gpu_that_is_missing_is_refused_before_anything_is_computed(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no GPU is available"):
         executor(backend="cuda").check()
@@ -156,7 +156,7 @@ def give_a_gpu():
     torch_backend.null_counts = null_counts
 
 
-def test_a_worker_chooses_for_itself(folder, monkeypatch):  # noqa: F811
+def test_a_worker_chooses_for_itself(folder, monkeypatch):
     """The client has no GPU and the worker has one; the twin there says that every permutation reaches tau."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     local = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}

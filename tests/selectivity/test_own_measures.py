@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from clusters import ATTRIBUTES, CONCEPTS, NEURONS, SCORES
 from pydantic import TypeAdapter, ValidationError
 from selecting import select
-from test_cluster import ATTRIBUTES, CONCEPTS, NEURONS, SCORES, folder  # noqa: F401
 
 from emoscale.errors import InputError
 from emoscale.selectivity.inference import INFERENCES, Inference
@@ -40,7 +40,7 @@ ROWS = RowMeasure("rows", "ranks", ("neuron", "concept"), "Rows of the concept",
 
 
 @pytest.mark.parametrize("by_name", [False, True])
-def test_a_measure_is_computed_and_described(folder, monkeypatch, by_name):  # noqa: F811
+def test_a_measure_is_computed_and_described(folder, monkeypatch, by_name):
     monkeypatch.setitem(MEASURES, "half", HALF)
     if by_name:
         assert TypeAdapter(SelectivityOptions).validate_python({"measure": "half"}).measure == "half"
@@ -57,7 +57,7 @@ def test_a_measure_is_computed_and_described(folder, monkeypatch, by_name):  # n
 
 
 @pytest.mark.parametrize("by_name", [False, True])
-def test_row_measures_are_computed_and_described(folder, monkeypatch, by_name):  # noqa: F811
+def test_row_measures_are_computed_and_described(folder, monkeypatch, by_name):
     for entry in (RANGE, ROWS):
         monkeypatch.setitem(ROW_MEASURES, entry.name, entry)
     entries = [ROWS, RANGE]
@@ -72,7 +72,7 @@ def test_row_measures_are_computed_and_described(folder, monkeypatch, by_name): 
     assert store.attributes["origin"]["measures"] == ["rows", "range_of_means"]
 
 
-def test_an_inference_says_where_q_come_from(folder, monkeypatch):  # noqa: F811
+def test_an_inference_says_where_q_come_from(folder, monkeypatch):
     published = INFERENCES["asymptotic"]
     mine = Inference("doubled", "twice p", published.test, lambda p, _: 2 * p, ("seed",))
     monkeypatch.setitem(INFERENCES, "doubled", mine)
@@ -90,7 +90,7 @@ def test_an_inference_says_where_q_come_from(folder, monkeypatch):  # noqa: F811
         (replace(ROWS, name="unit"), "two arrays are called unit"),
     ],
 )
-def test_row_measures_that_cannot_be_stored_are_refused_before_anything_is_written(folder, entry, said):  # noqa: F811
+def test_row_measures_that_cannot_be_stored_are_refused_before_anything_is_written(folder, entry, said):
     with pytest.raises(InputError, match=said):
         select(folder, SCORES, CONCEPTS, ATTRIBUTES, row_measures=["mean", entry])
     assert not folder.selectivity.exists()
@@ -100,7 +100,7 @@ def test_row_measures_that_cannot_be_stored_are_refused_before_anything_is_writt
 @pytest.mark.parametrize(
     ("setting", "value"), [("measure", "kendal"), ("inference", "permutations"), ("row_measures", ["aurok"])]
 )
-def test_unknown_names_are_refused_with_the_nearest(folder, setting, value):  # noqa: F811
+def test_unknown_names_are_refused_with_the_nearest(folder, setting, value):
     nearest = {"measure": "kendall", "inference": "permutation", "row_measures": "auroc"}[setting]
     for refuse, error in (
         (partial(TypeAdapter(SelectivityOptions).validate_python, {setting: value}), ValidationError),
