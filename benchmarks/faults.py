@@ -4,9 +4,12 @@ An extraction or an ablation sweep of a tiny random model, two ranks under torch
 (SIGKILL) at a random moment of the stage, and the rest of the job soon after; then the same command resumes, and every
 file of the result is compared with the undisturbed one: the store of activations or of scores, and its commit log. The
 moments are spread evenly: the stage's time is divided into as many parts as there are kills, and each part has one.
-With ``--stage run`` whole runs are killed, in every stage, by one process and by two (`benchmarks.faults_run`).
+With ``--stage run`` whole runs are killed, in every stage, by one process and by two (`benchmarks.faults_run`). With
+``--stage flips`` nothing is killed: single bits of a finished run are flipped, and it is counted how many of the files
+are named (`benchmarks.faults_flips`).
 
     python -m benchmarks.faults [--stage ablate | --stage run] --kills 30 [--json FILE]
+    python -m benchmarks.faults --stage flips --flips 200 [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import time
 from pathlib import Path
 
 from benchmarks.common import arguments, tell
+from benchmarks.faults_flips import flip_bits
 from benchmarks.faults_job import command, environment, job_of, kill, wait_for
 from benchmarks.faults_run import kill_runs
 from benchmarks.faults_stages import STAGES, Disturbed, make_config
@@ -29,12 +33,16 @@ RANKS = 2
 
 
 def main() -> None:
-    options = arguments(__doc__ or "", kills=30, seed=0, stage=(*STAGES, "run"))
+    options = arguments(__doc__ or "", kills=30, flips=60, seed=0, stage=(*STAGES, "run", "flips"))
     chance = random.Random(options.seed)  # noqa: S311
     if options.stage == "run":
         numbers = kill_runs(options.kills, chance)
         tell("Runs killed and continued", numbers, options.json)
         sys.exit(numbers["identical"] != options.kills)
+    if options.stage == "flips":
+        numbers = flip_bits(options.flips, chance)
+        tell("Single bits flipped in a finished run", numbers, options.json)
+        sys.exit(numbers["named"] != options.flips)
     name, stage = options.stage, STAGES[options.stage]
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as path:

@@ -129,9 +129,18 @@ WHOLE_RUN: dict[str, Any] = {
 """Settings of a run with every stage, each long enough to be killed in."""
 
 
-def make_run_config(folder: Path) -> Path:
+SHORT_RUN: dict[str, Any] = WHOLE_RUN | {
+    "stimuli": {"source": "scenarios", "train_texts": 2, "dev_texts": 2},
+    "tuning": {"seeds": [1], "layout": "prefix", "prompt_length": 2, "epochs": 1, "validation": 0},
+    "attribution": {"tokens_per_pass": 1024, "check_neurons": 2, "check_groups": [0.1], "check_draws": 1},
+    "masks": {"k": [50], "controls": ["random"], "draws": 1},
+}
+"""Settings of a run with every stage, each short."""
+
+
+def make_run_config(folder: Path, settings: dict[str, Any] = WHOLE_RUN) -> Path:
     """Write the config of a whole run, and its model."""
-    return _write(folder, WHOLE_RUN)
+    return _write(folder, settings)
 
 
 def make_config(stage: Disturbed, folder: Path) -> Path:
