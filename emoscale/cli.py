@@ -139,17 +139,30 @@ def plan(
         typer.Option(min=0, metavar="SECONDS", help="How long to measure throughput here; 0 to skip."),
     ] = 30,
     ranks: Annotated[int, typer.Option(min=1, help="Processes of the run, each with such a device.")] = 1,
+    tflops: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Of another machine: 10^12 operations a second of a rank in forward passes."),
+    ] = None,
+    link: Annotated[
+        float | None, typer.Option(min=1e-3, metavar="GB", help="GB a second from a rank's device to its host.")
+    ] = None,
+    disk: Annotated[
+        float | None, typer.Option(min=1e-3, metavar="GB", help="GB a second that all ranks together can write.")
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the numbers to this file.", parser=to_path)
     ] = None,
 ) -> None:
     """Estimate what a run will cost: rows, disk, memory, time."""
     from emoscale.commands.plan import make_plan, plan_numbers, show_plan
+    from emoscale.commands.scaling import Rates
 
     settings, _ = load(config, example, overrides)
     if json:
         results_are_in_files()
-    planned = make_plan(settings, measure_seconds=probe, ranks=ranks)
+    given = [None if rate is None else rate * unit for rate, unit in ((tflops, 1e12), (link, 1e9), (disk, 1e9))]
+    rates = Rates(*given) if any(rate is not None for rate in given) else None
+    planned = make_plan(settings, measure_seconds=probe, ranks=ranks, rates=rates)
     show_plan(planned, Console())
     if json:
         write_text(json, dumps(plan_numbers(planned), indent=2) + "\n")

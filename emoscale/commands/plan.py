@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emoscale.commands.permutation_times import permutation_seconds
+from emoscale.commands.scaling import Extraction, Rates, Scaled, scale
 from emoscale.commands.stage_times import selection_seconds, task_seconds, tuning_seconds
 from emoscale.commands.throughput import measure_throughput, why_not_measured
 from emoscale.commands.without_weights import without_weights
@@ -56,6 +57,8 @@ class Plan:
     hours : dict
         Of stages, on ``ranks`` devices.
     ranks : int
+    scaling : list of Scaled
+        The extraction on 1, 8, 64, ... and that many ranks; empty unless rates were given.
     notes : list of str
         What the numbers do not include, and why.
     """
@@ -67,10 +70,11 @@ class Plan:
     throughput: dict[str, Any] | None
     hours: dict[str, float]
     ranks: int
+    scaling: list[Scaled] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> Plan:
+def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1, rates: Rates | None = None) -> Plan:
     """Plan a run without doing any of it.
 
     Parameters
@@ -82,6 +86,8 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
         to skip it.
     ranks : int
         Processes, each with a device like this one.
+    rates : Rates, optional
+        Of other machines.
 
     Returns
     -------
@@ -111,6 +117,9 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
                 f"hours are this device's divided by {ranks} (to extract: those of the rank with the most blocks), "
                 "assuming that each rank has one like it"
             )
+    if (shares := _shares(context, amount, ranks)) < ranks:
+        setting = "reduction_shards to more" if settings.extraction.keep == "moments" else "block_rows to fewer"
+        notes.append(f"{ranks - shares} of {ranks} ranks have nothing to extract; set extraction.{setting}")
     notes += [f"warning: {caution}" for caution in cautions_of(context)]
     return Plan(
         {
@@ -124,8 +133,29 @@ def make_plan(settings: Settings, *, measure_seconds: float, ranks: int = 1) -> 
         throughput,
         hours,
         ranks,
+        _scaling(context, amount, throughput, rates, ranks) if rates else [],
         notes,
     )
+
+
+def _scaling(
+    context: Context, amount: Amount, throughput: dict[str, Any] | None, rates: Rates, ranks: int
+) -> list[Scaled]:
+    settings, outline = context.settings, context.outline
+    disk = _disk(settings, outline, amount, ranks)
+    written = sum(disk[name] for name in ("activations.zarr", "moments.zarr", "temporary") if name in disk)
+    # Moments are reduced on the device: what is copied of them is what is written.
+    each = outline.neurons * getattr(torch, settings.model.dtype).itemsize
+    copied = amount.rows * each if settings.extraction.keep == "activations" else written
+    work = Extraction(
+        rows=amount.rows,
+        busiest_rows=lambda number: _busiest_rows(context, amount, number),
+        seconds_a_row=1 / throughput["rows_a_second"] if throughput else None,
+        operations=2.0 * outline.parameters * amount.tokens,
+        copied=copied,
+        written=written,
+    )
+    return scale(work, rates, ranks)
 
 
 def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks: int) -> dict[str, float]:
@@ -142,9 +172,14 @@ def _hours(context: Context, amount: Amount, rate: float, seconds: float, ranks:
 
 
 def _busiest_rows(context: Context, amount: Amount, ranks: int) -> int:
+    cut = _cut(context.settings, context.outline, amount, ranks)
+    return cut.busiest_rows(amount.rows, _shares(context, amount, ranks), ranks)
+
+
+def _shares(context: Context, amount: Amount, ranks: int) -> int:
+    """Return how many pieces of work an extraction can be divided into."""
     e, cut = context.settings.extraction, _cut(context.settings, context.outline, amount, ranks)
-    shares = cut.shards(e, amount.rows) if e.keep == "moments" else cut.blocks(amount.rows)
-    return cut.busiest_rows(amount.rows, shares, ranks)
+    return cut.shards(e, amount.rows) if e.keep == "moments" else cut.blocks(amount.rows)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -236,8 +271,20 @@ def show_plan(plan: Plan, console: Console) -> None:
     for name, value, remark in [*_work_lines(plan), *_cost_lines(plan)]:
         table.add_row(name, value, remark)
     console.print(table, highlight=False)
+    if plan.scaling:
+        console.print(_scaling_table(plan.scaling), highlight=False)
     for note in plan.notes:
         console.print(note, style="dim", highlight=False, markup=False)
+
+
+def _scaling_table(scaling: list[Scaled]) -> Table:
+    table = Table(box=None, pad_edge=False, title="Extraction on more ranks", title_justify="left")
+    for name in ("ranks", *scaling[0].seconds, "in all"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("what binds")
+    for one in scaling:
+        table.add_row(f"{one.ranks:,}", *map(duration, one.seconds.values()), duration(one.total), one.binds)
+    return table
 
 
 def _work_lines(plan: Plan) -> list[tuple[str, str, str]]:
