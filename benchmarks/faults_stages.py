@@ -151,7 +151,7 @@ def make_config(stage: Disturbed, folder: Path) -> Path:
 def _write(folder: Path, settings: dict[str, Any]) -> Path:
     save_model(folder / "model")
     config = folder / "faults.yaml"
-    # Runs of one process and of two are compared to the byte; and threads that wait for one another take a busy machine.
+    # Runs of one process and of two are compared to the byte, and threads that wait for one another keep a core busy.
     model = {"model": {"name": str(folder / "model")}, "machine": {"device": "cpu", "threads": 1}}
     config.write_text(yaml.safe_dump(model | settings), encoding="utf-8")
     return config
