@@ -17,14 +17,14 @@ from emoscale.models.loading import LanguageModel
 from emoscale.statistics import Floats
 from emoscale.system.option_types import Precision
 from emoscale.system.ranks import has_fast_bfloat16
-from emoscale.tasks.outcomes import ATTRIBUTED, GROUP
+from emoscale.tasks.outcomes import ATTRIBUTED
 from emoscale.tasks.task import Task
+from emoscale.tasks.text_order import FEWEST_TEXTS, text_order
 
 _log = logging.getLogger(__name__)
 
 WIDER = 1.05
 """Of an effect's standard error, by what may be unknown of the items in bfloat16 alone."""
-_FEWEST = 2
 _PILOT_ITEMS, _PILOT_MASKS = 32, 5
 
 
@@ -43,13 +43,8 @@ def draw_share(items: pd.DataFrame, share: float, seed: int) -> NDArray[np.bool_
     -------
     ndarray of bool, shape (items,)
     """
-    text = np.where(items["text"] < 0, -1 - np.arange(len(items)), items["text"])
-    of_concept = items.groupby("concept", sort=False).ngroup().to_numpy()
-    pairs, pair = np.unique(np.stack([of_concept, text]), axis=1, return_inverse=True)
-    place = np.random.default_rng(seed).permutation(pairs.shape[1])[pair.ravel()]
-    groups = pd.Series(place).groupby([items[name].to_numpy() for name in GROUP], sort=False)
-    wanted = np.ceil(groups.transform("nunique").to_numpy() * share - 1e-9)
-    return np.asarray(groups.rank("dense").to_numpy() <= np.maximum(wanted, _FEWEST))
+    place, texts = text_order(items, seed)
+    return np.asarray(place <= np.maximum(np.ceil(texts * share - 1e-9), FEWEST_TEXTS))
 
 
 def find_share(
@@ -103,7 +98,7 @@ def enough(cheap: Floats, exact: Floats) -> float:
     are known has the variance s² / n + (1 - m / n) t² / m. It is at most `WIDER`² s² / n from a share m / n of
     1 / (1 + (`WIDER`² - 1) s² / t²) on; s² and t² are means over the masks.
     """
-    if len(exact) < _FEWEST or not exact.size:
+    if len(exact) < FEWEST_TEXTS or not exact.size:
         return 1.0
     items, differences = exact.var(axis=0, ddof=1).mean(), (exact - cheap).var(axis=0, ddof=1).mean()
     if differences == 0:

@@ -17,12 +17,10 @@ from emoscale.ablation.units import Unit
 from emoscale.system.files import replacing
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
-from emoscale.tasks.outcomes import GROUP
+from emoscale.tasks.text_order import FEWEST_TEXTS, text_order
 
 LOOKS = (1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Shares of the texts of each concept and replicate that are asked by each look."""
-FEWEST_TEXTS = 2
-"""Texts of each concept and replicate that are asked by the first look: their spread must be known."""
+"""Shares of the texts of each concept and replicate that are asked by each look; two texts at least."""
 
 Score = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 """From numbers of items and of masks to scores, shape (items, masks, options)."""
@@ -46,14 +44,9 @@ def first_look(items: pd.DataFrame, seed: int) -> NDArray[np.int64]:
         From 0. The items about one text in a concept and replicate go together, and replicates that have the same texts
         ask them in the same order.
     """
-    text = items["text"].to_numpy(np.int64)
-    own = np.where(text < 0, -1 - np.arange(len(items)), text)
-    _, number = np.unique(own, return_inverse=True)
-    place = pd.Series(np.random.default_rng(seed).permutation(number.max() + 1)[number])
-    groups = place.groupby([items[name].to_numpy() for name in GROUP], sort=False)
-    rank, texts = groups.rank(method="dense").to_numpy(), groups.transform("nunique").to_numpy()
+    place, texts = text_order(items, seed)
     asked = np.stack([np.maximum(np.ceil(share * texts), FEWEST_TEXTS) for share in LOOKS])
-    return np.asarray((rank > asked).sum(axis=0), np.int64)
+    return np.asarray((place > asked).sum(axis=0), np.int64)
 
 
 class Looks:

@@ -7,11 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoscale.ablation.looks import FEWEST_TEXTS, LOOKS, Looks, first_look
+from emoscale.ablation.looks import LOOKS, Looks, first_look
 from emoscale.ablation.options import AblationOptions
 from emoscale.ablation.units import make_units
 from emoscale.system.progress import Silent
 from emoscale.system.ranks import Ranks, one_process
+from emoscale.tasks.text_order import FEWEST_TEXTS
 
 MASKS, OPTIONS = 7, 3
 
