@@ -281,10 +281,10 @@ class Context:
             raise InputError(
                 f"ablation.stop_when: comparisons with permuted masks end early; list {PERMUTED} in masks.controls"
             )
-        if masks.draws != AUTO and masks.draws < FEWEST_DRAWS:
+        if masks.permutations < FEWEST_DRAWS:
             raise InputError(
-                f"ablation.stop_when: how permuted masks differ is not known from {masks.draws}; set masks.draws to "
-                f"{FEWEST_DRAWS} or more"
+                f"ablation.stop_when: how permuted masks differ is not known from {masks.permutations}; set "
+                f"masks.permutations to {FEWEST_DRAWS} or more"
             )
 
     def check_k(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tiny_run import CONCEPTS, MASKS, contents, manifest, states
 
 from emoscale.pipeline.stages import STAGES
+from emoscale.run.folder import RunFolder
 from emoscale.schema import SCORES
 from emoscale.store import open_store
 from emoscale.tasks.registry import TASKS
@@ -167,3 +168,41 @@ def test_two_precisions_of_bfloat16_are_refused_before_anything_is_done(cli, pla
     answer = cli("check", plain.config)
     assert answer.code != 0
     assert "the weights are bfloat16, so there is nothing more exact" in " ".join(answer.err.split())
+
+
+def test_comparisons_that_end_early_stand_in_the_report(cli, plain):
+    texts = pd.read_csv(plain.texts)
+    texts.loc[texts.groupby("label").cumcount() >= 4, "split"] = "dev"
+    texts.to_csv(plain.texts, index=False)
+    # Whatever the drops are, the smallest effect of interest is larger.
+    plain.write(
+        stimuli={"dev_texts": 4},
+        masks={"controls": ["permuted"], "permutations": 3},
+        ablation={"stop_when": "decided"},
+        analysis={"smallest_effect": 1e6},
+    )
+    answer = cli("run", plain.config, "--out", plain.out)
+    assert answer.code == 0, answer.err
+    counts = manifest(plain.out)["stages"]["ablate"]["counts"]
+    assert counts["rows"] < counts["items"] * counts["masks"]
+    needed = RunFolder(plain.out).table("needed")
+    assert set(needed["items"]) == {counts["items"] // 2}
+    saved = 1 - counts["rows"] / (counts["items"] * counts["masks"])
+    report = " ".join((plain.out / "report.html").read_text(encoding="utf-8").split())
+    assert f"{saved:.0%} of all texts and masks were not asked" in report
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"masks": {"controls": ["random"]}}, "list permuted in masks.controls"),
+        ({"masks": {"controls": ["permuted"], "permutations": 2}}, "set masks.permutations to 3 or more"),
+        ({"masks": {"controls": ["permuted"]}, "ablation": {"precision": "two-level"}}, "not together with"),
+    ],
+)
+def test_comparisons_that_cannot_end_early_are_refused(cli, plain, changes, message):
+    ablation = {"stop_when": "decided"} | changes.get("ablation", {})
+    plain.write(**{**changes, "ablation": ablation})
+    answer = cli("check", plain.config)
+    assert answer.code != 0
+    assert message in " ".join(answer.err.split())
