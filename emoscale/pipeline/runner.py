@@ -227,7 +227,7 @@ def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Finger
 def _source(path: Path) -> RunFolder:
     source = RunFolder(path)
     with reading(path):
-        is_run = source.manifest_file.is_file()
+        is_run = source.manifest_file.exists()
     if not is_run:
         raise InputError(f"--from {path}: not a run folder; give one that emoscale has written")
     return source

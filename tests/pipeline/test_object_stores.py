@@ -146,7 +146,10 @@ def test_what_is_no_run_is_named(bucket, given, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_store_that_does_not_answer(bucket, monkeypatch):
+def test_a_store_that_does_not_answer(finished, bucket, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"s3://elsewhere/run: cannot be read"):
         es.open_run("s3://elsewhere/run")
+    source = runner.Request(source=place("s3://elsewhere/run"))
+    with pytest.raises(InputError, match=r"s3://elsewhere/run: cannot be read"):
+        runner.run(load_settings(finished.config), RunFolder(tmp_path / "run"), Console(quiet=True), source)
