@@ -237,6 +237,7 @@ COLUMNS: dict[str, Mapping[str, Column]] = {
         {
             "attribute": Column("attribute, or the mean over attributes"),
             "draws": count("masks of permuted concepts that were ablated"),
+            "items": count("items that were asked under the attribute's masks, of the mean the fewest"),
             "drop": Column(
                 "mean outcome after these masks minus after the selective one; positive: it is needed", OUTCOME
             ),
