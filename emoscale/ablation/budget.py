@@ -76,7 +76,7 @@ def kept_budget(file: Path, find: Callable[[], int], ranks: Ranks) -> int:
 
 
 def kept_number(file: Path, name: str, find: Callable[[], float], ranks: Ranks) -> float:
-    """Return the number of that name that a file holds; if there is no file, find and write it, as `kept_budget`."""
+    """Return a number from a JSON file, or find it and write it there; see `kept_budget`."""
     exists = ranks.agree(file.exists())
     ranks.wait()  # all have looked before one writes
     if not exists and ranks.rank == 0:

@@ -46,8 +46,8 @@ class AblationOptions:
     asks."""
     stop_when: Literal["never", "decided"] = "never"
     """``decided`` asks an eighth, a quarter, a half and all of the texts, and no more under the masks of an attribute
-    and its own controls once it is known whether the drop is smaller than ``analysis.smallest_effect``, or larger. What
-    an ended comparison saves is told in the report."""
+    and its own controls once it is known whether the drop is smaller than ``analysis.smallest_effect``, or larger. The
+    report says how much that saved."""
     items_per_unit: Count = 16
     """Items in one unit of work, which is computed and saved as a whole."""
     masks_per_unit: Count = 64

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from emoscale.analysis.drop_estimates import Drop, estimate_drops
 from emoscale.analysis.item_outcomes import ItemSample, outcomes_of_masks
-from emoscale.analysis.needed import smallest_effect
+from emoscale.analysis.needed import no_or_unknown, smallest_effect
 from emoscale.analysis.options import AnalysisOptions
 from emoscale.analysis.permuted_masks import mask_numbers
-from emoscale.run.verdicts import LEVEL
+from emoscale.run.verdicts import LEVEL, Answer
 from emoscale.schema import SELECTIVE
 from emoscale.statistics import Floats
 from emoscale.tasks.item_scores import ItemScores
@@ -37,8 +37,7 @@ def is_decided(drop: Drop, smallest: float, looks: int) -> bool:
         Its interval lies within the smallest effect on either side, or outside. The intervals of all looks hold
         together at .95 (for equivalence at .90): each is at 1 - .05 / looks (Bonferroni).
     """
-    low, high = drop.interval(1 - 2 * LEVEL / looks)
-    if -smallest < low and high < smallest:
+    if no_or_unknown(drop.interval(1 - 2 * LEVEL / looks), smallest) is Answer.NO:
         return True
     low, high = drop.interval(1 - LEVEL / looks)
     return bool(low > smallest or high < -smallest)
