@@ -116,31 +116,27 @@ def read_chunk(layout: Layout, key: Key, fix: str) -> NDArray[Any]:
         If the chunk is missing or damaged. It names the file.
     """
     file, start, length = layout.locate(key)
-    if not is_here(file):
-        return _read_remote(layout, file, start, fix)
+    size = layout.chunk_bytes + CHECKSUM_BYTES
     try:
-        with file.open("rb", buffering=0) as stream:
-            if os.fstat(stream.fileno()).st_size != length:
-                raise StoreError(f"{file}: {_DAMAGED}; {fix}")
-            content = np.empty(layout.chunk_bytes + CHECKSUM_BYTES, dtype=np.uint8)
-            stream.seek(start)
-            complete = stream.readinto(content.data) == len(content)
+        content = memoryview(
+            _read_here(file, start, size, length).data if is_here(file) else read_bytes(file, start, size)
+        )
     except FileNotFoundError:
         raise StoreError(f"{file}: {_MISSING}; {fix}") from None
-    body, checksum = content[: layout.chunk_bytes], content[layout.chunk_bytes :]
-    if not complete or checksum_of(body.data) != checksum.tobytes():
-        raise StoreError(f"{file}: {_DAMAGED}; {fix}")
-    return np.frombuffer(body, dtype=layout.dtype).reshape(layout.chunk)
-
-
-def _read_remote(layout: Layout, file: Path, start: int, fix: str) -> NDArray[Any]:
-    try:
-        content = read_bytes(file, start, layout.chunk_bytes + CHECKSUM_BYTES)
-    except FileNotFoundError:
-        raise StoreError(f"{file}: {_MISSING}; {fix}") from None
-    if not _are_intact(memoryview(content), 1, layout.chunk_bytes + CHECKSUM_BYTES):
+    if not _are_intact(content, 1, size):
         raise StoreError(f"{file}: {_DAMAGED}; {fix}")
     return np.frombuffer(content, layout.dtype, count=math.prod(layout.chunk)).reshape(layout.chunk)
+
+
+def _read_here(file: Path, start: int, size: int, length: int) -> NDArray[np.uint8]:
+    """Read a part of a file on this machine; nothing if the file is not as long as it should be, or ends before."""
+    with file.open("rb", buffering=0) as stream:
+        if os.fstat(stream.fileno()).st_size != length:
+            return np.empty(0, np.uint8)
+        # numpy's memory is not cleared before it is read into.
+        content = np.empty(size, np.uint8)
+        stream.seek(start)
+        return content[: stream.readinto(content.data)]
 
 
 def find_damage(layout: Layout, keys: Iterable[Key], known: Collection[Path] = ()) -> dict[Key, str]:
