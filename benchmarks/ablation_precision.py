@@ -86,7 +86,7 @@ def compare(design: Design, cheap: Floats, exact: Floats, took: dict[str, float]
     alone = effects(ItemScores(cheap, None, design))[0] - expected
     rows = []
     rng = np.random.default_rng(1)
-    group = ItemScores(cheap, None, design).group
+    group = design.group
     for share in SHARES:
         found = [effects(ItemScores(cheap, _partly(exact, group, share, rng), design)) for _ in range(SAMPLES)]
         bias = np.stack([one[0] for one in found]) - expected

@@ -86,8 +86,7 @@ def evaluate(store: Store, normalization: str, cross_fitted: Collection[str] = (
     """
     design = read_design(store)
     names = design.normalizations if normalization in design.normalizations else [*design.normalizations, normalization]
-    groups = design.items.groupby(GROUP, sort=False)
-    group, keys = np.asarray(groups.ngroup(), np.int64), groups.size().rename("items").reset_index()
+    group, keys = design.group, design.items.groupby(GROUP, sort=False).size().rename("items").reset_index()
     baseline = _baseline(store, design, normalization)
     judging = _judging(store, design, cross_fitted)
     width, blocks = store.chunks("scores")[1], []

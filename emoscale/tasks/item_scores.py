@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emoscale.statistics import Floats
 from emoscale.store import Store
-from emoscale.tasks.outcomes import GROUP, NORMALIZATIONS, Design
+from emoscale.tasks.outcomes import NORMALIZATIONS, Design
 from emoscale.tasks.partly_known import corrected
 
 
@@ -33,14 +33,9 @@ class ItemScores:
     design: Design
 
     @cached_property
-    def group(self) -> NDArray[np.int64]:
-        """Number of each item's concept and replicate, within which the exact share was drawn: (items,)."""
-        return np.asarray(self.design.items.groupby(GROUP, sort=False).ngroup(), np.int64)
-
-    @cached_property
     def best(self) -> Floats:
         """The scores, corrected by the exact ones: (items, masks, options). Only what is linear in them may use it."""
-        return self.scores if self.exact is None else corrected(self.scores, self.exact, self.group)
+        return self.scores if self.exact is None else corrected(self.scores, self.exact, self.design.group)
 
     def levels(self, normalization: str) -> list[Floats]:
         """Normalize the scores of each precision: one or two arrays (items, masks, options).
@@ -65,7 +60,7 @@ class ItemScores:
             return outcomes[0]
         first, second = outcomes
         is_known = ~np.isnan(self.exact[:, :, :1])
-        return corrected(first, np.where(is_known, second, np.nan), self.group)
+        return corrected(first, np.where(is_known, second, np.nan), self.design.group)
 
     def outcome(self, compute: Callable[[Floats, NDArray[np.int64]], Floats], normalization: str) -> Floats:
         """Compute an outcome of every item, (items, masks, x), by a function of `emoscale.tasks.outcomes.Outcome`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,11 @@ class Design:
     def without_mask(self) -> int:
         """Number of the first mask that edits nothing."""
         return int(np.flatnonzero(self.masks["kind"] == NO_MASK)[0])
+
+    @cached_property
+    def group(self) -> NDArray[np.int64]:
+        """Number of each item's concept and replicate, in the order in which they first occur: (items,)."""
+        return np.asarray(self.items.groupby(GROUP, sort=False).ngroup(), np.int64)
 
     @property
     def concepts_share_questions(self) -> bool:

@@ -164,7 +164,7 @@ def test_tables_and_contributions_have_the_same_means(tmp_path, outcome, normali
 def test_an_answer_is_corrected_and_not_that_of_corrected_scores(tmp_path):
     design, scores, _, partly = two_levels(np.random.default_rng(4))
     read = read_scores(write_two_levels(tmp_path, design, scores, partly), design)
-    group, right = read.group, design.items["right"].to_numpy()[:, None, None]
+    group, right = design.group, design.items["right"].to_numpy()[:, None, None]
     is_known = ~np.isnan(partly[:, :, :1])
     of_each = [OUTCOMES["accuracy"].compute(values, right) for values in (read.scores, np.nan_to_num(partly))]
     expected = corrected(of_each[0], np.where(is_known, of_each[1], np.nan), group)
