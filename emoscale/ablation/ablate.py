@@ -18,15 +18,15 @@ from emoscale.ablation.budget import find_budget, kept_budget, kept_number, one_
 from emoscale.ablation.edits import make_edit
 from emoscale.ablation.exact_share import draw_share, find_share, warn_of_slow_bfloat16
 from emoscale.ablation.forward_options import ForwardOptions
-from emoscale.ablation.looks import Judge, Looks, Score
+from emoscale.ablation.looks import Judge, Looks
 from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import TWO_LEVEL, AblationOptions
+from emoscale.ablation.packed_masks import PackedMasks, read_masks
 from emoscale.ablation.units import Unit, make_units
 from emoscale.errors import InputError, StageError
 from emoscale.models.loading import LanguageModel
 from emoscale.run.folder import RunFolder
-from emoscale.run.stores import open_finished
-from emoscale.schema import MASKS, SCORES
+from emoscale.schema import SCORES
 from emoscale.store import CommitLog, Store, create_store, open_store
 from emoscale.system.progress import Progress
 from emoscale.system.ranks import Ranks
@@ -83,44 +83,19 @@ def ablate(
     units = make_units(len(task.items), len(table), options)
     forward = _forward_options(folder, model, task, units, masks, options, ranks)
     share = _exact_share(folder, model, task, masks, forward, options, ranks)
-    is_exact = None if share is None else draw_share(task.items, share, options.seed)
     if ranks.is_main:
-        _create(folder, task, table, units, dict(origin or {}), is_exact is not None)
+        _create(folder, task, table, units, dict(origin or {}), share is not None)
     ranks.wait()
     store, log = open_store(folder.scores, SCORES, mode="r+"), CommitLog(folder.commits(folder.scores), ranks.rank)
-
-    def scores_of(
-        items: NDArray[np.int64], numbers: NDArray[np.int64], how: ForwardOptions = forward
-    ) -> NDArray[np.float32]:
-        # Rows count once, in whatever precisions they are scored.
-        advance = progress.advance if how is forward else lambda _: None
-        try:
-            return score(model, task, items, masks.off(numbers), numbers, how, advance)
-        except torch.OutOfMemoryError as error:
-            raise _too_large(folder, forward.tokens_per_pass, options.tokens_per_pass is not None) from error
-
-    exactly = partial(scores_of, how=replace(forward, precision="exact"))
-    looks = None
-    if judge is not None and not store.complete:
+    scorer = _Scorer(folder, model, task, masks, forward, options.tokens_per_pass is not None, progress.advance)
+    if judge is not None:
         looks = Looks(log.folder, task.items, len(table), len(task.options), units, options.seed)
-        looks.score(scores_of, judge(read_design(store)), ranks, progress)
-    done = {unit.number for unit in units} if store.complete else set(log.done())
-    ranks.wait()  # all have looked before one does more
-    own = ranks.own(units)
-    # A part that saw another folder would leave the others waiting for it in a unit that it skips.
-    todo = ranks.agree([unit for unit in own if unit.number not in done])
-    if looks is None:
-        total = sum(unit.rows for unit in own)
-        progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
-    for unit in todo:
-        scores = scores_of(unit.items, unit.masks) if looks is None else looks.scores(unit)
-        exact = None if is_exact is None else _exact_scores(unit, is_exact, exactly, len(task.options))
-        if ranks.saves:
-            store.write("scores", scores, item=int(unit.items[0]), mask=int(unit.masks[0]))
-            if exact is not None:
-                store.write("exact_scores", exact, exact_item=int(unit.items[0]), mask=int(unit.masks[0]))
-            log.add(unit.number)
-    ranks.wait()
+        if not store.complete:
+            looks.score(scorer.score, judge(read_design(store)), ranks, progress)
+        _write_units(store, log, units, lambda unit: {"scores": looks.scores(unit)}, ranks, None)
+    else:
+        is_exact = None if share is None else draw_share(task.items, share, options.seed)
+        _write_units(store, log, units, partial(scorer.levels, is_exact=is_exact), ranks, progress)
     if ranks.is_main:
         if not store.complete:
             store.mark_complete()
@@ -130,6 +105,87 @@ def ablate(
     found = {"items": items, "masks": len(table), "rows": rows}
     chosen = {} if share is None else {"exact_share": share}
     return {**found, "tokens_per_pass": forward.tokens_per_pass, **chosen}
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores items under masks, in one precision or two.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    model : LanguageModel
+    task : Task
+    masks : PackedMasks
+    forward : ForwardOptions
+    is_given : bool
+        Whether the user set the tokens of a pass.
+    advance : callable
+        Told how many rows were scored; rows in two precisions count once.
+    """
+
+    folder: RunFolder
+    model: LanguageModel
+    task: Task
+    masks: PackedMasks
+    forward: ForwardOptions
+    is_given: bool
+    advance: Callable[[int], None]
+
+    def score(self, items: NDArray[np.int64], masks: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Score items under masks: (items, masks, options)."""
+        return self._score(items, masks, self.forward, self.advance)
+
+    def levels(self, unit: Unit, is_exact: NDArray[np.bool_] | None) -> dict[str, NDArray[np.float32]]:
+        """Score a unit, and in the weights' own type the items of a share, NaN the others, if there is one."""
+        scores = self.score(unit.items, unit.masks)
+        if is_exact is None:
+            return {"scores": scores}
+        exact, own = np.full_like(scores, np.nan), is_exact[unit.items]
+        if own.any():
+            way = replace(self.forward, precision="exact")
+            exact[own] = self._score(unit.items[own], unit.masks, way, lambda _: None)
+        return {"scores": scores, "exact_scores": exact}
+
+    def _score(
+        self,
+        items: NDArray[np.int64],
+        masks: NDArray[np.int64],
+        forward: ForwardOptions,
+        advance: Callable[[int], None],
+    ) -> NDArray[np.float32]:
+        try:
+            return score(self.model, self.task, items, self.masks.off(masks), masks, forward, advance)
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.folder, forward.tokens_per_pass, self.is_given) from error
+
+
+def _write_units(
+    store: Store,
+    log: CommitLog,
+    units: list[Unit],
+    compute: Callable[[Unit], dict[str, NDArray[np.float32]]],
+    ranks: Ranks,
+    progress: Progress | None,
+) -> None:
+    """Compute, write and commit the units that are not done; with progress, their rows are counted."""
+    done = {unit.number for unit in units} if store.complete else set(log.done())
+    ranks.wait()  # all have looked before one does more
+    own = ranks.own(units)
+    # A part that saw another folder would leave the others waiting for it in a unit that it skips.
+    todo = ranks.agree([unit for unit in own if unit.number not in done])
+    if progress is not None:
+        total = sum(unit.rows for unit in own)
+        progress.start(total, "rows", done=total - sum(unit.rows for unit in todo))
+    for unit in todo:
+        arrays = compute(unit)
+        if ranks.saves:
+            item, mask = int(unit.items[0]), int(unit.masks[0])
+            store.write("scores", arrays["scores"], item=item, mask=mask)
+            if "exact_scores" in arrays:
+                store.write("exact_scores", arrays["exact_scores"], exact_item=item, mask=mask)
+            log.add(unit.number)
+    ranks.wait()
 
 
 def _exact_share(
@@ -150,15 +206,6 @@ def _exact_share(
         return options.exact_share
     file = folder.commits(folder.scores) / "exact_share.json"
     return kept_number(file, "exact_share", lambda: find_share(model, task, masks.off, len(masks.bits), forward), ranks)
-
-
-def _exact_scores(unit: Unit, is_exact: NDArray[np.bool_], score: Score, options: int) -> NDArray[np.float32]:
-    """Score the items of a unit that are in the share in the weights' own type; the others are NaN."""
-    found = np.full((len(unit.items), len(unit.masks), options), np.nan, np.float32)
-    own = is_exact[unit.items]
-    if own.any():
-        found[own] = score(unit.items[own], unit.masks)
-    return found
 
 
 def _forward_options(
@@ -233,45 +280,6 @@ def _is_same(folder: RunFolder, origin: dict[str, Any], shape: tuple[int, int, i
 def _lacks_ids(store: Store) -> bool:
     """Return whether a process was killed between creating the store and writing its token ids."""
     return bool(store.damage("token_ids") or store.damage("option_token_ids"))
-
-
-@dataclass(frozen=True)
-class PackedMasks:
-    """The run's masks, eight neurons a byte: of a large model, only those of one unit fit into memory unpacked.
-
-    Attributes
-    ----------
-    bits : ndarray of uint8, shape (masks, bytes)
-        The first neuron in the highest bit.
-    neurons : int
-    """
-
-    bits: NDArray[np.uint8]
-    neurons: int
-
-    def off(self, masks: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Unpack some masks: bool, shape (masks, neurons)."""
-        return np.unpackbits(self.bits[masks], axis=1, count=self.neurons).view(np.bool_)
-
-
-def read_masks(folder: RunFolder) -> tuple[pd.DataFrame, PackedMasks]:
-    """Read the run's masks.
-
-    Returns
-    -------
-    DataFrame
-        Columns mask, kind, attribute, k, draw; one row a mask.
-    PackedMasks
-
-    Raises
-    ------
-    StageError
-        If the masks are not finished.
-    """
-    store = open_finished(folder.masks, MASKS)
-    table = pd.DataFrame({name: store.read(name) for name in ("kind", "attribute", "k", "draw")})
-    table.insert(0, "mask", np.arange(len(table)))
-    return table, PackedMasks(store.read("bits"), store.attributes["origin"]["neurons"])
 
 
 def _too_large(folder: RunFolder, tokens: int, is_given: bool) -> StageError:

@@ -3,12 +3,13 @@ import pytest
 import tiny_models
 import torch
 
-from emoscale.ablation.ablate import ablate, read_masks
-from emoscale.ablation.budget import find_budget, kept_budget, one_pass
+from emoscale.ablation.ablate import ablate
+from emoscale.ablation.budget import kept_budget, one_pass
 from emoscale.ablation.edits import DONORS, RowEdit, make_edit
-from emoscale.ablation.forward_options import SMALLEST_PASS, ForwardOptions
+from emoscale.ablation.forward_options import ForwardOptions
 from emoscale.ablation.masked_forward import score
 from emoscale.ablation.options import AblationOptions
+from emoscale.ablation.packed_masks import read_masks
 from emoscale.ablation.units import make_units
 from emoscale.errors import StageError
 from emoscale.models.masking import Edit
@@ -330,34 +331,6 @@ def test_resampled_rows_are_read_chunk_by_chunk(tmp_path, monkeypatch, rows):
     numbers = [np.flatnonzero((values == donor).all(axis=1)).item() for donor in donors]
     assert numbers == sorted(np.random.default_rng(3).choice(rows, min(rows, DONORS), replace=False))
     assert len(reads) == len({number // 4 for number in numbers}) * 3
-
-
-@pytest.mark.parametrize(
-    ("rates", "most", "best"),
-    [
-        ([1, 2, 4, 4], 10**6, 4 * SMALLEST_PASS),
-        ([1, 1, 4], 10**6, SMALLEST_PASS),
-        ([1, 2, 4, 8], 3 * SMALLEST_PASS, 2 * SMALLEST_PASS),
-        ([1, 2, None], 10**6, SMALLEST_PASS),
-    ],
-)
-def test_the_budget_is_doubled_while_that_pays(monkeypatch, rates, most, best):
-    """None: there is no memory for so many."""
-    clock = [0.0]
-    monkeypatch.setattr("emoscale.ablation.budget.time.perf_counter", lambda: clock[0])
-
-    def run(tokens):
-        rate = rates[int(np.log2(tokens // SMALLEST_PASS))]
-        if rate is None:
-            raise torch.OutOfMemoryError
-        clock[0] += tokens / rate / SMALLEST_PASS / 100
-
-    assert find_budget(run, most, one_process()) == best
-
-
-def test_a_run_keeps_its_budget(tmp_path):
-    file = tmp_path / "budget.json"
-    assert [kept_budget(file, lambda budget=budget: budget, one_process()) for budget in (4096, 8192)] == [4096, 4096]
 
 
 class Starved:

@@ -7,7 +7,7 @@ from rich.console import Console
 from tiny_run import World
 
 import emoscale as es
-from emoscale.ablation.ablate import read_masks
+from emoscale.ablation.packed_masks import read_masks
 from emoscale.analysis.outcomes import evaluate
 from emoscale.config import load_settings
 from emoscale.pipeline import runner

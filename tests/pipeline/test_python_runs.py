@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import emoscale as es
-from emoscale.ablation.ablate import read_masks
+from emoscale.ablation.packed_masks import read_masks
 from emoscale.api import runs
 from emoscale.run.folder import RunFolder
 from emoscale.schema import SCORES, SELECTIVITY
