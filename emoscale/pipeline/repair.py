@@ -54,7 +54,7 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
         raise InputError("machine.split_model 'tensors': repair with the complete model, or with layers")
     with locked(folder.path) if rank() == 0 else nullcontext():
         from emoscale.pipeline.context import Context
-        from emoscale.pipeline.stages import repair_activations
+        from emoscale.pipeline.stage_work import run_extract
         from emoscale.system.ranks import join, leave
 
         ranks = join(settings.machine.device, settings.machine.threads, settings.machine.split_model)
@@ -62,6 +62,6 @@ def repair(settings: Settings, folder: RunFolder, console: Console) -> None:
         context.check([STAGES["extract"]])
         check_same_model(folder, context.outline.name, context.identity)
         with stage_progress("repair", console) as progress:
-            repair_activations(context, folder, progress)
+            run_extract(context, folder, progress, repair=True)
         leave()
     _log.info(f"{folder.activations}: every chunk is present and valid")
