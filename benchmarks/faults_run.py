@@ -25,40 +25,53 @@ from emoscale.run.folder import RunFolder
 DATED = {"manifest.json", "report.html", "checksums/report.txt"}
 """Files that say when, and how long something took."""
 PROCESSES = (1, 2)
+TRIES = 5
+"""How often a kill is tried at most, until it is in its stage."""
 
 
 def kill_runs(kills: int, chance: random.Random) -> dict[str, Any]:
-    """Kill so many runs and continue each; return the numbers."""
+    """Kill so many runs within a stage and continue each; return the numbers.
+
+    A run whose stage had ended when it was to be killed, for it took less time than before, is killed again, earlier.
+    """
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as path:
         config = make_run_config(Path(path))
         stages = stages_of_run(STAGES, load_settings(config))
         before, seconds = _undisturbed(config, stages, Path(path))
-        expected = _files(before[-1])
-        found = {"identical": 0, "killed_in_stage": 0}
+        expected, folder = _files(before[-1]), RunFolder(Path(path) / "disturbed")
+        found = {"kills": 0, "identical": 0, "of_two_processes": 0, **{f"in_{stage}": 0 for stage in stages}}
         for trial in range(kills):
             stage, processes = stages[trial % len(stages)], PROCESSES[trial // len(stages) % len(PROCESSES)]
-            folder = RunFolder(Path(path) / "disturbed")
-            shutil.rmtree(folder.path, ignore_errors=True)
-            shutil.copytree(before[stages.index(stage)].path, folder.path)
-            moment = chance.random() * seconds[stage]
-            rank = kill(stage, job_of("run", config, folder, processes), folder, moment, chance)
-            midway = folder.stage(stage).get("state") == "running"
-            subprocess.run(
-                job_of("run", config, folder, processes), check=True, stdout=subprocess.DEVNULL, env=environment()
-            )
-            there = _files(folder)
-            differing = sorted(str(f) for f in there.keys() | expected if there.get(f) != expected.get(f))
-            found["identical"] += not differing
-            found["killed_in_stage"] += midway
-            verdict = f"DIFFERENT: {', '.join(differing[:5])}" if differing else "identical"
-            print(
-                f"kill {trial + 1} of {kills}: rank {rank} of {processes}, {stage} after {moment:.2f} s"
-                f"{'' if midway else ' (it had ended)'}; continued: {verdict}",
-                flush=True,
-            )
-    each = {f"kills, {stage}": len(range(number, kills, len(stages))) for number, stage in enumerate(stages)}
-    return {"kills": kills, **found, "seconds": time.perf_counter() - begin, "files": len(expected), **each}
+            job = job_of("run", config, folder, processes)
+            for _ in range(TRIES):
+                shutil.rmtree(folder.path, ignore_errors=True)
+                shutil.copytree(before[stages.index(stage)].path, folder.path)
+                moment = chance.random() * seconds[stage]
+                rank = kill(stage, job, folder, moment, chance)
+                is_midway = folder.stage(stage).get("state") == "running"
+                differing = _continue(job, folder, expected)
+                found["kills"] += 1
+                found["identical"] += not differing
+                found["of_two_processes"] += processes == 2
+                found[f"in_{stage}"] += is_midway
+                print(
+                    f"kill {trial + 1} of {kills}: rank {rank} of {processes}, {stage} after {moment:.2f} s"
+                    f"{'' if is_midway else ' (it had ended)'}; continued: "
+                    f"{f'DIFFERENT: {differing[:5]}' if differing else 'identical'}",
+                    flush=True,
+                )
+                if is_midway:
+                    break
+                seconds[stage] = moment
+    return {**found, "seconds": time.perf_counter() - begin, "files": len(expected)}
+
+
+def _continue(job: list[str], folder: RunFolder, expected: dict[str, bytes]) -> list[str]:
+    """Continue a run to its end; return the files that are not as expected."""
+    subprocess.run(job, check=True, stdout=subprocess.DEVNULL, env=environment())
+    there = _files(folder)
+    return sorted(name for name in there.keys() | expected if there.get(name) != expected.get(name))
 
 
 def _undisturbed(config: Path, stages: list[str], path: Path) -> tuple[list[RunFolder], dict[str, float]]:
