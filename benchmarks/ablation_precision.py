@@ -5,7 +5,7 @@ by their first tokens, without a mask and without random neurons: all in bfloat1
 mask is the mean calibrated log-odds of the right name under it minus that without one. Random shares of the texts are
 then taken for those of which float32 is known, and the estimates compared with what float32 of all texts gives.
 
-    python -m benchmarks.ablation_precision --out benchmarks/results/ablation-two-level-epyc-2cores.json
+    python -m benchmarks.ablation_precision --out benchmarks/results/ablation-two-level-xeon-2cores.json
 """
 
 from __future__ import annotations

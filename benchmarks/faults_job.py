@@ -39,11 +39,12 @@ def kill(stage: str, command: list[str], folder: RunFolder, moment: float, chanc
     job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     wait_for(stage, folder, job, "running")
     time.sleep(moment)
-    ranks = psutil.Process(job.pid).children() if job.poll() is None else []
+    launched = "torch.distributed.run" in command
+    ranks = psutil.Process(job.pid).children() if launched and job.poll() is None else []
     number = chance.randrange(max(1, len(ranks)))
-    if number < len(ranks):
+    if ranks:
         end(ranks[number])
-    time.sleep(chance.random() * 0.2)
+        time.sleep(chance.random() * 0.2)
     for process in (*ranks, job):
         end(process)
     job.wait()

@@ -15,8 +15,10 @@ from emoscale.system.progress import Progress
 from emoscale.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from emoscale.ablation.looks import Judge
     from emoscale.attribution.exact import ExactAblation
     from emoscale.pipeline.context import Context
+    from emoscale.tasks.outcomes import Design
     from emoscale.tasks.task import Task
 
 
@@ -139,12 +141,19 @@ def run_ablate(context: Context, folder: RunFolder, progress: Progress) -> Count
     from emoscale.analysis.early_stop import judge_masks
 
     options = context.settings.ablation
-    task, origin = TASKS[options.task].make(context, folder), _origin_of_scores(context)
-    judge = None
-    if options.stop_when == "decided":
-        judge = partial(partial, judge_masks, context.settings.analysis, len(LOOKS))
+
+    def judge(design: Design) -> Judge:
+        return partial(judge_masks, context.settings.analysis, len(LOOKS), design)
+
     made = ablate(
-        folder, context.model, task, options, origin=origin, judge=judge, ranks=context.ranks, progress=progress
+        folder,
+        context.model,
+        TASKS[options.task].make(context, folder),
+        options,
+        origin=_origin_of_scores(context),
+        judge=judge if options.stop_when == "decided" else None,
+        ranks=context.ranks,
+        progress=progress,
     )
     share = made.get("exact_share")
     return {**made, "exact": "" if share is None else f", two precisions of {share:.1%}"}
