@@ -38,7 +38,7 @@ def main() -> None:
     if options.stage == "run":
         numbers = kill_runs(options.kills, chance)
         tell("Runs killed and continued", numbers, options.json)
-        sys.exit(numbers["identical"] != options.kills)
+        sys.exit(numbers["identical"] != numbers["kills"])
     if options.stage == "flips":
         numbers = flip_bits(options.flips, chance)
         tell("Single bits flipped in a finished run", numbers, options.json)
