@@ -1,7 +1,8 @@
 """Memory that a thread uses again.
 
-Arrays of some 100 kB and more go back to the system when they are freed, and every page of the next ones is a fault:
-with blocks of 2,048 neurons that was a fifth of a map's time, with blocks of 256 almost two thirds.
+Arrays of some 100 kB and more may go back to the system when they are freed, and every page of the next ones is a
+fault. What that costs differs: with blocks of 2,048 neurons it was a fifth of a map's time on an EPYC, with blocks of
+256 almost two thirds; on a Xeon it made no difference (`benchmarks.searchlight`).
 """
 
 from __future__ import annotations
