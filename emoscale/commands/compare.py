@@ -16,6 +16,7 @@ from emoscale.report.compare import ComparedRun, comparison
 from emoscale.report.templates import render_page
 from emoscale.run.folder import RunFolder
 from emoscale.run.verdicts import read_verdicts
+from emoscale.system.addresses import is_file, reading
 from emoscale.system.files import write_text
 from emoscale.system.progress import say
 
@@ -45,7 +46,7 @@ def compare_runs(paths: Sequence[Path], out: Path, console: Console) -> None:
     problems = []
     for path in paths:
         folder = RunFolder(path)
-        if not folder.config.is_file():
+        if not is_file(folder.config):
             problems.append(f"{path}: not a run folder; give a folder that emoscale run wrote")
         elif not folder.tables.is_dir():
             problems.append(f"{path}: has no tables yet; run `emoscale analyze` first")
@@ -59,8 +60,9 @@ def compare_runs(paths: Sequence[Path], out: Path, console: Console) -> None:
 
 def _read(name: str, path: Path) -> ComparedRun:
     folder = RunFolder(path)
-    settings = load_settings(folder.config)
-    return ComparedRun(name, folder, asdict(settings), read_verdicts(folder), outcome_words(settings.analysis))
+    with reading(path):
+        settings = load_settings(folder.config)
+        return ComparedRun(name, folder, asdict(settings), read_verdicts(folder), outcome_words(settings.analysis))
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

@@ -13,6 +13,7 @@ from emoscale.pipeline.stages import STAGES
 from emoscale.run.checksums import Verified, verify_files
 from emoscale.run.folder import RunFolder
 from emoscale.store import Store, is_chunk, open_store
+from emoscale.system.addresses import is_file
 from emoscale.system.progress import say
 
 
@@ -35,13 +36,13 @@ def inspect_path(path: Path, verify: bool, console: Console) -> None:
         If `verify` finds something missing, changed or added; names every file.
     """
     folder, found = RunFolder(path), Verified({}, set())
-    if (path / "zarr.json").is_file():
+    if is_file(path / "zarr.json"):
         stores = [open_store(path)]
         _print_store(stores[0], console)
-    elif folder.manifest_file.is_file():
+    elif is_file(folder.manifest_file):
         paths = [path for stage in STAGES.values() for path in stage.outputs(folder)]
         found = verify_files(folder) if verify else found
-        present = [path for path in paths if (path / "zarr.json").is_file()]
+        present = [path for path in paths if is_file(path / "zarr.json")]
         if verify:
             present = [path for path in present if _is_usable(path, found.problems)]
         stores = [open_store(path) for path in present]

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from emoscale.commands.arguments import Config, Overrides, example_of, run_of
+from emoscale.commands.arguments import Config, Overrides, example_of, path_or_address, run_of
 from emoscale.commands.arguments import path as to_path
 from emoscale.commands.top_options import TopOptions
+from emoscale.system.addresses import reading
 from emoscale.system.output import results_are_in_files
 
 
@@ -23,17 +24,25 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="RUN|STORE", help="A run folder, or a store in it.", parser=to_path)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|STORE", help="A run folder, or a store in it; also s3:// and gs://.", parser=path_or_address
+        ),
+    ],
     verify: Annotated[bool, typer.Option("--verify", help="Check every chunk of every store.")] = False,
 ) -> None:
     """Print what a run folder or a store holds."""
     from emoscale.commands.inspect import inspect_path
 
-    inspect_path(path, verify, Console())
+    with reading(path):
+        inspect_path(path, verify, Console())
 
 
 def top(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", parser=to_path)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder; also s3:// and gs://.", parser=path_or_address)
+    ],
     by: Annotated[
         str,
         typer.Option(help="effect: the largest estimated loss first; size: the largest effect; or an attribute, by τ."),
@@ -53,12 +62,16 @@ def top(
     """Print the neurons that the model needs most, or that follow an attribute best, and what they respond to."""
     from emoscale.commands.top import show_top
 
-    show_top(run, TopOptions(by, attribute, neuron, count, texts), Console())
+    with reading(run):
+        show_top(run, TopOptions(by, attribute, neuron, count, texts), Console())
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders with finished analyses.", parser=to_path)
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Run folders with finished analyses; also s3:// and gs://.", parser=path_or_address
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="HTML page to write.", parser=to_path)] = Path(
         "compare.html"

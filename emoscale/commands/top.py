@@ -23,6 +23,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.stores import open_finished
 from emoscale.schema import NEURON_COORDINATES, SELECTIVITY
 from emoscale.store import Store
+from emoscale.system.addresses import is_file
 from emoscale.system.progress import say
 
 _NUMBERS = ("tau", "p", "q")
@@ -139,7 +140,7 @@ def show_top(folder: Path, options: TopOptions, console: Console) -> None:
         If the selectivity or the effects are missing.
     """
     run = RunFolder(folder)
-    if not run.manifest_file.is_file():
+    if not is_file(run.manifest_file):
         raise InputError(f"{folder}: not a run folder; give a folder that emoscale run wrote")
     if options.neuron is not None:
         found = one_neuron(run, options.neuron)

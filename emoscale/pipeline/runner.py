@@ -24,7 +24,7 @@ from emoscale.run.folder import RunFolder
 from emoscale.run.lock import locked
 from emoscale.run.manifest import do_stage, environment, forget, new_manifest, record, write_config
 from emoscale.run.replacement import complete_replacement, finish_replacement, is_complete
-from emoscale.system.addresses import download, is_here, reading
+from emoscale.system.addresses import download, is_file, is_here
 from emoscale.system.files import disk_is_full, link, remove
 from emoscale.system.launcher import rank
 from emoscale.system.memory import peak_memory
@@ -226,9 +226,7 @@ def _agenda(settings: Settings, folder: RunFolder, expected: Mapping[str, Finger
 
 def _source(path: Path) -> RunFolder:
     source = RunFolder(path)
-    with reading(path):
-        is_run = source.manifest_file.exists()
-    if not is_run:
+    if not is_file(source.manifest_file):
         raise InputError(f"--from {path}: not a run folder; give one that emoscale has written")
     return source
 

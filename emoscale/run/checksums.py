@@ -15,6 +15,7 @@ from pathlib import Path
 from emoscale.errors import StoreError
 from emoscale.run.folder import RunFolder
 from emoscale.store import chunk_checksum, has_checksum, is_chunk
+from emoscale.system.addresses import is_here
 from emoscale.system.files import sha256, write_text
 
 _MOST_NAMED = 20
@@ -225,8 +226,11 @@ def _files(outputs: Iterable[Path]) -> Iterator[Path]:
     for path in outputs:
         if path.is_file():
             yield path
-        for place, _, names in os.walk(path, followlinks=True):
-            yield from (Path(place) / name for name in names)
+        elif is_here(path):
+            for place, _, names in os.walk(path, followlinks=True):
+                yield from (Path(place) / name for name in names)
+        else:
+            yield from (file for file in path.rglob("*") if file.is_file())
 
 
 def _checksum(file: Path) -> str:

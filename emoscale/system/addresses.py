@@ -68,6 +68,12 @@ def is_here(path: Path) -> bool:
     return isinstance(path, Path)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; raise InputError if an object store does not answer, or refuses."""
+    with reading(path):
+        return path.is_file() if is_here(path) else path.exists()
+
+
 def read_bytes(path: Path, start: int, length: int) -> bytes:
     """Read a part of a file on an object store, fewer bytes if it ends before.
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 import emoscale as es
+from emoscale.cli import app
 from emoscale.config import load_settings
 from emoscale.errors import InputError, StoreError
 from emoscale.pipeline import runner
@@ -95,6 +97,48 @@ def test_stages_of_a_run_there_are_reused(finished, address, tmp_path):
     assert all((folder.selectivity / file.relative_to(here)).read_bytes() == file.read_bytes() for file in files)
 
 
+def printed(*arguments):
+    """Return what the command line prints, and what it says is wrong."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "300"})
+    problems = getattr(done.exception, "problems", [str(done.exception)]) if done.exit_code else []
+    return done.stdout, problems
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--verify"], ["top"], ["top", "--attribute", "valence"]])
+def test_commands_print_the_same_as_from_the_disk(finished, address, command):
+    (here, _), (there, problems) = (printed(*command, place) for place in (finished.out, address))
+    assert not problems
+    assert here.replace(str(finished.out), address) == there
+    assert len(here.splitlines()) > 3
+
+
+def test_runs_there_are_compared(finished, address, tmp_path):
+    _, problems = printed("compare", finished.out, address, "--out", tmp_path / "page.html")
+    assert not problems
+    assert "mine" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_files_that_differ_from_those_written_are_named(bucket, finished):
+    there = upload(bucket, finished.out, "runs/changed")
+    bucket.put_object(Bucket=BUCKET, Key="runs/changed/masks.zarr/extra", Body=b"1")
+    bucket.put_object(Bucket=BUCKET, Key="runs/changed/tables/needed.csv", Body=b"1")
+    bucket.delete_object(Bucket=BUCKET, Key="runs/changed/masks.zarr/kind/zarr.json")
+    _, problems = printed("inspect", there, "--verify")
+    assert {problem.split(": ")[0] for problem in problems} == {
+        f"{there}/masks.zarr/extra",
+        f"{there}/masks.zarr/kind/zarr.json",
+        f"{there}/tables/needed.csv",
+    }
+
+
+@pytest.mark.parametrize("command", ["inspect", "top", "compare"])
+def test_commands_name_what_is_no_run(bucket, address, command):
+    others = [address] if command == "compare" else []
+    _, problems = printed(command, *others, f"s3://{BUCKET}/nothing")
+    assert len(problems) == 1
+    assert problems[0].startswith(f"s3://{BUCKET}/nothing: n")
+
+
 def test_a_file_address_is_a_path(finished):
     assert place(finished.out.as_uri()) == finished.out
     assert es.open_run(finished.out.as_uri()).path == finished.out
@@ -151,5 +195,5 @@ def test_a_store_that_does_not_answer(finished, bucket, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"s3://elsewhere/run: cannot be read"):
         es.open_run("s3://elsewhere/run")
     source = runner.Request(source=place("s3://elsewhere/run"))
-    with pytest.raises(InputError, match=r"s3://elsewhere/run: cannot be read"):
+    with pytest.raises(InputError, match=r"s3://elsewhere/run/manifest.json: cannot be read"):
         runner.run(load_settings(finished.config), RunFolder(tmp_path / "run"), Console(quiet=True), source)
