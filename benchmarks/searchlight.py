@@ -10,30 +10,25 @@ rsatoolbox is in the extra `bench` (pip install 'emoscale[bench]'); R is timed i
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from shutil import which
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from scipy.stats import kendalltau
 
 from benchmarks.common import arguments, clock_ghz, median_seconds, tell, vector_bits
-from benchmarks.common import seconds as seconds_of
 from emoscale.selectivity.kendall import permuted, tau
 from emoscale.selectivity.permutation import concept_orders
-from emoscale_kernels import attribute_patterns, decimal_distances, kendall_bits, mean_pair_distances
-from emoscale_kernels.reuse import reused
+from emoscale_kernels import attribute_patterns, decimal_distances, mean_pair_distances
 
 NEURONS, ATTRIBUTES, CONCEPTS, REPLICATES = 36_864, 14, 27, 12
-BLOCK, SMALL_BLOCK, THREADS = 2048, 256, 2
+BLOCK, THREADS = 2048, 2
 SAMPLED = 20
 """Neurons whose tests the others do."""
 VECTORS_A_CYCLE = 2
@@ -79,7 +74,6 @@ def main() -> None:
         "permutations_s": permuted_s,
         "permutations_per_s": options.permutations / permuted_s,
         **gpu_numbers(values, patterns, orders, options.repeats),
-        **memory_numbers(values, patterns, options.repeats),
         "clock_ghz": clock_ghz(),
         "vector_bits": vector_bits(),
         "floor_one_thread_s": floor_s,
@@ -138,24 +132,6 @@ def gpu_numbers(values: np.ndarray, patterns: Any, orders: np.ndarray, repeats: 
         return {"gpu": "none"}
     seconds = median_seconds(lambda: permuted(values, patterns, orders, backend="cuda"), repeats)
     return {"gpu": torch.cuda.get_device_name(), "permutations_per_s_gpu": len(orders) / seconds}
-
-
-def memory_numbers(values: np.ndarray, patterns: Any, repeats: int) -> dict[str, float]:
-    """Compare memory that a thread uses again with new memory for every tile, by turns; also for small blocks."""
-    ways: dict[str, Any] = {"reused": reused, "new": lambda _, shape, dtype: np.empty(shape, dtype)}
-    numbers: dict[str, float] = {}
-    for block in (BLOCK, SMALL_BLOCK):
-        blocks = [values[:, :, first : first + block] for first in range(0, NEURONS, block)]
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(repeats):
-            for way, take in ways.items():
-                with patch.object(kendall_bits, "reused", take):
-                    before = getrusage(RUSAGE_SELF).ru_minflt
-                    times[way].append(seconds_of(lambda blocks=blocks: [tau(one, patterns) for one in blocks]))
-                    numbers[f"page_faults_{way}_blocks_of_{block}"] = getrusage(RUSAGE_SELF).ru_minflt - before
-        ratios = [new / again for new, again in zip(times["new"], times["reused"], strict=True)]
-        numbers[f"new_memory_over_reused_blocks_of_{block}"] = statistics.median(ratios)
-    return numbers
 
 
 def floor_seconds() -> float:

@@ -1,8 +1,8 @@
 """Memory that a thread uses again.
 
 Arrays of some 100 kB and more may go back to the system when they are freed, and every page of the next ones is a
-fault. What that costs differs: with blocks of 2,048 neurons it was a fifth of a map's time on an EPYC, with blocks of
-256 almost two thirds; on a Xeon it made no difference (`benchmarks.searchlight`).
+fault: where they do, a map takes 1.3 to 1.4 times as long with new memory (`benchmarks.scratch_memory`). Whether they do
+depends on what the C library was asked for before.
 """
 
 from __future__ import annotations
