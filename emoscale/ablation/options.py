@@ -54,7 +54,7 @@ class AblationOptions:
     """Masks in one unit of work."""
     tokens_per_pass: Count | None = None
     """Tokens of one forward pass; measured by default."""
-    precision: Precision | Literal["two-level"] = "exact"
+    precision: Literal[Precision, "two-level"] = "exact"
     """``exact`` is the type of the weights; ``bfloat16`` is faster where the device has it, and moves some answers;
     ``two-level`` scores all items in bfloat16 and a random share of them in the type of the weights too, by which every
     outcome is corrected: means are unbiased for exact ones."""

@@ -187,7 +187,7 @@ def _problems(
     folder: RunFolder, stage: str, is_wanted: Callable[[Path], bool], unchanged: set[Path] | None = None
 ) -> dict[Path, str]:
     """Return a line for each file that is missing or has changed; add chunks' files that have not to `unchanged`."""
-    fix = f"run emoscale {stage} again with --fresh"
+    fix = f"run emoscale {stage} again with --fresh" if is_here(folder.path) else "copy the run there again"
     try:
         recorded = read_checksums(folder, stage) or {}
     except StoreError as error:

@@ -60,7 +60,7 @@ def place(given: str | Path) -> Path:
             f"{given}: object stores are read with the extra remote; pip install 'emoscale[remote]'"
         ) from error
     register(list(OBJECT_STORES))
-    return cast(Path, UPath(given))
+    return cast(Path, UPath(f"{scheme}://{str(given)[found.end() :]}"))
 
 
 def is_here(path: Path) -> bool:

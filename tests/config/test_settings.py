@@ -141,6 +141,10 @@ def test_sizes_in_bytes(load, text, size):
             f"masks.wherefore: no such key; known keys: {MASK_KEYS}",
         ),
         ("tuning: {epochs: many}", "tuning.epochs: 'many' cannot be used; input should be a valid integer"),
+        (
+            "ablation: {precision: two-levl}",
+            "ablation.precision: 'two-levl' cannot be used; input should be 'auto', 'exact', 'bfloat16' or 'two-level'",
+        ),
         ("tuning: {epochs: 2.5}", "tuning.epochs: 2.5 cannot be used; input should be a valid integer"),
         ("tuning: {epochs: true}", "tuning.epochs: True cannot be used; input should be a valid integer"),
         ("tuning: {epochs: 0}", "tuning.epochs: 0 cannot be used; input should be greater than or equal to 1"),

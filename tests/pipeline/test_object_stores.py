@@ -129,6 +129,7 @@ def test_files_that_differ_from_those_written_are_named(bucket, finished):
         f"{there}/masks.zarr/kind/zarr.json",
         f"{there}/tables/needed.csv",
     }
+    assert sum("copy the run there again" in problem for problem in problems) == 2
 
 
 @pytest.mark.parametrize("command", ["inspect", "top", "compare"])
@@ -142,6 +143,10 @@ def test_commands_name_what_is_no_run(bucket, address, command):
 def test_a_file_address_is_a_path(finished):
     assert place(finished.out.as_uri()) == finished.out
     assert es.open_run(finished.out.as_uri()).path == finished.out
+
+
+def test_the_kind_of_an_address_may_be_in_capitals(address):
+    assert place(address.replace("s3", "S3")) == place(address)
 
 
 def test_parts_of_files_and_whole_folders(address, finished, tmp_path):
