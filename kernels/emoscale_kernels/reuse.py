@@ -1,8 +1,8 @@
 """Memory that a thread uses again.
 
 Arrays of some 100 kB and more may go back to the system when they are freed, and every page of the next ones is a
-fault: where they do, a map takes 1.3 to 1.4 times as long with new memory (`benchmarks.scratch_memory`). Whether they do
-depends on what the C library was asked for before.
+fault: where they do, a map takes 1.3 to 1.4 times as long with new memory (`benchmarks.scratch_memory`). Whether they
+do depends on what the C library was asked for before.
 """
 
 from __future__ import annotations
